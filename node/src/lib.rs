@@ -1,0 +1,22 @@
+//! fleetbal: a load balancer that comes as a fleet.
+//!
+//! The binary is `main.rs`; everything it does is here, so that tests can reach it. `docs/ARCHITECTURE.md` tells
+//! how a request, a command and a word about health find their way through these modules.
+
+pub mod balance;
+pub mod boot;
+pub mod cli;
+pub mod clock;
+pub mod cluster_port;
+pub mod effects;
+pub mod gossip;
+pub mod http;
+pub mod lifecycle;
+pub mod listen;
+pub mod manage;
+pub mod monitor;
+pub mod role;
+pub mod settings;
+pub mod snapshot;
+pub mod upstream;
+pub mod workers;

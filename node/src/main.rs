@@ -1,0 +1,3 @@
+//! The fleetbal binary.
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! Generates Rust from the `.proto` files with a compiler written in Rust: no system `protoc` is needed.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=fleetbal");
+    let files = protox::compile(
+        [
+            "fleetbal/v1/change.proto",
+            "fleetbal/v1/config.proto",
+            "fleetbal/v1/raft.proto",
+            "fleetbal/v1/gossip.proto",
+        ],
+        ["."],
+    )?;
+    tonic_prost_build::configure().compile_fds(files)?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! The replicated model: what a fleet's configuration is, and what each change makes of it.
+//!
+//! Everything below is pure. The same entries in the same order give the same state, the same answers and the
+//! same error texts on every node, because nothing here looks at a clock, a file, the environment, the network
+//! or a random number. What a version makes a node *do* is not here: see `effects` in the `fleetbal` crate.
+
+mod address;
+mod answers;
+mod apply;
+mod change;
+mod config;
+mod fleet;
+mod name;
+mod pool;
+mod rejection;
+mod role;
+mod service;
+mod template;
+mod tunable;
+mod value;
+
+pub use address::{BackendAddress, Network};
+pub use answers::Answers;
+pub use change::{Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember, RequestId, UnixMillis};
+pub use config::{FleetConfig, Version};
+pub use fleet::{FleetId, FleetState, KeyHash, NamedMember, SecretHash, Token};
+pub use name::{InvalidName, NodeName, PoolName, ServiceName, TokenId};
+pub use pool::{Backend, BalanceMethod, Pool};
+pub use rejection::{Refusal, Rejection};
+pub use role::Role;
+pub use service::{Service, TunableError};
+pub use template::{Template, Variable, VariableError};
+pub use tunable::{Kind, Scope, TUNABLES, Tunable};
+pub use value::Value;

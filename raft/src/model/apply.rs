@@ -1,0 +1,353 @@
+//! What each entry makes of the state. One match a level; the arms call the objects.
+
+use std::sync::Arc;
+
+use super::change::{Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember, UnixMillis};
+use super::config::{FleetConfig, Version};
+use super::fleet::{FleetState, NamedMember, SecretHash, Token};
+use super::name::{NodeName, PoolName, ServiceName, TokenId};
+use super::pool::{BalanceMethod, Pool};
+use super::rejection::{Refusal, Rejection};
+use super::role::Role;
+use super::service::{Service, TunableError};
+use super::tunable::{Kind, Scope, Tunable};
+
+/// The fewest and the most voters that `cluster set voters` takes.
+const VOTERS: std::ops::RangeInclusive<u32> = 1..=7;
+
+impl FleetState {
+    /// Applies one entry. Answers the same on every node; a refused entry changes nothing.
+    pub fn apply(&mut self, entry: &Entry) -> Answer {
+        if entry.feature_level > FEATURE_LEVEL {
+            return refused(&Rejection::FeatureLevel {
+                needed: entry.feature_level,
+                here: FEATURE_LEVEL,
+            });
+        }
+        let outcome = match &entry.command {
+            Command::Batch(batch) => return self.apply_batch(batch),
+            Command::Found {
+                name,
+                id,
+                ca_certificate,
+                founder,
+            } => self.found(founder).map(|()| {
+                self.name.clone_from(name);
+                self.id = *id;
+                self.ca_certificate = ca_certificate.as_slice().into();
+                Answer::Done
+            }),
+            Command::IssueToken {
+                id,
+                secret_hash,
+                ttl_ms,
+                uses,
+            } => {
+                self.issue_token(id, *secret_hash, entry.time, *ttl_ms, *uses);
+                Ok(Answer::Done)
+            }
+            Command::RevokeToken(id) => self
+                .tokens
+                .remove(id)
+                .map(|_| Answer::Done)
+                .ok_or(Rejection::UnknownToken),
+            Command::Join {
+                token,
+                secret_hash,
+                member,
+            } => self
+                .join(token, *secret_hash, member, entry.time)
+                .map(Answer::Joined),
+        };
+        outcome.unwrap_or_else(|rejection| refused(&rejection))
+    }
+
+    fn apply_batch(&mut self, batch: &Batch) -> Answer {
+        match self.config.with_batch(batch) {
+            Ok(next) => {
+                if next.version != self.config.version {
+                    self.config = Arc::new(next);
+                }
+                Answer::Applied(self.config.version)
+            }
+            Err(refusal) => Answer::Refused(refusal),
+        }
+    }
+
+    fn found(&mut self, founder: &NewMember) -> Result<(), Rejection> {
+        if !self.members.is_empty() {
+            return Err(Rejection::Founded);
+        }
+        self.take_up(founder);
+        Ok(())
+    }
+
+    fn take_up(&mut self, member: &NewMember) -> u64 {
+        self.next_node_id += 1;
+        let named = NamedMember {
+            node_id: self.next_node_id,
+            key_hash: member.key_hash,
+            address: member.address.clone(),
+        };
+        self.members.insert(member.name.clone(), named);
+        self.next_node_id
+    }
+
+    fn issue_token(
+        &mut self,
+        id: &TokenId,
+        hash: SecretHash,
+        now: UnixMillis,
+        ttl_ms: u64,
+        uses: Option<u32>,
+    ) {
+        self.tokens.retain(|_, token| token.expires > now);
+        let expires = UnixMillis(now.0.saturating_add(ttl_ms));
+        self.tokens.insert(
+            id.clone(),
+            Token {
+                secret_hash: hash,
+                expires,
+                uses_left: uses,
+            },
+        );
+    }
+
+    fn join(
+        &mut self,
+        token: &TokenId,
+        secret_hash: SecretHash,
+        member: &NewMember,
+        now: UnixMillis,
+    ) -> Result<u64, Rejection> {
+        let known = self.tokens.get_mut(token).ok_or(Rejection::UnknownToken)?;
+        if known.secret_hash != secret_hash {
+            return Err(Rejection::UnknownToken);
+        }
+        if known.expires <= now {
+            return Err(Rejection::ExpiredToken);
+        }
+        if known.uses_left == Some(0) {
+            return Err(Rejection::UsedToken);
+        }
+        check_name_free(&self.members, &member.name)?;
+        known.uses_left = known.uses_left.map(|uses| uses - 1);
+        Ok(self.take_up(member))
+    }
+}
+
+fn check_name_free(
+    members: &std::collections::BTreeMap<NodeName, NamedMember>,
+    name: &NodeName,
+) -> Result<(), Rejection> {
+    if members.contains_key(name) {
+        Err(Rejection::NameTaken(name.clone()))
+    } else {
+        Ok(())
+    }
+}
+
+fn refused(rejection: &Rejection) -> Answer {
+    Answer::Refused(Refusal {
+        text: rejection.to_string(),
+        change: 0,
+    })
+}
+
+impl FleetConfig {
+    /// The configuration after a batch: the next version, or this one again where nothing had to change.
+    ///
+    /// # Errors
+    /// The first change that is refused; then none of the batch counts.
+    pub fn with_batch(&self, batch: &Batch) -> Result<Self, Refusal> {
+        if let Some(wanted) = batch.if_version
+            && wanted != self.version
+        {
+            let moved = Rejection::VersionMoved {
+                at: self.version,
+                wanted,
+            };
+            return Err(Refusal {
+                text: moved.to_string(),
+                change: 0,
+            });
+        }
+        let mut next = self.clone();
+        for (index, change) in batch.changes.iter().enumerate() {
+            next.apply_change(change).map_err(|rejection| Refusal {
+                text: rejection.to_string(),
+                change: u32::try_from(index).unwrap_or(u32::MAX),
+            })?;
+        }
+        if next != *self {
+            next.version = Version(self.version.0 + 1);
+        }
+        next.check_invariants();
+        Ok(next)
+    }
+
+    fn apply_change(&mut self, change: &Change) -> Result<(), Rejection> {
+        match change {
+            Change::CreatePool(name) => self.create_pool(name),
+            Change::CreateService(name) => self.create_service(name),
+            Change::Set { object, key, value } => self.set(object, key, value),
+            Change::SetDefault { key, value } => self.set_default(key, value),
+            Change::SetEnabled { service, enabled } => self.set_enabled(service, *enabled),
+            Change::PoolAdd { pool, backend } => self.pool_mut(pool.as_str()).map(|p| p.add(*backend)),
+            Change::PoolRemove { pool, backend } => self.pool_mut(pool.as_str()).map(|p| p.remove(*backend)),
+            Change::SetVoters(voters) => self.set_voters(*voters),
+        }
+    }
+
+    fn create_pool(&mut self, name: &PoolName) -> Result<(), Rejection> {
+        self.check_free(name.as_str())?;
+        self.pools.insert(name.clone(), Arc::default());
+        Ok(())
+    }
+
+    fn create_service(&mut self, name: &ServiceName) -> Result<(), Rejection> {
+        self.check_free(name.as_str())?;
+        self.services.insert(name.clone(), Arc::default());
+        Ok(())
+    }
+
+    /// Pools and services share one namespace.
+    fn check_free(&self, name: &str) -> Result<(), Rejection> {
+        if let Some((service, _)) = self.services.get_key_value(name) {
+            return Err(Rejection::ServiceExists(service.clone()));
+        }
+        match self.pools.get_key_value(name) {
+            Some((pool, _)) => Err(Rejection::PoolExists(pool.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn pool_mut(&mut self, name: &str) -> Result<&mut Pool, Rejection> {
+        self.pools
+            .get_mut(name)
+            .map(Arc::make_mut)
+            .ok_or_else(|| Rejection::NoPool(name.to_owned()))
+    }
+
+    fn set(&mut self, object: &str, key: &str, value: &str) -> Result<(), Rejection> {
+        if self.pools.contains_key(object) {
+            return self.set_on_pool(object, key, value);
+        }
+        let known = self.services.get_key_value(object).map(|(name, _)| name.clone());
+        let Some(name) = known else {
+            return Err(Rejection::NoObject(object.to_owned()));
+        };
+        let role = if key == "role" {
+            Some(Role::parse(value).ok_or_else(|| Rejection::Role(name.clone()))?)
+        } else {
+            None
+        };
+        let pools = &self.pools;
+        let Some(service) = self.services.get_mut(object).map(Arc::make_mut) else {
+            return Err(Rejection::NoObject(object.to_owned()));
+        };
+        match role {
+            Some(role) => set_role(service, role, &self.defaults),
+            None => set_tunable(service, key, value, |pool| pools.contains_key(pool)),
+        }
+    }
+
+    fn set_on_pool(&mut self, pool: &str, key: &str, value: &str) -> Result<(), Rejection> {
+        match key {
+            "balance_method" => {
+                let method = BalanceMethod::parse(value).ok_or(Rejection::BalanceMethod)?;
+                self.pool_mut(pool)?.balance_method = method;
+                Ok(())
+            }
+            _ => Err(Rejection::PoolSetting(key.to_owned())),
+        }
+    }
+
+    fn set_default(&mut self, key: &str, value: &str) -> Result<(), Rejection> {
+        // Perlbal takes anything here and fails at the next SET role; an error where the mistake is made is
+        // kinder. A tunable of any role will do.
+        let tunable = Tunable::find(key).ok_or_else(|| TunableError::Unknown(key.to_owned()))?;
+        super::value::Value::parse(tunable.kind, key, value).map_err(TunableError::Value)?;
+        if tunable.kind == Kind::Pool && !self.pools.contains_key(value) {
+            return Err(Rejection::NoPool(value.to_owned()));
+        }
+        self.defaults.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn set_enabled(&mut self, name: &ServiceName, enabled: bool) -> Result<(), Rejection> {
+        let service = self
+            .services
+            .get_mut(name)
+            .ok_or_else(|| Rejection::NoService(name.clone()))?;
+        match (service.enabled, enabled) {
+            (true, true) => return Err(Rejection::AlreadyEnabled(name.clone())),
+            (false, false) => return Err(Rejection::AlreadyDisabled(name.clone())),
+            (true, false) if service.role() == Some(Role::Management) => {
+                return Err(Rejection::DisableManagement);
+            }
+            (false, true) if service.role().is_none() => return Err(Rejection::NoRole(name.clone())),
+            (true, false) | (false, true) => {}
+        }
+        Arc::make_mut(service).enabled = enabled;
+        Ok(())
+    }
+
+    fn set_voters(&mut self, voters: u32) -> Result<(), Rejection> {
+        if !VOTERS.contains(&voters) || voters.is_multiple_of(2) {
+            return Err(Rejection::Voters);
+        }
+        self.voters = Some(voters);
+        Ok(())
+    }
+}
+
+/// Setting a role gives a service the defaults of that role, `DEFAULT` lines included.
+fn set_role(
+    service: &mut Service,
+    role: Role,
+    defaults: &std::collections::BTreeMap<String, String>,
+) -> Result<(), Rejection> {
+    service.set_role(role);
+    for (key, value) in defaults {
+        let applies = Tunable::find(key).is_some_and(|t| match t.scope {
+            Scope::Every => true,
+            Scope::Only(only) => only == role,
+        });
+        if applies {
+            service.set_tunable(key, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_tunable(
+    service: &mut Service,
+    key: &str,
+    value: &str,
+    pool_exists: impl Fn(&str) -> bool,
+) -> Result<(), Rejection> {
+    if key == "persist_client_timeout" {
+        // Perlbal's old name for two tunables at once.
+        service
+            .set_tunable("idle_timeout", value)
+            .map_err(|e| rename(e, "idle_timeout", key))?;
+        return Ok(service.set_tunable("persist_client_idle_timeout", value)?);
+    }
+    let pool = Tunable::find(key).filter(|t| t.kind == Kind::Pool && t.applies_to(service.role()));
+    if pool.is_some() && !pool_exists(value) {
+        return Err(Rejection::NoPool(value.to_owned()));
+    }
+    Ok(service.set_tunable(key, value)?)
+}
+
+fn rename(error: TunableError, from: &str, to: &str) -> TunableError {
+    match error {
+        TunableError::Value(text) => TunableError::Value(text.replace(from, to)),
+        TunableError::Unknown(_) | TunableError::OtherRole { .. } => error,
+    }
+}
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

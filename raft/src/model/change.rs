@@ -1,0 +1,171 @@
+//! What can be proposed, and what it is answered.
+
+use super::address::BackendAddress;
+use super::config::Version;
+use super::fleet::{FleetId, KeyHash, SecretHash};
+use super::name::{NodeName, PoolName, ServiceName, TokenId};
+use super::rejection::Refusal;
+
+/// The feature level of this release. An entry above it is refused, by name, never skipped.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// Milliseconds since the epoch, by the proposer's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct UnixMillis(pub u64);
+
+/// Tells a retry from a new request. Made where the command was typed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub [u8; 16]);
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// One change of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// `CREATE POOL`.
+    CreatePool(PoolName),
+    /// `CREATE SERVICE`.
+    CreateService(ServiceName),
+    /// `SET object.key = value`. Whether it is a pool's or a service's, and what the value must be, depends on
+    /// the configuration, so `apply` decides.
+    Set {
+        /// The pool or service, in lower case.
+        object: String,
+        /// The tunable, in lower case.
+        key: String,
+        /// The value as typed.
+        value: String,
+    },
+    /// `DEFAULT key = value`.
+    SetDefault {
+        /// The tunable, in lower case.
+        key: String,
+        /// The value as typed.
+        value: String,
+    },
+    /// `ENABLE` or `DISABLE`.
+    SetEnabled {
+        /// The service.
+        service: ServiceName,
+        /// On or off.
+        enabled: bool,
+    },
+    /// `POOL p ADD ip:port`.
+    PoolAdd {
+        /// The pool.
+        pool: PoolName,
+        /// The new backend.
+        backend: BackendAddress,
+    },
+    /// `POOL p REMOVE ip:port`.
+    PoolRemove {
+        /// The pool.
+        pool: PoolName,
+        /// The backend to go.
+        backend: BackendAddress,
+    },
+    /// `cluster set voters = N`.
+    SetVoters(u32),
+}
+
+/// Several changes as one version, or none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Batch {
+    /// In the order in which they were typed.
+    pub changes: Vec<Change>,
+    /// Refuse them all where the configuration is at another version.
+    pub if_version: Option<Version>,
+}
+
+/// A node that founds or joins a fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMember {
+    /// Its name.
+    pub name: NodeName,
+    /// Where the others reach its cluster port: `ip:port`.
+    pub address: String,
+    /// Of its public key.
+    pub key_hash: KeyHash,
+}
+
+/// What an entry does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Changes the configuration.
+    Batch(Batch),
+    /// Founds the fleet; the first entry of its log.
+    Found {
+        /// The fleet's name.
+        name: String,
+        /// The fleet's id.
+        id: FleetId,
+        /// The certificate of the fleet's CA, DER.
+        ca_certificate: Vec<u8>,
+        /// Its first member.
+        founder: NewMember,
+    },
+    /// Makes a join token.
+    IssueToken {
+        /// Its public part.
+        id: TokenId,
+        /// Of its secret part.
+        secret_hash: SecretHash,
+        /// How long it is good for, in milliseconds.
+        ttl_ms: u64,
+        /// How often it may be used; none: without limit.
+        uses: Option<u32>,
+    },
+    /// Takes a token back.
+    RevokeToken(TokenId),
+    /// Uses a token: takes a node into the fleet, and gives it its id.
+    Join {
+        /// The token.
+        token: TokenId,
+        /// Of the secret that the joiner showed.
+        secret_hash: SecretHash,
+        /// The joiner.
+        member: NewMember,
+    },
+}
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The lowest feature level that can apply it.
+    pub feature_level: u32,
+    /// Tells a retry from a new request.
+    pub request_id: RequestId,
+    /// The node where it was typed.
+    pub origin_node: String,
+    /// The address of whoever typed it.
+    pub typist: String,
+    /// When it was proposed, by the proposer's clock.
+    pub time: UnixMillis,
+    /// No leader appends it after this, by the leader's clock.
+    pub deadline: UnixMillis,
+    /// What it does.
+    pub command: Command,
+}
+
+/// What an entry was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The configuration is as asked, at this version (an older one, where nothing had to change).
+    Applied(Version),
+    /// Nothing was changed.
+    Refused(Refusal),
+    /// The node joined under this id.
+    Joined(u64),
+    /// Done; the configuration is not concerned.
+    Done,
+}

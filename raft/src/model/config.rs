@@ -1,0 +1,85 @@
+//! The configuration of the whole fleet at one version. Look-ups only; `apply` makes the next one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::name::{PoolName, ServiceName};
+use super::pool::Pool;
+use super::service::Service;
+
+/// The number of the last change, counted from 1; 0 before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Version(pub u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Pools, services and defaults. A clone shares every object that is not changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FleetConfig {
+    /// The number of the last change.
+    pub version: Version,
+    pub(crate) pools: BTreeMap<PoolName, Arc<Pool>>,
+    pub(crate) services: BTreeMap<ServiceName, Arc<Service>>,
+    pub(crate) defaults: BTreeMap<String, String>,
+    pub(crate) voters: Option<u32>,
+}
+
+/// How many voters a fleet keeps where nothing was set.
+const DEFAULT_VOTERS: u32 = 5;
+
+impl FleetConfig {
+    /// All pools, by name.
+    pub fn pools(&self) -> impl ExactSizeIterator<Item = (&PoolName, &Arc<Pool>)> {
+        self.pools.iter()
+    }
+
+    /// One pool.
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(name)
+    }
+
+    /// All services, by name.
+    pub fn services(&self) -> impl ExactSizeIterator<Item = (&ServiceName, &Arc<Service>)> {
+        self.services.iter()
+    }
+
+    /// One service.
+    pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    /// `DEFAULT` lines, by key.
+    pub fn defaults(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.defaults
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// How many voters the fleet keeps, at most.
+    pub fn voters(&self) -> u32 {
+        self.voters.unwrap_or(DEFAULT_VOTERS)
+    }
+
+    /// What `cluster set voters` said, if it was said.
+    pub fn voters_set(&self) -> Option<u32> {
+        self.voters
+    }
+
+    /// Panics in debug builds where an object points to another that is not there.
+    pub(crate) fn check_invariants(&self) {
+        for service in self.services.values() {
+            debug_assert!(service.pool().is_none_or(|pool| self.pools.contains_key(pool)));
+            debug_assert!(!service.enabled || service.role().is_some());
+        }
+        debug_assert!(
+            self.pools
+                .keys()
+                .all(|pool| !self.services.contains_key(pool.as_str()))
+        );
+    }
+}

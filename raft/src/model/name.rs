@@ -1,0 +1,158 @@
+//! Names, parsed once. Perlbal folds the names of pools and services to lower case as they are created.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A name that breaks the rules of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{name}' is not a valid {kind} name: {rule}")]
+pub struct InvalidName {
+    name: String,
+    kind: &'static str,
+    rule: &'static str,
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name_type! {
+    /// The name of a pool: word characters, folded to lower case.
+    PoolName
+}
+name_type! {
+    /// The name of a service: word characters, folded to lower case. Pools and services share one namespace.
+    ServiceName
+}
+name_type! {
+    /// The name of a node: `[a-z0-9][a-z0-9._-]{0,62}`, folded to lower case.
+    NodeName
+}
+name_type! {
+    /// The public part of a join token: lower-case hex.
+    TokenId
+}
+
+/// The longest name of a pool or service, in bytes.
+const OBJECT_NAME_MAX: usize = 255;
+
+fn object_name(name: &str, kind: &'static str) -> Result<Arc<str>, InvalidName> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.len() > OBJECT_NAME_MAX || !name.chars().all(word) {
+        let rule = "letters, digits and _ only, at most 255 of them";
+        return Err(InvalidName {
+            name: name.to_owned(),
+            kind,
+            rule,
+        });
+    }
+    Ok(name.to_ascii_lowercase().into())
+}
+
+impl PoolName {
+    /// Parses and folds a pool's name.
+    ///
+    /// # Errors
+    /// When a character is no letter, digit or underscore, or there are none or more than 255.
+    pub fn parse(name: &str) -> Result<Self, InvalidName> {
+        object_name(name, "pool").map(Self)
+    }
+}
+
+impl ServiceName {
+    /// Parses and folds a service's name.
+    ///
+    /// # Errors
+    /// When a character is no letter, digit or underscore, or there are none or more than 255.
+    pub fn parse(name: &str) -> Result<Self, InvalidName> {
+        object_name(name, "service").map(Self)
+    }
+}
+
+impl NodeName {
+    /// Parses and folds a node's name.
+    ///
+    /// # Errors
+    /// When it does not match `[a-z0-9][a-z0-9._-]{0,62}` after folding.
+    pub fn parse(name: &str) -> Result<Self, InvalidName> {
+        let folded = name.to_ascii_lowercase();
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        let starts_well = folded.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        if !starts_well || folded.len() > 63 || !folded.chars().all(inner) {
+            let rule = "it must match [a-z0-9][a-z0-9._-]{0,62}";
+            return Err(InvalidName {
+                name: name.to_owned(),
+                kind: "node",
+                rule,
+            });
+        }
+        Ok(Self(folded.into()))
+    }
+}
+
+impl TokenId {
+    /// Parses a token's id.
+    ///
+    /// # Errors
+    /// When it is not 1 to 64 lower-case hex digits.
+    pub fn parse(id: &str) -> Result<Self, InvalidName> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(hex) {
+            let rule = "lower-case hex digits only";
+            return Err(InvalidName {
+                name: id.to_owned(),
+                kind: "token",
+                rule,
+            });
+        }
+        Ok(Self(id.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_and_refuses() {
+        assert_eq!(PoolName::parse("My_Pool1").unwrap().as_str(), "my_pool1");
+        assert_eq!(NodeName::parse("N1.example-x").unwrap().as_str(), "n1.example-x");
+        for bad in ["", "a b", "a-b", "é", "a.b"] {
+            assert!(PoolName::parse(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "-a", "a/b", &"x".repeat(64)] {
+            assert!(NodeName::parse(bad).is_err(), "{bad}");
+        }
+        assert!(TokenId::parse("00ff").is_ok());
+        assert!(TokenId::parse("00FF").is_err());
+    }
+}

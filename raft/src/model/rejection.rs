@@ -1,0 +1,98 @@
+//! Refusals, in Perlbal's words where Perlbal has them.
+
+use super::config::Version;
+use super::name::{NodeName, PoolName, ServiceName};
+use super::service::TunableError;
+
+/// Why a change was refused. What it prints is what the typist reads behind `ERROR: `, the same on every node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// A tunable of a service.
+    #[error(transparent)]
+    Tunable(#[from] TunableError),
+    /// `CREATE SERVICE` of one that is there.
+    #[error("service '{0}' already exists")]
+    ServiceExists(ServiceName),
+    /// `CREATE POOL` of one that is there.
+    #[error("pool '{0}' already exists")]
+    PoolExists(PoolName),
+    /// No such service.
+    #[error("service '{0}' does not exist")]
+    NoService(ServiceName),
+    /// No such object of `SET`.
+    #[error("service/pool '{0}' does not exist")]
+    NoObject(String),
+    /// No such pool.
+    #[error("Pool '{0}' not found")]
+    NoPool(String),
+    /// Not a role, or not one that this version has.
+    #[error("Role not valid for service {0}")]
+    Role(ServiceName),
+    /// Not a balance method.
+    #[error("Unknown balance method")]
+    BalanceMethod,
+    /// Not a setting of pools. (Perlbal says nothing here; a silent failure helps nobody.)
+    #[error("Unknown pool parameter '{0}'")]
+    PoolSetting(String),
+    /// `ENABLE` of an enabled one.
+    #[error("service {0} is already enabled")]
+    AlreadyEnabled(ServiceName),
+    /// `DISABLE` of a disabled one.
+    #[error("service {0} is already disabled")]
+    AlreadyDisabled(ServiceName),
+    /// `DISABLE` of the management port.
+    #[error("can't disable management service")]
+    DisableManagement,
+    /// `ENABLE` without a role.
+    #[error("can't enable service '{0}': it has no role yet; SET role first")]
+    NoRole(ServiceName),
+    /// `commit if version`.
+    #[error("the configuration is at version {at}, not {wanted}; nothing was changed")]
+    VersionMoved {
+        /// Where it is.
+        at: Version,
+        /// Where the typist thought it was.
+        wanted: Version,
+    },
+    /// A name that breaks the rules.
+    #[error(transparent)]
+    Name(#[from] super::name::InvalidName),
+    /// `cluster set voters`.
+    #[error("voters must be an odd number from 1 to 7")]
+    Voters,
+    /// A join with a token that the fleet does not know.
+    #[error("the join token is not one of this fleet's, or its secret is wrong")]
+    UnknownToken,
+    /// A join with a token past its time.
+    #[error("the join token has expired; `cluster token` on a member prints a new one")]
+    ExpiredToken,
+    /// A join with a token that was used as often as it may be.
+    #[error("the join token has been used up; `cluster token` on a member prints a new one")]
+    UsedToken,
+    /// A join under another member's name.
+    #[error("the node name '{0}' is taken by another member; choose one with --node")]
+    NameTaken(NodeName),
+    /// A second founding.
+    #[error("this fleet has been founded already")]
+    Founded,
+    /// A command of a later release.
+    #[error("this command needs feature level {needed}; this node has {here}")]
+    FeatureLevel {
+        /// What the entry asks for.
+        needed: u32,
+        /// What this release can.
+        here: u32,
+    },
+    /// Bytes that are no command.
+    #[error("not a valid command: {0}")]
+    Malformed(String),
+}
+
+/// A refused batch: which change, counted from 0, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the typist reads behind `ERROR: `.
+    pub text: String,
+    /// The change of the batch, counted from 0.
+    pub change: u32,
+}

@@ -1,0 +1,36 @@
+//! What a service does.
+
+use std::fmt;
+
+/// The role of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Balances HTTP requests over the backends of a pool.
+    ReverseProxy,
+    /// Takes management commands.
+    Management,
+}
+
+impl Role {
+    /// All roles, in the order of their names.
+    pub const ALL: [Self; 2] = [Self::Management, Self::ReverseProxy];
+
+    /// The role's name in a configuration. Case matters, as in Perlbal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReverseProxy => "reverse_proxy",
+            Self::Management => "management",
+        }
+    }
+
+    /// The role of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,145 @@
+//! Services: a role, and what tunes it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::name::PoolName;
+use super::role::Role;
+use super::template::{Template, Variable};
+use super::tunable::{TUNABLES, Tunable};
+use super::value::{Value, listen_address};
+
+/// Why a tunable was refused; the texts are Perlbal's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TunableError {
+    /// There is no such tunable.
+    #[error("Unknown service parameter '{0}'")]
+    Unknown(String),
+    /// It belongs to another role.
+    #[error("The '{key}' option can only be set on a '{role}' service")]
+    OtherRole {
+        /// The tunable.
+        key: &'static str,
+        /// The role that takes it.
+        role: Role,
+    },
+    /// Its value was refused.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// A service: what listens, and how it behaves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Service {
+    role: Option<Role>,
+    /// Whether it serves.
+    pub enabled: bool,
+    set: BTreeMap<&'static str, Value>,
+}
+
+impl Service {
+    /// Its role, once set.
+    pub fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    /// Sets the role. Every tunable that has a default goes back to it, as in Perlbal.
+    pub(crate) fn set_role(&mut self, role: Role) {
+        self.role = Some(role);
+        self.set.retain(|key, _| {
+            Tunable::find(key).is_some_and(|t| t.default.is_none() && t.applies_to(Some(role)))
+        });
+    }
+
+    /// Checks a value and sets it. `role` and `pool` need the whole configuration and are not set here.
+    pub(crate) fn set_tunable(&mut self, key: &str, text: &str) -> Result<(), TunableError> {
+        let (tunable, value) = self.check_tunable(key, text)?;
+        self.set.insert(tunable.key, value);
+        Ok(())
+    }
+
+    fn check_tunable(&self, key: &str, text: &str) -> Result<(&'static Tunable, Value), TunableError> {
+        let tunable = Tunable::find(key).ok_or_else(|| TunableError::Unknown(key.to_owned()))?;
+        if let super::tunable::Scope::Only(role) = tunable.scope
+            && self.role != Some(role)
+        {
+            return Err(TunableError::OtherRole {
+                key: tunable.key,
+                role,
+            });
+        }
+        let value = Value::parse(tunable.kind, key, text).map_err(TunableError::Value)?;
+        Ok((tunable, value))
+    }
+
+    /// Everything that was set, sorted by key.
+    pub(crate) fn all_set(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.set.iter().map(|(key, value)| (*key, value))
+    }
+
+    /// What was set explicitly and differs from the default, sorted by key.
+    pub fn explicit(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.all_set().filter(|(key, value)| {
+            let default = Tunable::find(key).and_then(|t| t.default);
+            default.is_none_or(|default| value.to_string() != canonical(key, default))
+        })
+    }
+
+    /// The value of a tunable: set, or its default.
+    pub fn value(&self, key: &str) -> Option<Value> {
+        if let Some(value) = self.set.get(key) {
+            return Some(value.clone());
+        }
+        let tunable = TUNABLES.iter().find(|tunable| tunable.key == key)?;
+        Value::parse(tunable.kind, key, tunable.default?).ok()
+    }
+
+    /// The truth of a boolean tunable.
+    pub fn flag(&self, key: &str) -> bool {
+        self.value(key).is_some_and(|value| value.as_bool())
+    }
+
+    /// The number of an integer or size tunable.
+    pub fn number(&self, key: &str) -> u64 {
+        self.value(key).map_or(0, |value| value.as_u64())
+    }
+
+    /// The pool that it balances over.
+    pub fn pool(&self) -> Option<&PoolName> {
+        match self.set.get("pool") {
+            Some(Value::Pool(pool)) => Some(pool),
+            _ => None,
+        }
+    }
+
+    /// Where it listens, with the variables still in it.
+    pub fn listen(&self) -> Option<&Template> {
+        match self.set.get("listen") {
+            Some(Value::Listen(template)) => Some(template),
+            _ => None,
+        }
+    }
+
+    /// Where it listens on a node whose variables `fill` knows; none where no address was set.
+    ///
+    /// # Errors
+    /// What `fill` says, or that the filled-in text is no address.
+    pub fn listen_on(
+        &self,
+        fill: impl FnMut(&Variable) -> Result<String, String>,
+    ) -> Result<Option<SocketAddr>, String> {
+        let Some(template) = self.listen() else {
+            return Ok(None);
+        };
+        let text = template.expand(fill)?;
+        listen_address(&text)
+            .map(Some)
+            .ok_or_else(|| format!("'{text}' is not ip:port or port"))
+    }
+}
+
+fn canonical(key: &str, default: &str) -> String {
+    let tunable = Tunable::find(key);
+    let value = tunable.and_then(|t| Value::parse(t.kind, key, default).ok());
+    value.map_or_else(|| default.to_owned(), |value| value.to_string())
+}

@@ -1,0 +1,18 @@
+//! The model as bytes and back. Nothing past this module holds a wire type.
+
+mod change;
+mod config;
+
+pub use change::{decode_answer, decode_entry, encode_answer, encode_entry};
+pub use config::{decode_state, encode_config, encode_state};
+
+/// Bytes that do not mean what they should.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Not a message of the expected kind at all.
+    #[error("undecodable bytes")]
+    Decode(#[from] prost::DecodeError),
+    /// A field that must be there is not, or holds what it cannot.
+    #[error("invalid {0}")]
+    Invalid(&'static str),
+}

@@ -1,0 +1,275 @@
+//! Entries and answers.
+
+use fleetbal_proto::v1;
+use prost::Message;
+
+use super::WireError;
+use crate::model::{
+    Answer, BackendAddress, Batch, Change, Command, Entry, FleetId, KeyHash, NewMember, NodeName, PoolName,
+    Refusal, RequestId, SecretHash, ServiceName, TokenId, UnixMillis, Version,
+};
+
+/// An entry as the log keeps it.
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    to_entry(entry).encode_to_vec()
+}
+
+/// An entry out of the log.
+///
+/// # Errors
+/// When the bytes are no entry, or hold a command that this release does not know.
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, WireError> {
+    from_entry(v1::Entry::decode(bytes)?)
+}
+
+/// An answer as it is kept and sent.
+pub fn encode_answer(answer: &Answer) -> v1::Answer {
+    use v1::answer::Answer as Wire;
+    let wire = match answer {
+        Answer::Applied(version) => Wire::AppliedVersion(version.0),
+        Answer::Refused(refusal) => Wire::Refused(v1::Refusal {
+            text: refusal.text.clone(),
+            change: refusal.change,
+        }),
+        Answer::Joined(id) => Wire::NodeId(*id),
+        Answer::Done => Wire::Done(v1::Done {}),
+    };
+    v1::Answer { answer: Some(wire) }
+}
+
+/// An answer from the wire or a snapshot.
+///
+/// # Errors
+/// When it is empty or of a kind that this release does not know.
+pub fn decode_answer(wire: v1::Answer) -> Result<Answer, WireError> {
+    use v1::answer::Answer as Wire;
+    Ok(match wire.answer.ok_or(WireError::Invalid("answer"))? {
+        Wire::AppliedVersion(version) => Answer::Applied(Version(version)),
+        Wire::Refused(refusal) => Answer::Refused(Refusal {
+            text: refusal.text,
+            change: refusal.change,
+        }),
+        Wire::NodeId(id) => Answer::Joined(id),
+        Wire::Done(_) => Answer::Done,
+    })
+}
+
+fn to_entry(entry: &Entry) -> v1::Entry {
+    v1::Entry {
+        feature_level: entry.feature_level,
+        request_id: entry.request_id.0.to_vec(),
+        origin_node: entry.origin_node.clone(),
+        typist: entry.typist.clone(),
+        time_unix_ms: entry.time.0,
+        deadline_unix_ms: entry.deadline.0,
+        command: Some(to_command(&entry.command)),
+    }
+}
+
+fn from_entry(wire: v1::Entry) -> Result<Entry, WireError> {
+    Ok(Entry {
+        feature_level: wire.feature_level,
+        request_id: RequestId(fixed(&wire.request_id, "request id")?),
+        origin_node: wire.origin_node,
+        typist: wire.typist,
+        time: UnixMillis(wire.time_unix_ms),
+        deadline: UnixMillis(wire.deadline_unix_ms),
+        command: from_command(wire.command.ok_or(WireError::Invalid("command"))?)?,
+    })
+}
+
+fn to_command(command: &Command) -> v1::entry::Command {
+    use v1::entry::Command as Wire;
+    match command {
+        Command::Batch(batch) => Wire::Batch(v1::Batch {
+            changes: batch.changes.iter().map(to_change).collect(),
+            if_version: batch.if_version.map(|version| version.0),
+        }),
+        Command::Found {
+            name,
+            id,
+            ca_certificate,
+            founder,
+        } => Wire::Found(v1::Found {
+            fleet_name: name.clone(),
+            fleet_id: id.0.to_vec(),
+            ca_certificate: ca_certificate.clone(),
+            founder: Some(to_member(founder)),
+        }),
+        Command::IssueToken {
+            id,
+            secret_hash,
+            ttl_ms,
+            uses,
+        } => Wire::IssueToken(v1::IssueToken {
+            id: id.to_string(),
+            secret_hash: secret_hash.0.to_vec(),
+            ttl_ms: *ttl_ms,
+            uses: uses.unwrap_or(0),
+        }),
+        Command::RevokeToken(id) => Wire::RevokeToken(v1::RevokeToken { id: id.to_string() }),
+        Command::Join {
+            token,
+            secret_hash,
+            member,
+        } => Wire::Join(v1::Join {
+            token_id: token.to_string(),
+            secret_hash: secret_hash.0.to_vec(),
+            member: Some(to_member(member)),
+        }),
+    }
+}
+
+fn from_command(wire: v1::entry::Command) -> Result<Command, WireError> {
+    use v1::entry::Command as Wire;
+    Ok(match wire {
+        Wire::Batch(batch) => Command::Batch(Batch {
+            changes: batch
+                .changes
+                .into_iter()
+                .map(from_change)
+                .collect::<Result<_, _>>()?,
+            if_version: batch.if_version.map(Version),
+        }),
+        Wire::Found(found) => Command::Found {
+            name: found.fleet_name,
+            id: FleetId(fixed(&found.fleet_id, "fleet id")?),
+            ca_certificate: found.ca_certificate,
+            founder: from_member(found.founder)?,
+        },
+        Wire::IssueToken(token) => Command::IssueToken {
+            id: token_id(&token.id)?,
+            secret_hash: SecretHash(fixed(&token.secret_hash, "token")?),
+            ttl_ms: token.ttl_ms,
+            uses: Some(token.uses).filter(|uses| *uses > 0),
+        },
+        Wire::RevokeToken(token) => Command::RevokeToken(token_id(&token.id)?),
+        Wire::Join(join) => Command::Join {
+            token: token_id(&join.token_id)?,
+            secret_hash: SecretHash(fixed(&join.secret_hash, "token")?),
+            member: from_member(join.member)?,
+        },
+    })
+}
+
+fn to_change(change: &Change) -> v1::Change {
+    use v1::change::Change as Wire;
+    let wire = match change {
+        Change::CreatePool(name) => Wire::CreatePool(v1::CreatePool {
+            name: name.to_string(),
+        }),
+        Change::CreateService(name) => Wire::CreateService(v1::CreateService {
+            name: name.to_string(),
+        }),
+        Change::Set { object, key, value } => Wire::Set(v1::Set {
+            object: object.clone(),
+            key: key.clone(),
+            value: value.clone(),
+        }),
+        Change::SetDefault { key, value } => Wire::SetDefault(v1::SetDefault {
+            key: key.clone(),
+            value: value.clone(),
+        }),
+        Change::SetEnabled { service, enabled } => Wire::SetEnabled(v1::SetEnabled {
+            service: service.to_string(),
+            enabled: *enabled,
+        }),
+        Change::PoolAdd { pool, backend } => Wire::PoolAdd(v1::PoolAdd {
+            pool: pool.to_string(),
+            address: backend.to_string(),
+            weight: None,
+        }),
+        Change::PoolRemove { pool, backend } => Wire::PoolRemove(v1::PoolRemove {
+            pool: pool.to_string(),
+            address: backend.to_string(),
+        }),
+        Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
+    };
+    v1::Change { change: Some(wire) }
+}
+
+fn from_change(wire: v1::Change) -> Result<Change, WireError> {
+    use v1::change::Change as Wire;
+    Ok(match wire.change.ok_or(WireError::Invalid("change"))? {
+        Wire::CreatePool(create) => Change::CreatePool(pool_name(&create.name)?),
+        Wire::CreateService(create) => Change::CreateService(service_name(&create.name)?),
+        Wire::Set(set) => Change::Set {
+            object: set.object,
+            key: set.key,
+            value: set.value,
+        },
+        Wire::SetDefault(set) => Change::SetDefault {
+            key: set.key,
+            value: set.value,
+        },
+        Wire::SetEnabled(set) => Change::SetEnabled {
+            service: service_name(&set.service)?,
+            enabled: set.enabled,
+        },
+        Wire::PoolAdd(add) => Change::PoolAdd {
+            pool: pool_name(&add.pool)?,
+            backend: backend(&add.address)?,
+        },
+        Wire::PoolRemove(remove) => Change::PoolRemove {
+            pool: pool_name(&remove.pool)?,
+            backend: backend(&remove.address)?,
+        },
+        Wire::SetVoters(set) => Change::SetVoters(set.voters),
+    })
+}
+
+fn to_member(member: &NewMember) -> v1::NewMember {
+    v1::NewMember {
+        name: member.name.to_string(),
+        address: member.address.clone(),
+        key_hash: member.key_hash.0.to_vec(),
+    }
+}
+
+fn from_member(wire: Option<v1::NewMember>) -> Result<NewMember, WireError> {
+    let wire = wire.ok_or(WireError::Invalid("member"))?;
+    Ok(NewMember {
+        name: NodeName::parse(&wire.name).map_err(|_| WireError::Invalid("node name"))?,
+        address: wire.address,
+        key_hash: KeyHash(fixed(&wire.key_hash, "key hash")?),
+    })
+}
+
+pub(super) fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], WireError> {
+    bytes.try_into().map_err(|_| WireError::Invalid(what))
+}
+
+pub(super) fn token_id(id: &str) -> Result<TokenId, WireError> {
+    TokenId::parse(id).map_err(|_| WireError::Invalid("token id"))
+}
+
+pub(super) fn pool_name(name: &str) -> Result<PoolName, WireError> {
+    PoolName::parse(name).map_err(|_| WireError::Invalid("pool name"))
+}
+
+pub(super) fn service_name(name: &str) -> Result<ServiceName, WireError> {
+    ServiceName::parse(name).map_err(|_| WireError::Invalid("service name"))
+}
+
+pub(super) fn backend(address: &str) -> Result<BackendAddress, WireError> {
+    BackendAddress::parse(address).ok_or(WireError::Invalid("backend address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_command_is_an_error_and_not_skipped() {
+        // A message with a field 99 where the command should be, as a later release might write it.
+        let mut bytes = v1::Entry {
+            request_id: vec![0; 16],
+            ..Default::default()
+        }
+        .encode_to_vec();
+        bytes.extend([0x9a, 0x06, 0x01, 0x00]);
+        assert_eq!(decode_entry(&bytes), Err(WireError::Invalid("command")));
+        let unknown = v1::Change { change: None };
+        assert_eq!(from_change(unknown), Err(WireError::Invalid("change")));
+    }
+}

@@ -1,0 +1,220 @@
+//! The configuration and the whole state, for snapshots and for the configuration's hash.
+
+use std::sync::Arc;
+
+use fleetbal_proto::v1;
+use prost::Message;
+
+use super::WireError;
+use super::change::{backend, decode_answer, encode_answer, fixed, pool_name, service_name, token_id};
+use crate::model::{
+    Answers, BalanceMethod, FleetConfig, FleetId, FleetState, KeyHash, NamedMember, NodeName, Pool,
+    RequestId, Role, SecretHash, Service, Token, UnixMillis, Version,
+};
+
+/// The configuration as bytes: the same bytes for the same configuration, on every node.
+pub fn encode_config(config: &FleetConfig) -> Vec<u8> {
+    to_config(config).encode_to_vec()
+}
+
+/// The whole state as bytes.
+pub fn encode_state(state: &FleetState, answers: &Answers) -> Vec<u8> {
+    let wire = v1::FleetState {
+        config: Some(to_config(&state.config)),
+        fleet_name: state.name.clone(),
+        fleet_id: state.id.0.to_vec(),
+        ca_certificate: state.ca_certificate.to_vec(),
+        next_node_id: state.next_node_id,
+        tokens: state
+            .tokens
+            .iter()
+            .map(|(id, token)| to_token(id.as_str(), token))
+            .collect(),
+        answered: answers.iter().map(to_answered).collect(),
+        member_names: state
+            .members
+            .iter()
+            .map(|(name, member)| to_member_name(name, member))
+            .collect(),
+    };
+    wire.encode_to_vec()
+}
+
+/// The whole state out of bytes.
+///
+/// # Errors
+/// When the bytes are no state of this format.
+pub fn decode_state(bytes: &[u8]) -> Result<(FleetState, Answers), WireError> {
+    let wire = v1::FleetState::decode(bytes)?;
+    let mut answers = Answers::default();
+    for answered in wire.answered {
+        let request = RequestId(fixed(&answered.request_id, "request id")?);
+        let answer = decode_answer(answered.answer.ok_or(WireError::Invalid("answer"))?)?;
+        answers.insert(request, UnixMillis(answered.time_unix_ms), answer);
+    }
+    let mut state = FleetState {
+        config: Arc::new(from_config(wire.config.unwrap_or_default())?),
+        name: wire.fleet_name,
+        id: FleetId(fixed(&wire.fleet_id, "fleet id")?),
+        ca_certificate: wire.ca_certificate.into(),
+        next_node_id: wire.next_node_id,
+        ..FleetState::default()
+    };
+    for token in wire.tokens {
+        state.tokens.insert(token_id(&token.id)?, from_token(&token)?);
+    }
+    for member in wire.member_names {
+        let name = NodeName::parse(&member.name).map_err(|_| WireError::Invalid("node name"))?;
+        let key_hash = KeyHash(fixed(&member.key_hash, "key hash")?);
+        state.members.insert(
+            name,
+            NamedMember {
+                node_id: member.node_id,
+                key_hash,
+                address: member.address,
+            },
+        );
+    }
+    Ok((state, answers))
+}
+
+fn to_config(config: &FleetConfig) -> v1::FleetConfig {
+    v1::FleetConfig {
+        version: config.version.0,
+        pools: config
+            .pools
+            .iter()
+            .map(|(name, pool)| to_pool(name.as_str(), pool))
+            .collect(),
+        services: config
+            .services
+            .iter()
+            .map(|(name, service)| to_service(name.as_str(), service))
+            .collect(),
+        defaults: config
+            .defaults
+            .iter()
+            .map(|(key, value)| key_value(key, value))
+            .collect(),
+        voters: config.voters.unwrap_or(0),
+    }
+}
+
+fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireError> {
+    let mut config = FleetConfig {
+        version: Version(wire.version),
+        ..FleetConfig::default()
+    };
+    for pool in wire.pools {
+        config
+            .pools
+            .insert(pool_name(&pool.name)?, Arc::new(from_pool(&pool)?));
+    }
+    for service in wire.services {
+        config
+            .services
+            .insert(service_name(&service.name)?, Arc::new(from_service(&service)?));
+    }
+    config.defaults = wire
+        .defaults
+        .into_iter()
+        .map(|pair| (pair.key, pair.value))
+        .collect();
+    config.voters = Some(wire.voters).filter(|voters| *voters > 0);
+    Ok(config)
+}
+
+fn key_value(key: &str, value: &str) -> v1::KeyValue {
+    v1::KeyValue {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+fn to_pool(name: &str, pool: &Pool) -> v1::Pool {
+    let backends = pool.backends().iter().map(|backend| v1::Backend {
+        address: backend.address.to_string(),
+        weight: 1,
+        draining: false,
+    });
+    v1::Pool {
+        name: name.to_owned(),
+        balance_method: pool.balance_method.name().to_owned(),
+        backends: backends.collect(),
+    }
+}
+
+fn from_pool(wire: &v1::Pool) -> Result<Pool, WireError> {
+    let mut pool = Pool::default();
+    pool.balance_method =
+        BalanceMethod::parse(&wire.balance_method).ok_or(WireError::Invalid("balance method"))?;
+    for member in &wire.backends {
+        pool.add(backend(&member.address)?);
+    }
+    Ok(pool)
+}
+
+fn to_service(name: &str, service: &Service) -> v1::Service {
+    v1::Service {
+        name: name.to_owned(),
+        role: service.role().map_or("", Role::name).to_owned(),
+        enabled: service.enabled,
+        tunables: service
+            .all_set()
+            .map(|(key, value)| key_value(key, &value.to_string()))
+            .collect(),
+    }
+}
+
+fn from_service(wire: &v1::Service) -> Result<Service, WireError> {
+    let mut service = Service::default();
+    if !wire.role.is_empty() {
+        service.set_role(Role::parse(&wire.role).ok_or(WireError::Invalid("role"))?);
+    }
+    for tunable in &wire.tunables {
+        service
+            .set_tunable(&tunable.key, &tunable.value)
+            .map_err(|_| WireError::Invalid("tunable"))?;
+    }
+    service.enabled = wire.enabled;
+    Ok(service)
+}
+
+fn to_token(id: &str, token: &Token) -> v1::Token {
+    v1::Token {
+        id: id.to_owned(),
+        secret_hash: token.secret_hash.0.to_vec(),
+        expires_unix_ms: token.expires.0,
+        uses_left: token.uses_left.unwrap_or(0),
+        unlimited: token.uses_left.is_none(),
+    }
+}
+
+fn from_token(wire: &v1::Token) -> Result<Token, WireError> {
+    Ok(Token {
+        secret_hash: SecretHash(fixed(&wire.secret_hash, "token")?),
+        expires: UnixMillis(wire.expires_unix_ms),
+        uses_left: (!wire.unlimited).then_some(wire.uses_left),
+    })
+}
+
+fn to_answered((request, time, answer): (RequestId, UnixMillis, &crate::model::Answer)) -> v1::Answered {
+    v1::Answered {
+        request_id: request.0.to_vec(),
+        time_unix_ms: time.0,
+        answer: Some(encode_answer(answer)),
+    }
+}
+
+fn to_member_name(name: &NodeName, member: &NamedMember) -> v1::MemberName {
+    v1::MemberName {
+        name: name.to_string(),
+        node_id: member.node_id,
+        key_hash: member.key_hash.0.to_vec(),
+        address: member.address.clone(),
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

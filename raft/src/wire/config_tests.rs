@@ -1,0 +1,91 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{
+    Answer, BackendAddress, Batch, Change, Command, Entry, FEATURE_LEVEL, PoolName, ServiceName,
+};
+use crate::wire::{decode_entry, encode_entry};
+
+fn change() -> impl Strategy<Value = Change> {
+    let pool = || "[p-r]".prop_map(|n| PoolName::parse(&n).unwrap());
+    let service = || "[s-u]".prop_map(|n| ServiceName::parse(&n).unwrap());
+    let backend = || (0u8..4).prop_map(|n| BackendAddress::parse(&format!("10.0.0.{n}")).unwrap());
+    let set = prop_oneof![
+        Just(("role", "reverse_proxy")),
+        Just(("role", "management")),
+        Just(("listen", "${node:ip}:80")),
+        Just(("pool", "p")),
+        Just(("persist_client", "on")),
+        Just(("backend_persist_cache", "7")),
+        Just(("trusted_upstream_proxies", "10.0.0.0/8, 127.0.0.1")),
+        Just(("nonsense", "1")),
+        Just(("idle_timeout", "soon")),
+        Just(("balance_method", "round_robin")),
+    ];
+    prop_oneof![
+        pool().prop_map(Change::CreatePool),
+        service().prop_map(Change::CreateService),
+        ("[p-u]", set).prop_map(|(object, (key, value))| Change::Set {
+            object,
+            key: key.to_owned(),
+            value: value.to_owned()
+        }),
+        Just(Change::SetDefault {
+            key: "persist_client".into(),
+            value: "yes".into()
+        }),
+        (service(), any::<bool>()).prop_map(|(service, enabled)| Change::SetEnabled { service, enabled }),
+        (pool(), backend()).prop_map(|(pool, backend)| Change::PoolAdd { pool, backend }),
+        (pool(), backend()).prop_map(|(pool, backend)| Change::PoolRemove { pool, backend }),
+        (0u32..8).prop_map(Change::SetVoters),
+    ]
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let batch = prop::collection::vec(change(), 1..4);
+    prop::collection::vec(batch, 0..40).prop_map(|batches| {
+        let entries = batches.into_iter().enumerate().map(|(n, changes)| {
+            let mut id = [0; 16];
+            id[0] = u8::try_from(n).unwrap();
+            Entry {
+                feature_level: FEATURE_LEVEL,
+                request_id: RequestId(id),
+                origin_node: "n1".into(),
+                typist: "127.0.0.1:4000".into(),
+                time: UnixMillis(1000 + n as u64),
+                deadline: UnixMillis(6000 + n as u64),
+                command: Command::Batch(Batch {
+                    changes,
+                    if_version: None,
+                }),
+            }
+        });
+        entries.collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_same_log_gives_the_same_state_and_survives_a_snapshot(log in entries()) {
+        let mut direct = (FleetState::default(), Answers::default());
+        let mut restored = direct.clone();
+        for entry in &log {
+            let before = direct.0.clone();
+            let answer = direct.0.apply(entry);
+            if matches!(answer, Answer::Refused(_)) {
+                prop_assert_eq!(&before, &direct.0, "a refused change changed something");
+            }
+            direct.1.insert(entry.request_id, entry.time, answer.clone());
+
+            let again = decode_entry(&encode_entry(entry)).unwrap();
+            prop_assert_eq!(&again, entry);
+            prop_assert_eq!(restored.0.apply(&again), answer.clone());
+            restored.1.insert(again.request_id, again.time, answer);
+
+            let bytes = encode_state(&direct.0, &direct.1);
+            prop_assert_eq!(&bytes, &encode_state(&restored.0, &restored.1));
+            restored = decode_state(&bytes).unwrap();
+            prop_assert_eq!(&restored.0, &direct.0);
+        }
+    }
+}
