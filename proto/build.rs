@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ],
         ["."],
     )?;
-    tonic_prost_build::configure().compile_fds(files)?;
+    // Sorted maps, so that the same message is always the same bytes.
+    tonic_prost_build::configure().btree_map(".").compile_fds(files)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+pub mod raft;
 
 pub use change::{decode_answer, decode_entry, encode_answer, encode_entry};
 pub use config::{decode_state, encode_config, encode_state};
