@@ -1,0 +1,76 @@
+//! Small files that are there as a whole or not at all, whatever happens in between.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::OpenError;
+
+/// What a file is called until it is complete.
+pub(super) const UNFINISHED: &str = ".new";
+
+/// Writes a file for this user alone, so that after a crash there is the old or the new one.
+///
+/// # Errors
+/// Whatever the system says.
+pub(super) fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), OpenError> {
+    let path = dir.join(name);
+    write_whole(dir, &path, name, bytes).map_err(|source| OpenError::File { path, source })
+}
+
+fn write_whole(dir: &Path, path: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = dir.join(format!("{name}{UNFINISHED}"));
+    match std::fs::remove_file(&unfinished) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // A fresh file, so that its mode is ours from the first byte.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    File::open(dir)?.sync_all()
+}
+
+/// Reads a file that may not be there.
+pub(super) fn read(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
+    let path = dir.join(name);
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(OpenError::File { path, source }),
+    }
+}
+
+/// Reads a file that must be there.
+pub(super) fn read_needed(dir: &Path, name: &str) -> Result<Vec<u8>, OpenError> {
+    read(dir, name)?.ok_or_else(|| damaged(dir, name, "missing"))
+}
+
+pub(super) fn write_json<T: Serialize>(dir: &Path, name: &str, value: &T) -> Result<(), OpenError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| damaged(dir, name, error))?;
+    bytes.push(b'\n');
+    write(dir, name, &bytes)
+}
+
+pub(super) fn read_json<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<T>, OpenError> {
+    read(dir, name)?
+        .map(|bytes| serde_json::from_slice(&bytes).map_err(|error| damaged(dir, name, error)))
+        .transpose()
+}
+
+pub(super) fn damaged(dir: &Path, name: &str, reason: impl std::fmt::Display) -> OpenError {
+    OpenError::Damaged {
+        path: dir.join(name),
+        reason: reason.to_string(),
+    }
+}

@@ -1,0 +1,368 @@
+//! TLS 1.3 between members.
+//!
+//! A peer is whom its public key says, and a key counts while the membership holds its hash: certificates are only
+//! what TLS wants keys wrapped in. The check is made for each request, so that a member that was taken up is heard at
+//! once, and one that was removed no more, also over a connection that is open already. Whoever has no member's key
+//! may connect and be answered by the join alone.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::version::TLS13;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
+    SignatureScheme,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tonic::transport::server::Connected;
+
+use crate::error::OpenError;
+use crate::identity::keys::{MEMBER_DNS_NAME, key_hash_of};
+use crate::identity::{KnownMembers, NodeKeys};
+use crate::model::KeyHash;
+use crate::types::NodeId;
+
+/// Whom this node trusts, and what it proves itself with. Clones share both.
+#[derive(Debug, Clone)]
+pub struct FleetTls(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    keys: NodeKeys,
+    provider: Arc<CryptoProvider>,
+    server: Arc<ServerConfig>,
+    trust: Arc<ArcSwap<Trust>>,
+}
+
+/// Keys of members, both ways.
+#[derive(Debug, Default)]
+struct Trust {
+    nodes: HashMap<KeyHash, NodeId>,
+    keys: HashMap<NodeId, KeyHash>,
+}
+
+/// Who is at the other end of a connection: an extension of each request that came over it.
+#[derive(Clone)]
+pub struct PeerIdentity {
+    key: Option<KeyHash>,
+    trust: Arc<ArcSwap<Trust>>,
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct FleetStream {
+    stream: tokio_rustls::server::TlsStream<TcpStream>,
+    peer: PeerIdentity,
+}
+
+impl FleetTls {
+    /// TLS for a node; it trusts nobody yet.
+    ///
+    /// # Errors
+    /// When its key and certificate do not belong together.
+    pub fn new(keys: NodeKeys) -> Result<Self, OpenError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = server_config(&keys, &provider).map_err(|error| OpenError::Keys(error.to_string()))?;
+        Ok(Self(Arc::new(Inner {
+            keys,
+            provider,
+            server: Arc::new(server),
+            trust: Arc::default(),
+        })))
+    }
+
+    /// Trusts these members and no other.
+    pub fn trust(&self, members: impl IntoIterator<Item = (NodeId, KeyHash)>) {
+        let mut trust = Trust::default();
+        for (node, key) in members {
+            trust.nodes.insert(key, node);
+            trust.keys.insert(node, key);
+        }
+        self.0.trust.store(Arc::new(trust));
+    }
+
+    /// Trusts the members that a node last knew.
+    pub fn trust_known(&self, known: &KnownMembers) {
+        self.trust(known.members.iter().map(|(id, member)| (*id, member.key_hash)));
+    }
+
+    /// For whoever accepts connections: HTTP/2, a client certificate asked for but not needed.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.server)
+    }
+
+    /// For connecting to one member: nobody but the holder of that member's key will do.
+    ///
+    /// # Errors
+    /// When this node's keys do not belong together.
+    pub fn client_config(&self, node: NodeId) -> Result<Arc<ClientConfig>, OpenError> {
+        let verifier = MemberVerifier {
+            node,
+            trust: Arc::clone(&self.0.trust),
+            provider: Arc::clone(&self.0.provider),
+        };
+        client_config(&self.0.provider, Arc::new(verifier), Some(&self.0.keys))
+            .map(Arc::new)
+            .map_err(|error| OpenError::Keys(error.to_string()))
+    }
+
+    /// Takes a connection in.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<FleetStream> {
+        let stream = TlsAcceptor::from(self.server_config()).accept(stream).await?;
+        let certificates = stream.get_ref().1.peer_certificates();
+        let peer = self.peer_identity(certificates);
+        Ok(FleetStream { stream, peer })
+    }
+
+    /// Who showed these certificates in a handshake under [`FleetTls::server_config`].
+    pub fn peer_identity(&self, certificates: Option<&[CertificateDer<'_>]>) -> PeerIdentity {
+        let key = certificates
+            .and_then(<[_]>::first)
+            .and_then(|certificate| key_hash_of(certificate));
+        PeerIdentity {
+            key,
+            trust: Arc::clone(&self.0.trust),
+        }
+    }
+
+    pub(crate) fn keys(&self) -> &NodeKeys {
+        &self.0.keys
+    }
+}
+
+impl PeerIdentity {
+    /// The member; none where the peer has no key, or none that counts now.
+    pub fn node(&self) -> Option<NodeId> {
+        self.key
+            .and_then(|key| self.trust.load().nodes.get(&key).copied())
+    }
+
+    /// The member behind a request.
+    ///
+    /// # Errors
+    /// A refusal to send, where there is none.
+    pub fn member<T>(request: &tonic::Request<T>) -> Result<NodeId, tonic::Status> {
+        request
+            .extensions()
+            .get::<Self>()
+            .and_then(Self::node)
+            .ok_or_else(|| tonic::Status::permission_denied("members of the fleet only"))
+    }
+}
+
+impl fmt::Debug for PeerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PeerIdentity").field(&self.node()).finish()
+    }
+}
+
+impl Connected for FleetStream {
+    type ConnectInfo = PeerIdentity;
+
+    fn connect_info(&self) -> PeerIdentity {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for FleetStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for FleetStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Connects over TCP that is open already.
+pub(crate) async fn connect(
+    config: Arc<ClientConfig>,
+    stream: TcpStream,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let name = ServerName::try_from(MEMBER_DNS_NAME).map_err(io::Error::other)?;
+    TlsConnector::from(config).connect(name, stream).await
+}
+
+pub(crate) fn client_config(
+    provider: &Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    own: Option<&NodeKeys>,
+) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match own {
+        Some(keys) => builder.with_client_auth_cert(keys.chain(), keys.private_key())?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would carry a trust that has ended.
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn server_config(keys: &NodeKeys, provider: &Arc<CryptoProvider>) -> Result<ServerConfig, Error> {
+    let verifier = Arc::new(AnyKey(Arc::clone(provider)));
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(keys.chain(), keys.private_key())?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn only_tls13() -> Error {
+    Error::General("TLS 1.3 alone is spoken here".to_owned())
+}
+
+/// Any client that holds the key it shows, or shows none: whom the key makes it is looked up at each request.
+#[derive(Debug)]
+struct AnyKey(Arc<CryptoProvider>);
+
+impl ClientCertVerifier for AnyKey {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        ParsedCertificate::try_from(end_entity)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// One member's key and no other.
+#[derive(Debug)]
+struct MemberVerifier {
+    node: NodeId,
+    trust: Arc<ArcSwap<Trust>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for MemberVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let wanted = self.trust.load().keys.get(&self.node).copied();
+        let shown = key_hash_of(end_entity).ok_or(CertificateError::BadEncoding)?;
+        if wanted == Some(shown) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;
