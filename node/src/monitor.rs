@@ -1,1 +1,3 @@
-//! (being built)
+//! Read-only views of what a node does.
+
+pub mod stats;

@@ -1,1 +1,104 @@
-//! (being built)
+//! The configuration as the data plane reads it: compiled, immutable, one pointer.
+//!
+//! A [`Publisher`] compiles each version of the [`FleetConfig`] into a [`Snapshot`]; it is the only writer, and never
+//! goes back to an older version. Whoever serves a request loads its [`View`] once, so that the request ends by the
+//! rules it began with. What did not change from one version to the next keeps its identity, and with it the
+//! counters and the state of its backends. What a version makes the node *do* (listeners, logs) is not here.
+
+mod compile;
+mod pool;
+mod service;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use fleetbal_raft::model::{FleetConfig, PoolName, ServiceName, Version};
+
+pub use pool::{BackendState, OpenConnection, PoolView};
+pub use service::{ProxySettings, ServiceView, Trust};
+pub use variables::NodeVariables;
+
+/// One version of the configuration, compiled for this node.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The version it was compiled from.
+    pub version: Version,
+    /// What it was compiled from.
+    pub config: Arc<FleetConfig>,
+    generation: u64,
+    services: BTreeMap<ServiceName, Arc<ServiceView>>,
+    pools: BTreeMap<PoolName, Arc<PoolView>>,
+}
+
+impl Snapshot {
+    /// Tells one snapshot of a publisher from another; grows.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// One service, enabled or not.
+    pub fn service(&self, name: &str) -> Option<&Arc<ServiceView>> {
+        self.services.get(name)
+    }
+
+    /// All services, by name.
+    pub fn services(&self) -> impl ExactSizeIterator<Item = (&ServiceName, &Arc<ServiceView>)> {
+        self.services.iter()
+    }
+
+    /// One pool.
+    pub fn pool(&self, name: &str) -> Option<&Arc<PoolView>> {
+        self.pools.get(name)
+    }
+
+    /// All pools, by name.
+    pub fn pools(&self) -> impl ExactSizeIterator<Item = (&PoolName, &Arc<PoolView>)> {
+        self.pools.iter()
+    }
+}
+
+/// Reads the latest snapshot. Clones read the same.
+#[derive(Debug, Clone)]
+pub struct View(Arc<ArcSwap<Snapshot>>);
+
+impl View {
+    /// The latest snapshot. Cheap, and never waits; do not keep the guard over an await.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+}
+
+/// The one writer of a [`View`].
+#[derive(Debug)]
+pub struct Publisher {
+    variables: NodeVariables,
+    view: View,
+}
+
+impl Publisher {
+    /// A publisher of a node with these variables, and the view that reads what it publishes: at first, version 0.
+    pub fn new(variables: NodeVariables) -> (Self, View) {
+        let view = View(Arc::new(ArcSwap::default()));
+        let publisher = Self {
+            variables,
+            view: view.clone(),
+        };
+        (publisher, view)
+    }
+
+    /// Compiles a version and makes it the one that the view reads. An older one than the last is left alone.
+    pub fn publish(&mut self, config: &Arc<FleetConfig>) {
+        let before = self.view.0.load_full();
+        if config.version < before.version {
+            return;
+        }
+        let next = compile::compile(&before, config, &self.variables);
+        self.view.0.store(Arc::new(next));
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot/tests.rs"]
+mod tests;

@@ -1,0 +1,61 @@
+//! From one version to the next: compiles what changed, and shares the rest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleetbal_raft::model::{FleetConfig, Pool, PoolName, Service, ServiceName};
+
+use super::Snapshot;
+use super::pool::PoolView;
+use super::service::ServiceView;
+use super::variables::NodeVariables;
+
+pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, variables: &NodeVariables) -> Snapshot {
+    let pools: BTreeMap<_, _> = config
+        .pools()
+        .map(|(name, pool)| (name.clone(), pool_view(before, name, pool)))
+        .collect();
+    let services = config.services().map(|(name, service)| {
+        let pool = service.pool().and_then(|pool| pools.get(pool));
+        let view = service_view(before, name, service, pool, variables);
+        (name.clone(), view)
+    });
+    Snapshot {
+        version: config.version,
+        config: Arc::clone(config),
+        generation: before.generation + 1,
+        services: services.collect(),
+        pools,
+    }
+}
+
+fn pool_view(before: &Snapshot, name: &PoolName, pool: &Arc<Pool>) -> Arc<PoolView> {
+    let view = before.pools.get(name);
+    match (view, before.config.pool(name.as_str())) {
+        // Comparing two Arcs of equal identity looks at nothing else.
+        (Some(view), Some(model)) if model == pool => Arc::clone(view),
+        _ => {
+            let addresses = pool.backends().iter().map(|backend| backend.address);
+            let view = PoolView::new(name, pool.balance_method, addresses, view.map(|v| &**v));
+            Arc::new(view)
+        }
+    }
+}
+
+fn service_view(
+    before: &Snapshot,
+    name: &ServiceName,
+    service: &Arc<Service>,
+    pool: Option<&Arc<PoolView>>,
+    variables: &NodeVariables,
+) -> Arc<ServiceView> {
+    let same_pool = |view: &ServiceView| match (&view.pool, pool) {
+        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    match (before.services.get(name), before.config.service(name.as_str())) {
+        (Some(view), Some(model)) if model == service && same_pool(view) => Arc::clone(view),
+        _ => Arc::new(ServiceView::new(name, service, pool.cloned(), variables)),
+    }
+}

@@ -1,0 +1,145 @@
+//! Services with their settings in types, so that a request looks nothing up by name.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetbal_raft::model::{Network, Role, Service, ServiceName, Value};
+
+use super::pool::PoolView;
+use super::variables::NodeVariables;
+
+/// A service of one version, as this node runs it.
+#[derive(Debug)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its role, once set.
+    pub role: Option<Role>,
+    /// Whether it serves.
+    pub enabled: bool,
+    /// Where it listens on this node; none where no address was set; an error where this node cannot tell.
+    pub listen: Result<Option<SocketAddr>, String>,
+    /// The pool that it balances over.
+    pub pool: Option<Arc<PoolView>>,
+    /// How it forwards.
+    pub settings: ProxySettings,
+}
+
+/// What tunes a service that forwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Whether client connections are kept open between requests.
+    pub persist_client: bool,
+    /// How long an idle client connection is kept; none: for ever.
+    pub persist_client_idle_timeout: Option<Duration>,
+    /// How long a client or backend may make no progress; none: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Whether backends are asked to keep connections open.
+    pub persist_backend: bool,
+    /// Idle backend connections that the node keeps for this service, at most.
+    pub backend_persist_cache: usize,
+    /// Whether pages of this node's own carry a `Server` header.
+    pub server_tokens: bool,
+    /// Whose X-Forwarded-For is believed.
+    pub trust: Trust,
+    /// The request that verifies a new backend connection; none: it is used as it is.
+    pub verify_request: Option<Vec<u8>>,
+}
+
+/// Whose X-Forwarded-For is believed, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trust {
+    /// Everybody's.
+    pub always: bool,
+    /// That of peers in these networks.
+    pub networks: Vec<Network>,
+    /// Whether that of a trusted peer is passed on as it is, without the peer's address.
+    pub blind: bool,
+}
+
+impl Trust {
+    /// Whether a peer is trusted.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.always || self.networks.iter().any(|network| network.contains(peer))
+    }
+}
+
+impl ServiceView {
+    pub(super) fn new(
+        name: &ServiceName,
+        service: &Service,
+        pool: Option<Arc<PoolView>>,
+        variables: &NodeVariables,
+    ) -> Self {
+        Self {
+            name: name.clone(),
+            role: service.role(),
+            enabled: service.enabled,
+            listen: service.listen_on(|variable| variables.fill(variable)),
+            pool,
+            settings: ProxySettings::new(service, variables),
+        }
+    }
+}
+
+impl ProxySettings {
+    fn new(service: &Service, variables: &NodeVariables) -> Self {
+        let seconds = |key| {
+            let seconds = service.number(key);
+            (seconds > 0).then(|| Duration::from_secs(seconds))
+        };
+        Self {
+            persist_client: service.flag("persist_client"),
+            persist_client_idle_timeout: seconds("persist_client_idle_timeout"),
+            idle_timeout: seconds("idle_timeout"),
+            persist_backend: service.flag("persist_backend"),
+            backend_persist_cache: usize::try_from(service.number("backend_persist_cache"))
+                .unwrap_or(usize::MAX),
+            server_tokens: service.flag("server_tokens"),
+            trust: Trust {
+                always: service.flag("always_trusted"),
+                networks: networks(service),
+                blind: service.flag("blind_proxy"),
+            },
+            verify_request: service
+                .flag("verify_backend")
+                .then(|| verify_request(service, variables)),
+        }
+    }
+}
+
+fn networks(service: &Service) -> Vec<Network> {
+    match service.value("trusted_upstream_proxies") {
+        Some(Value::Networks(networks, _)) => networks,
+        Some(
+            Value::Bool(_)
+            | Value::Int(_)
+            | Value::Size(_)
+            | Value::Text(_)
+            | Value::Listen(_)
+            | Value::Pool(_),
+        )
+        | None => Vec::new(),
+    }
+}
+
+/// Perlbal's bytes (reference, section 4.6).
+fn verify_request(service: &Service, variables: &NodeVariables) -> Vec<u8> {
+    let path = match service.value("verify_backend_path") {
+        Some(Value::Text(path)) => path.expand(|variable| variables.fill(variable)).ok(),
+        Some(
+            Value::Bool(_)
+            | Value::Int(_)
+            | Value::Size(_)
+            | Value::Networks(..)
+            | Value::Listen(_)
+            | Value::Pool(_),
+        )
+        | None => None,
+    };
+    // A path that would break the request line, or that this node cannot fill in, gives way to the default.
+    let path = path.filter(|path| !path.is_empty() && path.bytes().all(|b| b.is_ascii_graphic()));
+    let path = path.as_deref().unwrap_or("*");
+    format!("OPTIONS {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").into_bytes()
+}
