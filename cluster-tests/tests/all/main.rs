@@ -1,1 +1,1 @@
-//! x
+//! A file per promise.

@@ -1,0 +1,211 @@
+//! Sample backends: they answer their own name, remember what they were asked, and can be taken away.
+
+use std::io::{BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::message::{Kind, Message};
+use crate::{Result, wait};
+
+/// Requests that a backend remembers, the first ones.
+const REMEMBERED: usize = 1000;
+
+/// A backend. `GET /anything` answers its name; `/size/N` N bytes; `/slow/MS` its name after that long; `/echo` the
+/// request's body; `/status/CODE` that status.
+#[derive(Debug)]
+pub struct Backend {
+    name: String,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    stopped: AtomicBool,
+    count: AtomicU64,
+    requests: Mutex<Vec<Message>>,
+    connections: Mutex<Vec<TcpStream>>,
+}
+
+impl Backend {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub fn start(name: &str, address: SocketAddr) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            stopped: AtomicBool::new(false),
+            count: AtomicU64::new(0),
+            requests: Mutex::default(),
+            connections: Mutex::default(),
+        });
+        let mut backend = Self {
+            name: name.to_owned(),
+            address,
+            shared,
+            accepting: None,
+        };
+        backend.restart()?;
+        Ok(backend)
+    }
+
+    /// Its name, which is also what it answers.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many requests it got.
+    pub fn count(&self) -> u64 {
+        self.shared.count.load(Ordering::SeqCst)
+    }
+
+    /// The first requests that it got.
+    pub fn requests(&self) -> Vec<Message> {
+        lock(&self.shared.requests).clone()
+    }
+
+    /// Listens again after a [`Self::stop`].
+    ///
+    /// # Errors
+    /// When the address cannot be had any more.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop();
+        // Connections of the last life may still be closing.
+        let address = self.address;
+        let listener = wait::until(format!("{address} to be free"), wait::PATIENCE, || {
+            Ok(Some(TcpListener::bind(address)?))
+        })?;
+        self.shared.stopped.store(false, Ordering::SeqCst);
+        let shared = Arc::clone(&self.shared);
+        self.accepting = Some(thread::spawn(move || accept(&listener, &shared)));
+        Ok(())
+    }
+
+    /// Closes the listener and every connection.
+    pub fn stop(&mut self) {
+        let Some(accepting) = self.accepting.take() else {
+            return;
+        };
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        // Wakes the accepting thread; where that fails, it is awake already.
+        drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
+        drop(accepting.join());
+        for connection in lock(&self.shared.connections).drain(..) {
+            drop(connection.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming() {
+        if shared.stopped.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        if let Ok(kept) = stream.try_clone() {
+            lock(&shared.connections).push(kept);
+        }
+        let shared = Arc::clone(shared);
+        thread::spawn(move || {
+            // A client that goes away is no matter for a backend.
+            drop(serve(stream, &shared));
+        });
+    }
+}
+
+fn serve(stream: TcpStream, shared: &Shared) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = Message::read(&mut reader, Kind::Request)? {
+        shared.count.fetch_add(1, Ordering::SeqCst);
+        let answer = answer(&request, shared)?;
+        let stays = !request.closes() && !request.start.ends_with("HTTP/1.0");
+        {
+            let mut requests = lock(&shared.requests);
+            if requests.len() < REMEMBERED {
+                requests.push(request);
+            }
+        }
+        writer.write_all(&answer)?;
+        if !stays {
+            writer.shutdown(Shutdown::Both)?;
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn answer(request: &Message, shared: &Shared) -> Result<Vec<u8>> {
+    let mut words = request.start.split(' ');
+    let method = words.next().unwrap_or_default();
+    let target = words.next().context("a request without a target")?;
+    let mut parts = target.trim_start_matches('/').split('/');
+    let (what, argument) = (parts.next().unwrap_or_default(), parts.next().unwrap_or("0"));
+    let mut status = 200;
+    let body = match what {
+        "size" => vec![b'x'; argument.parse()?],
+        "echo" => request.body.clone(),
+        "slow" => {
+            thread::sleep(Duration::from_millis(argument.parse()?));
+            shared.name.clone().into_bytes()
+        }
+        "status" => {
+            status = argument.parse()?;
+            shared.name.clone().into_bytes()
+        }
+        _ => shared.name.clone().into_bytes(),
+    };
+    let mut answer = format!(
+        "HTTP/1.1 {status} Fine\r\nX-Backend: {}\r\nContent-Length: {}\r\n\r\n",
+        shared.name,
+        body.len()
+    )
+    .into_bytes();
+    if method != "HEAD" {
+        answer.extend(body);
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client, ports::Net};
+
+    #[test]
+    fn goes_and_comes_back_on_the_same_address() {
+        let net = Net::claim().unwrap();
+        let mut backend = Backend::start("b1", net.backend(1)).unwrap();
+        assert_eq!(client::get(backend.address(), "/").unwrap().text(), "b1");
+        backend.stop();
+        assert!(client::get(backend.address(), "/").is_err());
+        backend.restart().unwrap();
+        assert_eq!(client::get(backend.address(), "/size/9").unwrap().body.len(), 9);
+        assert_eq!(backend.count(), 2);
+        assert_eq!(backend.requests().len(), 2);
+    }
+}

@@ -1,0 +1,63 @@
+//! Breaking things.
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+
+use crate::fleet::Fleet;
+use crate::{Result, wait};
+
+impl Fleet {
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// When the node does not run.
+    pub fn kill(&mut self, number: usize) -> Result<()> {
+        let node = self.node_mut(number)?;
+        let mut process = node
+            .process
+            .take()
+            .with_context(|| format!("n{number} does not run"))?;
+        process.kill()
+    }
+
+    /// `kill -9` of several at the same moment: none lives to see the other go.
+    ///
+    /// # Errors
+    /// When one does not run.
+    pub fn kill_together(&mut self, numbers: &[usize]) -> Result<()> {
+        for &number in numbers {
+            self.process(number)?.signal(Signal::SIGSTOP)?;
+        }
+        numbers.iter().try_for_each(|&number| self.kill(number))
+    }
+
+    /// `kill -STOP`: the node neither answers nor goes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&mut self, number: usize) -> Result<()> {
+        self.process(number)?.signal(Signal::SIGSTOP)
+    }
+
+    /// `kill -CONT`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn thaw(&mut self, number: usize) -> Result<()> {
+        self.process(number)?.signal(Signal::SIGCONT)
+    }
+
+    /// `kill -TERM`, and waits for the end; its exit code.
+    ///
+    /// # Errors
+    /// When the node does not end.
+    pub fn terminate(&mut self, number: usize) -> Result<Option<i32>> {
+        let mut process = self
+            .node_mut(number)?
+            .process
+            .take()
+            .with_context(|| format!("n{number} does not run"))?;
+        process.signal(Signal::SIGTERM)?;
+        Ok(process.wait_end(wait::PATIENCE)?.code())
+    }
+}

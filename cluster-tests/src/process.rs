@@ -1,0 +1,244 @@
+//! The fleetbal binary, and processes of it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, anyhow, ensure};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::{Result, wait};
+
+/// The workspace's directory.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The binary under test: `FLEETBAL_BIN`, else the one beside this test, built again where it is older than its
+/// source.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn binary() -> Result<PathBuf> {
+    static BINARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    BINARY
+        .get_or_init(|| find_binary().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|error| anyhow!(error))
+}
+
+fn find_binary() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("FLEETBAL_BIN") {
+        let path = PathBuf::from(given);
+        ensure!(
+            path.is_file(),
+            "FLEETBAL_BIN is {}, which is no file",
+            path.display()
+        );
+        return Ok(path.canonicalize()?);
+    }
+    let own = std::env::current_exe().context("cannot find this test's own path")?;
+    let profile_dir = own
+        .ancestors()
+        .find(|dir| dir.join("deps").is_dir() && dir.join("build").is_dir())
+        .context("this test is in no target directory; set FLEETBAL_BIN")?;
+    let path = profile_dir.join("fleetbal");
+    if !is_fresh(&path)? {
+        build()?;
+    }
+    ensure!(path.is_file(), "cargo built no {}", path.display());
+    Ok(path)
+}
+
+/// Whether the binary is there, and younger than all that it is built from.
+fn is_fresh(binary: &Path) -> Result<bool> {
+    let Ok(built) = fs::metadata(binary).and_then(|data| data.modified()) else {
+        return Ok(false);
+    };
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for part in ["node", "raft", "proto", "Cargo.lock", "Cargo.toml"] {
+        newest = newest.max(newest_below(&workspace().join(part))?);
+    }
+    Ok(newest <= built)
+}
+
+fn newest_below(path: &Path) -> Result<SystemTime> {
+    let data = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    if !data.is_dir() {
+        return Ok(data.modified()?);
+    }
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for entry in fs::read_dir(path)? {
+        newest = newest.max(newest_below(&entry?.path())?);
+    }
+    Ok(newest)
+}
+
+fn build() -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--quiet", "--workspace", "--bin", "fleetbal"])
+        .current_dir(workspace());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.output().context("cannot run cargo")?;
+    ensure!(
+        output.status.success(),
+        "cargo build failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// The binary, without any of the settings that this environment may hold.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn fleetbal() -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FLEETBAL_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    Ok(command)
+}
+
+/// A running process; killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts it, with both its streams appended to `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(mut command: Command, log: &Path) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(log)?;
+        command.stdout(file.try_clone()?).stderr(file);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        Ok(Self { child })
+    }
+
+    /// Starts it, with its two streams in files of their own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_apart(mut command: Command, stdout: &Path, stderr: &Path) -> Result<Self> {
+        command
+            .stdout(File::create(stdout)?)
+            .stderr(File::create(stderr)?);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        Ok(Self { child })
+    }
+
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        signal::kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot send {signal} to {pid}"))
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it still runs after `within`.
+    pub fn wait_end(&mut self, within: Duration) -> Result<ExitStatus> {
+        let pid = self.pid();
+        wait::until(format!("process {pid} to end"), within, || {
+            Ok(self.child.try_wait()?)
+        })
+    }
+
+    /// Kills it at once and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already; there is nobody to tell of either.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// How a process ended that was run to its end.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to its standard output.
+    pub stdout: String,
+    /// What it wrote to its standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The lines of both streams that are not the log's: those without a level word.
+    pub fn errors(&self) -> Vec<&str> {
+        self.stderr.lines().filter(|line| is_message(line)).collect()
+    }
+}
+
+/// Whether a line of standard error is meant for the user, not an entry of the log.
+fn is_message(line: &str) -> bool {
+    let levels = [" INFO ", " WARN ", " DEBUG ", " TRACE "];
+    !line.trim().is_empty() && !levels.iter().any(|level| line.contains(level))
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it does not end within that time (it is killed then).
+pub fn run(command: Command, within: Duration) -> Result<Ended> {
+    let dir = tempfile::tempdir()?;
+    let (out, err) = (dir.path().join("out"), dir.path().join("err"));
+    let mut process = Process::start_apart(command, &out, &err)?;
+    let status = process.wait_end(within);
+    let read = |path| {
+        let bytes = fs::read(path).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let (stdout, stderr) = (read(out), read(err));
+    let status = status.with_context(|| format!("stdout:\n{stdout}\nstderr:\n{stderr}"))?;
+    Ok(Ended {
+        code: status.code(),
+        stdout,
+        stderr,
+    })
+}
