@@ -72,6 +72,11 @@ impl Backend {
         self.shared.count.load(Ordering::SeqCst)
     }
 
+    /// How many connections it accepted since it last started.
+    pub fn connections(&self) -> usize {
+        lock(&self.shared.connections).len()
+    }
+
     /// The first requests that it got.
     pub fn requests(&self) -> Vec<Message> {
         lock(&self.shared.requests).clone()

@@ -411,6 +411,18 @@ impl Fleet {
         })
     }
 
+    /// Waits until a node listens on one more port.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_listening(&self, number: usize, port: u16) -> Result<()> {
+        let address = (self.node(number)?.address, port).into();
+        wait::for_true(format!("n{number} to listen on {port}"), wait::PATIENCE, || {
+            std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+            Ok(true)
+        })
+    }
+
     /// Who answers a handful of requests at a node, in order, each once.
     ///
     /// # Errors

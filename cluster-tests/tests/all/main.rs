@@ -1,1 +1,16 @@
-//! A file per promise.
+//! What fleetbal promises, each against real processes: a file per promise.
+
+mod demo;
+mod health_pages;
+mod join;
+mod join_refused;
+mod p1_durable;
+mod p2_same;
+mod p3_read_your_write;
+mod p5_no_quorum;
+mod p6_traffic_alone;
+mod p7_invisible;
+mod p8_one_error;
+mod proxy;
+mod standalone;
+mod start_refused;

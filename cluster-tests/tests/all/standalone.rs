@@ -1,0 +1,187 @@
+//! One machine, one config file: Perlbal's way of running it.
+
+use std::fs;
+
+use anyhow::ensure;
+use fleetbal_cluster_tests::ports::Net;
+use fleetbal_cluster_tests::process::{self, Process};
+use fleetbal_cluster_tests::{Backend, Manage, Result, client, wait};
+use nix::sys::signal::Signal;
+
+struct Place {
+    net: Net,
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            net: Net::claim()?,
+            dir: tempfile::tempdir()?,
+        })
+    }
+
+    fn start(&self, config: &str) -> Result<Process> {
+        let path = self.dir.path().join("perlbal.conf");
+        fs::write(&path, config)?;
+        let mut command = process::fleetbal()?;
+        command.arg(format!("--config={}", path.display()));
+        command.current_dir(self.dir.path());
+        Process::start(command, &self.dir.path().join("log"))
+    }
+
+    fn run(&self, config: &str) -> Result<process::Ended> {
+        let path = self.dir.path().join("perlbal.conf");
+        fs::write(&path, config)?;
+        let mut command = process::fleetbal()?;
+        command.arg(format!("--config={}", path.display()));
+        command.current_dir(self.dir.path());
+        process::run(command, wait::PATIENCE)
+    }
+
+    fn config(&self) -> String {
+        let (node, b1, b2) = (self.net.node(1), self.net.backend(1), self.net.backend(2));
+        format!(
+            "# load balancer + management\r\nCREATE POOL web\n  POOL web ADD {b1}\n  POOL web ADD {b2}\n\
+             CREATE SERVICE www\n  SET role            = reverse_proxy\n  SET listen          = {node}:8080\n  \
+             SET pool            = web\n  SET persist_client = on\n  SET persist_backend = on\n  \
+             SET verify_backend  = on\nENABLE www\n\nCREATE SERVICE mgmt\n  SET role   = management\n  \
+             SET listen = {node}:60000\nENABLE mgmt"
+        )
+    }
+}
+
+#[test]
+fn a_perlbal_config_file_runs_as_it_is() -> Result {
+    let place = Place::new()?;
+    let _b1 = Backend::start("b1", place.net.backend(1))?;
+    let _b2 = Backend::start("b2", place.net.backend(2))?;
+    let mut process = place.start(&place.config())?;
+    let (node, traffic, management) = (
+        place.net.node(1),
+        (place.net.node(1), 8080).into(),
+        (place.net.node(1), 60000).into(),
+    );
+    wait::for_true("it to serve", wait::PATIENCE, || {
+        Ok(client::get(traffic, "/")?.status()? == 200)
+    })?;
+    let mut manage = Manage::connect(management)?;
+    let services = manage.data("show service")?;
+    ensure!(
+        services
+            == [
+                format!("mgmt {node}:60000 ENABLED"),
+                format!("www {node}:8080 ENABLED")
+            ],
+        "{services:?}"
+    );
+    let pools = manage.data("show pool")?;
+    ensure!(pools == ["web nodes 2", "web services 1"], "{pools:?}");
+    manage.change(&format!("POOL web REMOVE {}", place.net.backend(1)))?;
+    for _ in 0..10 {
+        let answer = client::get(traffic, "/")?;
+        ensure!(answer.text() == "b2", "answered '{}'", answer.text());
+    }
+    let files: Vec<_> = fs::read_dir(place.dir.path())?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<Result<_>>()?;
+    ensure!(
+        files.len() == 2,
+        "it kept something beside config and log: {files:?}"
+    );
+    manage.send(b"shutdown\r\n")?;
+    let status = process.wait_end(wait::PATIENCE)?;
+    ensure!(status.code() == Some(0), "it ended with {status}");
+    Ok(())
+}
+
+#[test]
+fn what_was_typed_is_gone_at_the_next_start() -> Result {
+    let place = Place::new()?;
+    let _b1 = Backend::start("b1", place.net.backend(1))?;
+    let management = (place.net.node(1), 60000).into();
+    for _ in 0..2 {
+        let mut process = place.start(&place.config())?;
+        let mut manage = wait::until("management", wait::PATIENCE, || {
+            Ok(Some(Manage::connect(management)?))
+        })?;
+        // Would be refused the second time, had it been kept.
+        manage.change("CREATE POOL typed")?;
+        process.signal(Signal::SIGTERM)?;
+        let status = process.wait_end(wait::PATIENCE)?;
+        ensure!(status.code() == Some(0), "it ended with {status}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_mistake_in_the_file_ends_the_start_as_perlbal_does() -> Result {
+    let place = Place::new()?;
+    for (line, wanted) in [
+        (
+            "SET www.colour = blue",
+            "ERROR: Unknown service parameter 'colour'",
+        ),
+        ("ENABLE balance", "ERROR: service 'balance' does not exist"),
+        ("frobnicate", "ERROR: unknown command: frobnicate"),
+    ] {
+        let ended = place.run(&format!("{}\n{line}\n", place.config()))?;
+        ensure!(ended.code.is_some_and(|code| code != 0), "{line}: {ended:?}");
+        ensure!(ended.stdout.contains(wanted), "{line}: {ended:?}");
+        ensure!(ended.stderr.contains("Error starting up."), "{line}: {ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_not_there_and_one_that_starts_nothing() -> Result {
+    let place = Place::new()?;
+    let mut command = process::fleetbal()?;
+    command.arg("--config=/no/such/file.conf");
+    let ended = process::run(command, wait::PATIENCE)?;
+    ensure!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
+    ensure!(
+        ended
+            .stderr
+            .contains("Error opening config file (/no/such/file.conf): No such file or directory"),
+        "{ended:?}"
+    );
+    let ended = place.run("CREATE POOL lonely\n")?;
+    ensure!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
+    ensure!(
+        ended
+            .stderr
+            .contains("No services or management port configured.  Nothing to do.  Stopping."),
+        "{ended:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn check_says_what_is_wrong_and_starts_nothing() -> Result {
+    let place = Place::new()?;
+    let path = place.dir.path().join("perlbal.conf");
+    for (text, code) in [(place.config(), 0), (format!("{}\nbogus\n", place.config()), 78)] {
+        fs::write(&path, text)?;
+        let mut command = process::fleetbal()?;
+        command.arg(format!("--config={}", path.display())).arg("--check");
+        let ended = process::run(command, wait::PATIENCE)?;
+        ensure!(ended.code == Some(code), "{ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_taken_address_ends_the_start() -> Result {
+    let place = Place::new()?;
+    let held = std::net::TcpListener::bind((place.net.node(1), 8080))?;
+    let ended = place.run(&place.config())?;
+    ensure!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    ensure!(
+        said.contains("Can't start service 'www'") && said.contains("Address already in use"),
+        "{ended:?}"
+    );
+    drop(held);
+    Ok(())
+}
