@@ -1,0 +1,103 @@
+//! What a line asks for.
+
+use std::time::Duration;
+
+use fleetbal_raft::model::{Change, TokenId};
+
+use crate::lifecycle::Stop;
+
+/// A command, ready to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Changes the fleet's configuration.
+    Change(Change),
+    /// Reads what this node knows.
+    Query(Query),
+    /// Concerns this connection, this node, or membership; never the configuration.
+    Local(Local),
+}
+
+/// A read. Answered by this node alone, also without leader and quorum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// `show service`
+    Services,
+    /// `show service NAME`
+    Service(String),
+    /// `show pool`
+    Pools,
+    /// `show pool NAME`
+    Pool(String),
+    /// `dumpconfig`
+    Dump,
+    /// `uptime`, `version`
+    Uptime,
+    /// `help`
+    Help,
+    /// `cluster status [json]`
+    ClusterStatus(Format),
+    /// `cluster members [json]`
+    ClusterMembers(Format),
+    /// `cluster tokens`
+    Tokens,
+    /// `config version`
+    ConfigVersion,
+    /// `ready`
+    Ready,
+}
+
+/// How a table is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns.
+    Text,
+    /// One line of JSON.
+    Json,
+}
+
+/// What is neither a change of the configuration nor a read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Local {
+    /// `use NAME`: later lines mean this object.
+    Use(String),
+    /// `verbose on|off`
+    Verbose(bool),
+    /// `auth SECRET`
+    Auth(String),
+    /// `quit`, `exit`
+    Quit,
+    /// `shutdown [graceful [SECS]]`
+    Shutdown(Stop),
+    /// `sync`: waits until this node has all that was committed.
+    Sync,
+    /// `barrier [SECONDS]`: waits until every live node has what this one has.
+    Barrier(Duration),
+    /// `cluster token [ttl SECONDS] [uses N]`
+    IssueToken {
+        /// How long it is good for.
+        ttl: Duration,
+        /// How often it may be used; none: without limit.
+        uses: Option<u32>,
+    },
+    /// `cluster revoke ID`
+    RevokeToken(TokenId),
+}
+
+impl Command {
+    /// Whether it can be carried out by whoever may only read.
+    pub fn is_read(&self) -> bool {
+        match self {
+            Self::Change(_) => false,
+            Self::Query(_) => true,
+            Self::Local(local) => match local {
+                Local::Use(_)
+                | Local::Verbose(_)
+                | Local::Auth(_)
+                | Local::Quit
+                | Local::Sync
+                | Local::Barrier(_) => true,
+                Local::Shutdown(_) | Local::IssueToken { .. } | Local::RevokeToken(_) => false,
+            },
+        }
+    }
+}

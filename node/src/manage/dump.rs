@@ -1,0 +1,67 @@
+//! The configuration as lines that make it again when they are fed to an empty one.
+//!
+//! Perlbal's layout. `DEFAULT` lines come last: they would otherwise colour the services that follow, which print
+//! all that differs from the built-in defaults. A disabled service prints a comment, because `DISABLE` of what is
+//! not enabled is an error.
+
+use fleetbal_raft::model::{BalanceMethod, FleetConfig, Pool, Service};
+
+/// All of the configuration.
+pub fn dump(config: &FleetConfig) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, pool) in config.pools() {
+        dump_pool(name.as_str(), pool, &mut lines);
+    }
+    for (name, service) in config.services() {
+        dump_service(name.as_str(), service, &mut lines);
+    }
+    for (key, value) in config.defaults() {
+        lines.push(format!("DEFAULT {key} = {value}"));
+    }
+    if let Some(voters) = config.voters_set() {
+        lines.push(format!("CLUSTER SET voters = {voters}"));
+    }
+    lines
+}
+
+fn dump_pool(name: &str, pool: &Pool, lines: &mut Vec<String>) {
+    lines.push(format!("CREATE POOL {name}"));
+    if pool.balance_method != BalanceMethod::default() {
+        lines.push(format!("  SET balance_method = {}", pool.balance_method));
+    }
+    for backend in pool.backends() {
+        lines.push(format!("  POOL ADD {name} {}", backend.address));
+    }
+    lines.push(String::new());
+}
+
+/// Printed first, in this order, as Perlbal does.
+const FIRST: [&str; 2] = ["listen", "pool"];
+
+fn dump_service(name: &str, service: &Service, lines: &mut Vec<String>) {
+    lines.push(format!("CREATE SERVICE {name}"));
+    if let Some(role) = service.role() {
+        lines.push(format!("  SET role = {role}"));
+    }
+    let place = |key: &str| {
+        FIRST
+            .iter()
+            .position(|first| *first == key)
+            .unwrap_or(FIRST.len())
+    };
+    let mut set: Vec<_> = service.explicit().collect();
+    set.sort_by_key(|(key, _)| place(key));
+    for (key, value) in set {
+        lines.push(format!("  SET {key} = {value}"));
+    }
+    lines.push(if service.enabled {
+        format!("ENABLE {name}")
+    } else {
+        format!("# DISABLE {name}")
+    });
+    lines.push(String::new());
+}
+
+#[cfg(test)]
+#[path = "dump_tests.rs"]
+mod tests;

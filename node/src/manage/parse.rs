@@ -1,0 +1,174 @@
+//! A line made into a command. Knows no state but the object that `CREATE` or `USE` implied; texts are Perlbal's.
+
+mod cluster;
+mod object;
+mod pool;
+mod show;
+
+use fleetbal_raft::model::{InvalidName, Template, VariableError};
+
+use super::command::{Command, Local, Query};
+use super::line::Line;
+use crate::lifecycle::Stop;
+
+/// All commands, sorted: what `help` prints.
+pub const COMMANDS: [&str; 23] = [
+    "auth",
+    "barrier",
+    "cluster",
+    "config",
+    "create",
+    "default",
+    "disable",
+    "dumpconfig",
+    "enable",
+    "exit",
+    "help",
+    "pool",
+    "quit",
+    "ready",
+    "server",
+    "set",
+    "show",
+    "shutdown",
+    "sync",
+    "uptime",
+    "use",
+    "verbose",
+    "version",
+];
+
+/// A line that is no command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// No such command.
+    #[error("unknown command: {0}")]
+    Unknown(String),
+    /// Arguments to a command without any.
+    #[error("The '{0}' command takes no arguments")]
+    NoArguments(&'static str),
+    /// Arguments that do not fit.
+    #[error("Invalid syntax to '{0}' command")]
+    Syntax(&'static str),
+    /// The same, with a line that shows how to write it.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// `SET x = y` without an object, named or implied.
+    #[error("omitted service/pool name not implied from context")]
+    NoContext,
+    /// Neither word of `POOL` is one. (The two blanks are Perlbal's.)
+    #[error("Invalid command:  must be 'add' or 'remove'")]
+    AddOrRemove,
+    /// A name that breaks the rules.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// A `${…}` that does not exist.
+    #[error(transparent)]
+    Variable(#[from] VariableError),
+    /// A `${…}` where each node must read the same.
+    #[error("a variable cannot stand here: {0}; only in SET values that are addresses, paths or text")]
+    VariableNotHere(String),
+    /// `SERVER` lines are not read yet.
+    #[error("server option '{0}' is not supported")]
+    ServerOption(String),
+}
+
+/// Makes a command of a line. `implied` is the object that `CREATE` or `USE` named last.
+///
+/// # Errors
+/// When it is no command, in Perlbal's words.
+pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
+    match line.word() {
+        "cluster" => cluster::parse(line),
+        "config" => cluster::config(line),
+        "barrier" => cluster::barrier(line),
+        "sync" => plain(line, "sync", Command::Local(Local::Sync)),
+        "ready" => plain(line, "ready", Command::Query(Query::Ready)),
+        "auth" => auth(line),
+        "set" => object::set(line, implied),
+        "default" => object::default(line),
+        _ => {
+            no_variables(line.rest())?;
+            parse_plain(line)
+        }
+    }
+}
+
+/// Commands in which no `${…}` can stand.
+fn parse_plain(line: &Line) -> Result<Command, ParseError> {
+    match line.word() {
+        "create" => object::create(line),
+        "use" => object::use_object(line),
+        "enable" => object::enable(line, true),
+        "disable" => object::enable(line, false),
+        "pool" => pool::parse(line),
+        "show" => show::parse(line),
+        "dumpconfig" => Ok(Command::Query(Query::Dump)),
+        "uptime" => plain(line, "uptime", Command::Query(Query::Uptime)),
+        "version" => plain(line, "version", Command::Query(Query::Uptime)),
+        "help" => plain(line, "help", Command::Query(Query::Help)),
+        "verbose" => verbose(line),
+        "shutdown" => shutdown(line),
+        "quit" | "exit" if line.rest().is_empty() => Ok(Command::Local(Local::Quit)),
+        "server" => Err(server(line)),
+        other => Err(ParseError::Unknown(other.to_owned())),
+    }
+}
+
+fn plain(line: &Line, name: &'static str, command: Command) -> Result<Command, ParseError> {
+    if line.rest().is_empty() {
+        Ok(command)
+    } else {
+        Err(ParseError::NoArguments(name))
+    }
+}
+
+fn verbose(line: &Line) -> Result<Command, ParseError> {
+    match line.rest() {
+        " on" => Ok(Command::Local(Local::Verbose(true))),
+        " off" => Ok(Command::Local(Local::Verbose(false))),
+        _ => Err(ParseError::Usage("usage: VERBOSE {on|off}")),
+    }
+}
+
+fn auth(line: &Line) -> Result<Command, ParseError> {
+    let secret = line.rest().trim_start();
+    if secret.is_empty() {
+        return Err(ParseError::Usage("usage: AUTH <secret>"));
+    }
+    Ok(Command::Local(Local::Auth(secret.to_owned())))
+}
+
+fn shutdown(line: &Line) -> Result<Command, ParseError> {
+    const BAD: ParseError = ParseError::Syntax("shutdown");
+    let arguments = line.arguments().ok_or(BAD)?;
+    let stop = match arguments.as_slice() {
+        [] => Stop::Now,
+        ["graceful"] => Stop::Graceful(None),
+        ["graceful", seconds] => Stop::Graceful(Some(cluster::seconds(seconds).ok_or(BAD)?)),
+        // Perlbal reads the number and does nothing with it.
+        [seconds] if cluster::seconds(seconds).is_some() => Stop::Now,
+        _ => return Err(BAD),
+    };
+    Ok(Command::Local(Local::Shutdown(stop)))
+}
+
+fn server(line: &Line) -> ParseError {
+    match line.rest().trim_start().split(['=', ' ']).next() {
+        Some(key) if line.rest().contains('=') && !key.is_empty() => ParseError::ServerOption(key.to_owned()),
+        _ => ParseError::Syntax("server"),
+    }
+}
+
+/// Refuses `${…}` in a text, in Perlbal's words where it is not even a variable.
+fn no_variables(text: &str) -> Result<(), ParseError> {
+    if text.contains("${") {
+        Template::parse(text)?;
+        return Err(ParseError::VariableNotHere(text.trim_start().to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

@@ -1,0 +1,106 @@
+//! Commands that Perlbal never had: `cluster …`, `config …`, `barrier`. Command words in any case; arguments as typed.
+
+use std::time::Duration;
+
+use fleetbal_raft::model::{Change, TokenId};
+
+use super::super::command::{Command, Format, Local, Query};
+use super::super::line::Line;
+use super::ParseError;
+
+/// How long a join token is good for where nothing else was said.
+const TOKEN_TTL: Duration = Duration::from_secs(3600);
+
+/// How long `barrier` waits where nothing else was said.
+const BARRIER: Duration = Duration::from_secs(10);
+
+const CLUSTER: ParseError =
+    ParseError::Usage("usage: CLUSTER {status|members} [json], token, tokens, revoke, set");
+const TOKEN: ParseError = ParseError::Usage("usage: CLUSTER token [ttl <seconds>] [uses <number>]");
+const TOKENS: ParseError = ParseError::Usage("usage: CLUSTER tokens");
+const REVOKE: ParseError = ParseError::Usage("usage: CLUSTER revoke <token id>");
+const VOTERS: ParseError = ParseError::Usage("usage: CLUSTER set voters = <number>");
+const CONFIG: ParseError = ParseError::Usage("usage: CONFIG version");
+const BARRIER_USAGE: ParseError = ParseError::Usage("usage: BARRIER [<seconds>]");
+
+pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
+    let arguments = line.arguments().ok_or(CLUSTER)?;
+    let (word, arguments) = arguments.split_first().ok_or(CLUSTER)?;
+    match word.to_ascii_lowercase().as_str() {
+        "status" => Ok(Command::Query(Query::ClusterStatus(format(arguments)?))),
+        "members" => Ok(Command::Query(Query::ClusterMembers(format(arguments)?))),
+        "token" => token(arguments).ok_or(TOKEN),
+        "tokens" if arguments.is_empty() => Ok(Command::Query(Query::Tokens)),
+        "tokens" => Err(TOKENS),
+        "revoke" => match arguments {
+            [id] => Ok(Command::Local(Local::RevokeToken(TokenId::parse(id)?))),
+            _ => Err(REVOKE),
+        },
+        "set" => voters(&arguments.join(" ")).ok_or(VOTERS),
+        _ => Err(CLUSTER),
+    }
+}
+
+fn format(arguments: &[&str]) -> Result<Format, ParseError> {
+    match arguments {
+        [] => Ok(Format::Text),
+        [word] if word.eq_ignore_ascii_case("json") => Ok(Format::Json),
+        _ => Err(CLUSTER),
+    }
+}
+
+fn token(mut arguments: &[&str]) -> Option<Command> {
+    let (mut ttl, mut uses) = (None, None);
+    while let [word, number, rest @ ..] = arguments {
+        match word.to_ascii_lowercase().as_str() {
+            "ttl" if ttl.is_none() => ttl = Some(seconds(number).filter(|ttl| !ttl.is_zero())?),
+            "uses" if uses.is_none() => uses = Some(digits(number)?.try_into().ok().filter(|n| *n > 0)?),
+            _ => return None,
+        }
+        arguments = rest;
+    }
+    arguments.is_empty().then_some(Command::Local(Local::IssueToken {
+        ttl: ttl.unwrap_or(TOKEN_TTL),
+        uses,
+    }))
+}
+
+fn voters(assignment: &str) -> Option<Command> {
+    let (key, number) = assignment.split_once('=')?;
+    if !key.trim_end().eq_ignore_ascii_case("voters") {
+        return None;
+    }
+    let number = digits(number.trim_start())?.try_into().ok()?;
+    Some(Command::Change(Change::SetVoters(number)))
+}
+
+pub(super) fn config(line: &Line) -> Result<Command, ParseError> {
+    match line.arguments().ok_or(CONFIG)?.as_slice() {
+        [word] if word.eq_ignore_ascii_case("version") => Ok(Command::Query(Query::ConfigVersion)),
+        _ => Err(CONFIG),
+    }
+}
+
+pub(super) fn barrier(line: &Line) -> Result<Command, ParseError> {
+    let within = match line.arguments().ok_or(BARRIER_USAGE)?.as_slice() {
+        [] => BARRIER,
+        [number] => seconds(number).ok_or(BARRIER_USAGE)?,
+        _ => return Err(BARRIER_USAGE),
+    };
+    Ok(Command::Local(Local::Barrier(within)))
+}
+
+/// The longest time that a command takes, so that no clock overflows: a hundred years.
+const LONGEST: u64 = 100 * 366 * 24 * 3600;
+
+/// Whole seconds.
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    digits(text)
+        .filter(|seconds| *seconds <= LONGEST)
+        .map(Duration::from_secs)
+}
+
+fn digits(text: &str) -> Option<u64> {
+    let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if all_digits { text.parse().ok() } else { None }
+}

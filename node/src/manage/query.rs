@@ -1,0 +1,38 @@
+//! Read commands: data into lines. Nothing here waits or changes anything.
+
+pub mod node;
+pub mod pool;
+pub mod service;
+pub mod tokens;
+
+use fleetbal_raft::model::{BackendAddress, PoolName, ServiceName};
+
+/// Live figures of this node that `show` prints beside the configuration.
+pub trait Figures {
+    /// Requests that were handed to a backend of a pool.
+    fn backend_requests(&self, pool: &PoolName, backend: BackendAddress) -> u64;
+
+    /// Clients of a service that wait for a backend.
+    fn pending_clients(&self, service: &ServiceName) -> u64;
+
+    /// Idle backend connections of a service.
+    fn idle_backends(&self, service: &ServiceName) -> u64;
+}
+
+/// No figures: before anything runs, as in a config file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFigures;
+
+impl Figures for NoFigures {
+    fn backend_requests(&self, _pool: &PoolName, _backend: BackendAddress) -> u64 {
+        0
+    }
+
+    fn pending_clients(&self, _service: &ServiceName) -> u64 {
+        0
+    }
+
+    fn idle_backends(&self, _service: &ServiceName) -> u64 {
+        0
+    }
+}

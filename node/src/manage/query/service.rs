@@ -1,0 +1,65 @@
+//! `show service [NAME]`, byte for byte Perlbal's.
+
+use fleetbal_raft::model::{FleetConfig, Role, Service, ServiceName, Variable};
+
+use super::Figures;
+
+/// Fills in what a variable stands for on this node.
+pub type Fill<'a> = &'a dyn Fn(&Variable) -> Result<String, String>;
+
+/// One line a service, by name.
+pub fn list(config: &FleetConfig, fill: Fill<'_>) -> Vec<String> {
+    let line = |(name, service): (&ServiceName, &std::sync::Arc<Service>)| {
+        let listen = listening(service, fill).unwrap_or_else(|| "not_listening".to_owned());
+        let state = if service.enabled { "ENABLED" } else { "DISABLED" };
+        format!("{name} {listen} {state}")
+    };
+    config.services().map(line).collect()
+}
+
+/// All of one service; none where there is no such service.
+pub fn show(config: &FleetConfig, name: &str, fill: Fill<'_>, figures: &dyn Figures) -> Option<Vec<String>> {
+    let (name, service) = config.services().find(|(known, _)| known.as_str() == name)?;
+    let listen = listening(service, fill).unwrap_or_else(|| "--".to_owned());
+    let role = service.role().map_or("", Role::name);
+    let mut lines = vec![
+        format!("SERVICE {name}"),
+        format!("     listening: {listen}"),
+        format!("          role: {role}"),
+    ];
+    match service.role() {
+        Some(Role::ReverseProxy) => show_proxy(config, name, service, figures, &mut lines),
+        Some(Role::Management) | None => {}
+    }
+    Some(lines)
+}
+
+fn show_proxy(
+    config: &FleetConfig,
+    name: &ServiceName,
+    service: &Service,
+    figures: &dyn Figures,
+    lines: &mut Vec<String>,
+) {
+    lines.push(format!("  pend clients: {}", figures.pending_clients(name)));
+    lines.push("  pend backend: 0".to_owned());
+    let ahead = service.number("connect_ahead");
+    lines.push(format!(" connect-ahead: {}/{ahead}", figures.idle_backends(name)));
+    let Some(pool) = service.pool() else { return };
+    lines.push(format!("          pool: {pool}"));
+    lines.push("         nodes:".to_owned());
+    let backends = config.pool(pool.as_str()).map_or(&[][..], |pool| pool.backends());
+    for backend in backends {
+        let requests = figures.backend_requests(pool, backend.address);
+        lines.push(format!(
+            "                {:<21} {requests:>7}",
+            backend.address.to_string()
+        ));
+    }
+}
+
+/// The address as this node reads it; as it was typed where it cannot.
+fn listening(service: &Service, fill: Fill<'_>) -> Option<String> {
+    let template = service.listen()?;
+    Some(template.expand(fill).unwrap_or_else(|_| template.to_string()))
+}

@@ -1,0 +1,286 @@
+//! A config file: the same lines as on a management port, read from top to bottom before anything runs.
+//!
+//! Fleet-wide lines become one list of changes; `CLUSTER key = value` lines are this node's own settings; queries
+//! print what they would have printed at their place. The first line that would be refused ends it, as in Perlbal.
+
+use std::path::{Path, PathBuf};
+
+use fleetbal_raft::model::{Batch, Change, FleetConfig};
+
+use super::command::{Command, Local, Query};
+use super::dump;
+use super::line::{self, Line, LineError};
+use super::parse::{ParseError, parse};
+use super::query::{self, NoFigures};
+use super::render::Reply;
+
+/// What a config file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Script {
+    /// Fleet-wide lines with their numbers (from 1), as they follow each other.
+    pub changes: Vec<(usize, Change)>,
+    /// `CLUSTER key = value` lines: keys in lower case, values as typed.
+    pub settings: Vec<(String, String)>,
+    /// What its queries print.
+    pub output: Vec<String>,
+    /// The configuration it makes out of an empty one.
+    pub config: FleetConfig,
+}
+
+impl Script {
+    /// All of its changes as one.
+    pub fn batch(&self) -> Batch {
+        Batch {
+            changes: self.changes.iter().map(|(_, change)| change.clone()).collect(),
+            if_version: None,
+        }
+    }
+}
+
+/// A config file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// It cannot be opened or read (Perlbal's text).
+    #[error("Error opening config file ({}): {}", path.display(), plain(source))]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is wrong.
+    #[error("{}:{line}: {text}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: usize,
+        /// What is wrong: Perlbal prints it behind `ERROR: `.
+        text: String,
+    },
+}
+
+/// The system's own words, without the number that Rust adds.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// A line of a script that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongLine {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub text: String,
+}
+
+/// Reads a config file.
+///
+/// # Errors
+/// When it cannot be read, or at the first line that is wrong or would be refused.
+pub fn read(path: &Path) -> Result<Script, ScriptError> {
+    let bytes = std::fs::read(path).map_err(|source| ScriptError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    interpret(&bytes, |name| std::env::var(name).ok()).map_err(|wrong| ScriptError::Line {
+        path: path.to_owned(),
+        line: wrong.line,
+        text: wrong.text,
+    })
+}
+
+/// Interprets the text of a config file.
+///
+/// # Errors
+/// The first line that is wrong or would be refused.
+pub fn interpret(text: &[u8], environment: impl Fn(&str) -> Option<String>) -> Result<Script, WrongLine> {
+    let mut reader = Reader::default();
+    for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
+        let number = index + 1;
+        if let Err(text) = reader.line(number, bytes, &environment) {
+            // An earlier line that the fleet would refuse comes first.
+            reader.settle()?;
+            return Err(WrongLine { line: number, text });
+        }
+    }
+    reader.settle()?;
+    Ok(reader.script)
+}
+
+#[derive(Default)]
+struct Reader {
+    script: Script,
+    implied: Option<String>,
+    /// Changes that `script.config` already has.
+    settled: usize,
+}
+
+impl Reader {
+    fn line(
+        &mut self,
+        number: usize,
+        bytes: &[u8],
+        environment: &impl Fn(&str) -> Option<String>,
+    ) -> Result<(), String> {
+        let line = Line::read(bytes, environment).map_err(|error| error.to_string())?;
+        let Some(line) = line else { return Ok(()) };
+        if let Some((key, value)) = setting(&line, environment).map_err(|error| error.to_string())? {
+            self.script.settings.push((key, value));
+            return Ok(());
+        }
+        match parse(&line, self.implied.as_deref()).map_err(|error| error.to_string())? {
+            Command::Change(change) => {
+                if let Change::CreatePool(_) | Change::CreateService(_) = change {
+                    self.implied = created(&change);
+                }
+                self.script.changes.push((number, change));
+                Ok(())
+            }
+            Command::Query(query) => self.query(&query, line.word()),
+            Command::Local(local) => self.local(local, line.word()),
+        }
+    }
+
+    fn local(&mut self, local: Local, word: &str) -> Result<(), String> {
+        match local {
+            Local::Use(name) => {
+                self.settle().map_err(|wrong| wrong.text)?;
+                if !has_object(&self.script.config, &name) {
+                    return Err(no_object(&name));
+                }
+                self.implied = Some(name);
+                Ok(())
+            }
+            Local::Verbose(_) => Ok(()),
+            Local::Quit => Err(ParseError::Unknown(word.to_owned()).to_string()),
+            Local::Auth(_)
+            | Local::Shutdown(_)
+            | Local::Sync
+            | Local::Barrier(_)
+            | Local::IssueToken { .. }
+            | Local::RevokeToken(_) => Err(not_in_a_file(word)),
+        }
+    }
+
+    fn query(&mut self, query: &Query, word: &str) -> Result<(), String> {
+        self.settle().map_err(|wrong| wrong.text)?;
+        match configured(query, &self.script.config) {
+            Some(Reply::Lines(lines)) => {
+                self.script.output.extend(lines);
+                self.script.output.push(".".to_owned());
+                Ok(())
+            }
+            Some(Reply::Dump(lines)) => {
+                self.script.output.extend(lines);
+                Ok(())
+            }
+            Some(Reply::Refused(text)) => Err(text),
+            Some(Reply::Silent | Reply::Done) => Ok(()),
+            None => Err(not_in_a_file(word)),
+        }
+    }
+
+    /// Applies what was read since the last time. All at once: a line at a time would take quadratic time.
+    fn settle(&mut self) -> Result<(), WrongLine> {
+        let fresh = self.script.changes.get(self.settled..).unwrap_or_default();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let changes = fresh.iter().map(|(_, change)| change.clone()).collect();
+        let batch = Batch {
+            changes,
+            if_version: None,
+        };
+        match self.script.config.with_batch(&batch) {
+            Ok(config) => self.script.config = config,
+            Err(refusal) => {
+                let at = usize::try_from(refusal.change).unwrap_or(usize::MAX);
+                let line = fresh.get(at).map_or(0, |(number, _)| *number);
+                let text = refusal.text;
+                return Err(WrongLine { line, text });
+            }
+        }
+        self.settled = self.script.changes.len();
+        Ok(())
+    }
+}
+
+/// `CLUSTER key = value`, which sets this node up; `cluster set …` changes the fleet.
+fn setting(
+    line: &Line,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<(String, String)>, LineError> {
+    let assignment = match (line.word(), line.rest().split_once('=')) {
+        ("cluster", Some(assignment)) => assignment,
+        _ => return Ok(None),
+    };
+    let key = assignment.0.trim().to_ascii_lowercase();
+    if !line::is_one_word(&key) {
+        return Ok(None);
+    }
+    let value = line::expand(assignment.1, environment)?;
+    Ok(Some((key, value.trim().to_owned())))
+}
+
+/// Answers a query that needs nothing but a configuration; none: it needs a node that runs.
+fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
+    let fill = |_: &fleetbal_raft::model::Variable| Err(String::new());
+    let unknown = |text: String| Reply::Refused(text);
+    match query {
+        Query::Services => Some(Reply::Lines(query::service::list(config, &fill))),
+        Query::Service(name) => Some(
+            query::service::show(config, name, &fill, &NoFigures)
+                .map_or_else(|| unknown("Unknown service".to_owned()), Reply::Lines),
+        ),
+        Query::Pools => Some(Reply::Lines(query::pool::list(config))),
+        Query::Pool(name) => Some(
+            query::pool::show(config, name, &NoFigures)
+                .map_or_else(|| unknown(format!("pool '{name}' does not exist")), Reply::Lines),
+        ),
+        Query::Dump => Some(Reply::Dump(dump::dump(config))),
+        Query::Help => Some(Reply::Lines(query::node::help())),
+        Query::Uptime
+        | Query::ClusterStatus(_)
+        | Query::ClusterMembers(_)
+        | Query::Tokens
+        | Query::ConfigVersion
+        | Query::Ready => None,
+    }
+}
+
+/// The object that a successful `CREATE` implies for the lines that follow.
+pub(super) fn created(change: &Change) -> Option<String> {
+    match change {
+        Change::CreatePool(name) => Some(name.to_string()),
+        Change::CreateService(name) => Some(name.to_string()),
+        Change::Set { .. }
+        | Change::SetDefault { .. }
+        | Change::SetEnabled { .. }
+        | Change::PoolAdd { .. }
+        | Change::PoolRemove { .. }
+        | Change::SetVoters(_) => None,
+    }
+}
+
+/// Whether a pool or service of that name exists.
+pub(super) fn has_object(config: &FleetConfig, name: &str) -> bool {
+    config.pool(name).is_some() || config.service(name).is_some()
+}
+
+/// What `USE` says of an object that is not there.
+pub(super) fn no_object(name: &str) -> String {
+    format!("Non-existent pool or service '{name}'")
+}
+
+fn not_in_a_file(word: &str) -> String {
+    format!("'{word}' cannot stand in a config file")
+}
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;
