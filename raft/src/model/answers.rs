@@ -37,6 +37,16 @@ impl Answers {
         }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// All of them, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (RequestId, UnixMillis, &Answer)> {
         self.order.iter().filter_map(|(request, time)| {

@@ -1,0 +1,93 @@
+//! What the log builds up, entry by entry. Pure: no clock, no file, nothing of this node.
+
+use std::sync::Arc;
+
+use openraft::EntryPayload;
+
+use crate::feed::{Applied, Members};
+use crate::model::{Answer, Answers, FleetState, Refusal, Rejection};
+use crate::types::{LogCommand, LogEntry, LogId, StoredMembership};
+use crate::wire::decode_entry;
+
+/// The replicated state with all that a snapshot keeps of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Replicated {
+    pub(super) state: FleetState,
+    pub(super) answers: Answers,
+    pub(super) last_applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+    members: Arc<Members>,
+}
+
+impl Replicated {
+    pub(super) fn new(
+        state: FleetState,
+        answers: Answers,
+        last_applied: Option<LogId>,
+        membership: StoredMembership,
+    ) -> Self {
+        let members = Arc::new(members_of(&membership));
+        Self {
+            state,
+            answers,
+            last_applied,
+            membership,
+            members,
+        }
+    }
+
+    /// Applies one entry; nothing is answered to those that carry no command.
+    pub(super) fn apply(&mut self, entry: LogEntry) -> Option<Answer> {
+        self.last_applied = Some(entry.log_id);
+        match entry.payload {
+            EntryPayload::Blank => None,
+            EntryPayload::Normal(command) => Some(self.apply_command(&command)),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                self.members = Arc::new(members_of(&self.membership));
+                None
+            }
+        }
+    }
+
+    /// A request that was answered before gets the same answer and changes nothing.
+    fn apply_command(&mut self, command: &LogCommand) -> Answer {
+        let entry = match decode_entry(&command.0) {
+            Ok(entry) => entry,
+            Err(error) => {
+                return Answer::Refused(Refusal {
+                    text: Rejection::Malformed(error.to_string()).to_string(),
+                    change: 0,
+                });
+            }
+        };
+        if let Some(answer) = self.answers.get(entry.request_id) {
+            return answer.clone();
+        }
+        let answer = self.state.apply(&entry);
+        self.answers.insert(entry.request_id, entry.time, answer.clone());
+        answer
+    }
+
+    /// For the readers of the feed.
+    pub(super) fn applied(&self) -> Applied {
+        Applied {
+            log_index: self.last_applied.map_or(0, |id| id.index),
+            term: self.last_applied.map_or(0, |id| id.leader_id.term),
+            state: Arc::new(self.state.clone()),
+            members: Arc::clone(&self.members),
+        }
+    }
+}
+
+fn members_of(stored: &StoredMembership) -> Members {
+    let membership = stored.membership();
+    Members {
+        voters: membership.voter_ids().collect(),
+        learners: membership.learner_ids().collect(),
+        nodes: membership
+            .nodes()
+            .map(|(id, member)| (*id, member.clone()))
+            .collect(),
+    }
+}

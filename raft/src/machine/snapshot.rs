@@ -1,0 +1,213 @@
+//! Snapshot files: a mark, the format, a header, the state, and a checksum over all of it.
+//!
+//! The same bytes lie on disk and travel between members, so what was checked where it was made can be checked
+//! again wherever it arrives.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use fleetbal_proto::v1;
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use super::replicated::Replicated;
+use crate::store::{StoreError, files};
+use crate::types::{LogId, SnapshotMeta};
+use crate::wire::raft::{SNAPSHOT_FORMAT, decode_snapshot_header, encode_snapshot_header};
+use crate::wire::{WireError, decode_state, encode_state};
+
+const MARK: &[u8; 8] = b"fbalsnap";
+const CHECKSUM_BYTES: usize = 32;
+const FILE_NAME: &str = "snapshot";
+
+/// Why bytes are not a snapshot that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// They begin like something else.
+    #[error("not a snapshot")]
+    NotOne,
+    /// A later release wrote them.
+    #[error("the snapshot has format {found}, of a later release; this release reads up to format {known}")]
+    Newer {
+        /// Their format.
+        found: u32,
+        /// The newest that this release reads.
+        known: u32,
+    },
+    /// They are not those that were written.
+    #[error("the snapshot's checksum does not match its content")]
+    Checksum,
+    /// They were written by something that is not fleetbal.
+    #[error("the snapshot's content cannot be read: {0}")]
+    Content(#[from] WireError),
+    /// They are another snapshot than the one that was announced.
+    #[error("the snapshot is not the one that was announced")]
+    Other,
+}
+
+/// Where snapshots are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotPlace {
+    /// In this directory, which is made where it is not there.
+    Dir(PathBuf),
+    /// In memory: gone with the process.
+    Memory,
+}
+
+/// Checks a snapshot that came from elsewhere, and tells what it holds. To be asked before it is installed, because
+/// a failing installation stops this node's Raft.
+///
+/// # Errors
+/// When it must not be installed.
+pub fn check_snapshot(bytes: &[u8]) -> Result<SnapshotMeta, SnapshotError> {
+    parse(bytes).map(|(meta, _)| meta)
+}
+
+pub(super) fn encode(replicated: &Replicated) -> (SnapshotMeta, Bytes) {
+    let meta = SnapshotMeta {
+        last_log_id: replicated.last_applied,
+        last_membership: replicated.membership.clone(),
+    };
+    let header = encode_snapshot_header(None, &meta).encode_length_delimited_to_vec();
+    let state = encode_state(&replicated.state, &replicated.answers);
+    let size = MARK.len() + size_of::<u32>() + header.len() + state.len() + CHECKSUM_BYTES;
+    let mut file = Vec::with_capacity(size);
+    file.extend_from_slice(MARK);
+    file.extend_from_slice(&SNAPSHOT_FORMAT.to_be_bytes());
+    file.extend_from_slice(&header);
+    file.extend_from_slice(&state);
+    let checksum = Sha256::digest(&file);
+    file.extend_from_slice(&checksum);
+    (meta, file.into())
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Replicated, SnapshotError> {
+    let (meta, state) = parse(bytes)?;
+    let (state, answers) = decode_state(state)?;
+    Ok(Replicated::new(
+        state,
+        answers,
+        meta.last_log_id,
+        meta.last_membership,
+    ))
+}
+
+/// The header and the bytes of the state. Mark and format come first, so that a later format is named, and not
+/// taken for damage.
+fn parse(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), SnapshotError> {
+    let rest = bytes.strip_prefix(MARK).ok_or(SnapshotError::NotOne)?;
+    let (format, _) = rest.split_first_chunk().ok_or(SnapshotError::NotOne)?;
+    let found = u32::from_be_bytes(*format);
+    if found > SNAPSHOT_FORMAT {
+        let known = SNAPSHOT_FORMAT;
+        return Err(SnapshotError::Newer { found, known });
+    }
+    let (content, checksum) = bytes
+        .split_last_chunk::<CHECKSUM_BYTES>()
+        .ok_or(SnapshotError::Checksum)?;
+    if Sha256::digest(content).as_slice() != checksum {
+        return Err(SnapshotError::Checksum);
+    }
+    let mut rest = content
+        .get(MARK.len() + size_of::<u32>()..)
+        .ok_or(SnapshotError::NotOne)?;
+    let header = v1::SnapshotHeader::decode_length_delimited(&mut rest).map_err(WireError::from)?;
+    Ok((decode_snapshot_header(header)?, rest))
+}
+
+/// The latest snapshot.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    place: Place,
+    /// The last entry in the snapshot that is kept. Held while one is written, so that they cannot overtake each
+    /// other.
+    kept: Mutex<Option<LogId>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    Memory(Mutex<Option<Bytes>>),
+}
+
+impl Shelf {
+    /// The place, and what the snapshot there holds.
+    pub(super) fn open(place: SnapshotPlace) -> Result<(Self, Option<Replicated>), StoreError> {
+        let place = match place {
+            SnapshotPlace::Memory => Place::Memory(Mutex::new(None)),
+            SnapshotPlace::Dir(dir) => {
+                std::fs::create_dir_all(&dir).map_err(StoreError::file(&dir))?;
+                Place::File(dir.join(FILE_NAME))
+            }
+        };
+        let replicated = match &place {
+            Place::Memory(_) => None,
+            Place::File(path) => files::read(path)?
+                .map(|bytes| decode(&bytes).map_err(|error| file_error(path, error)))
+                .transpose()?,
+        };
+        let kept = replicated.as_ref().and_then(|it| it.last_applied);
+        let shelf = Self {
+            place,
+            kept: Mutex::new(kept),
+        };
+        Ok((shelf, replicated))
+    }
+
+    /// Keeps a snapshot instead of the one before, unless that one is newer. Blocks until it is on disk.
+    pub(super) fn keep(&self, last: Option<LogId>, bytes: &Bytes) -> Result<(), StoreError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if *kept > last {
+            return Ok(());
+        }
+        match &self.place {
+            Place::File(path) => files::replace(path, bytes)?,
+            Place::Memory(memory) => {
+                *memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes.clone());
+            }
+        }
+        *kept = last;
+        Ok(())
+    }
+
+    /// The last entry in the snapshot that is kept.
+    pub(super) fn kept(&self) -> Option<LogId> {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The snapshot that is kept, checked. Blocks.
+    pub(super) fn latest(&self) -> Result<Option<(SnapshotMeta, Bytes)>, StoreError> {
+        match &self.place {
+            Place::Memory(memory) => {
+                let bytes = memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                bytes
+                    .map(|bytes| with_meta(Path::new("(memory)"), bytes))
+                    .transpose()
+            }
+            Place::File(path) => files::read(path)?
+                .map(|bytes| with_meta(path, bytes.into()))
+                .transpose(),
+        }
+    }
+}
+
+fn with_meta(path: &Path, bytes: Bytes) -> Result<(SnapshotMeta, Bytes), StoreError> {
+    let meta = check_snapshot(&bytes).map_err(|error| file_error(path, error))?;
+    Ok((meta, bytes))
+}
+
+fn file_error(path: &Path, error: SnapshotError) -> StoreError {
+    match error {
+        SnapshotError::Newer { found, known } => StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        },
+        SnapshotError::NotOne
+        | SnapshotError::Checksum
+        | SnapshotError::Content(_)
+        | SnapshotError::Other => StoreError::corrupt(path, error),
+    }
+}

@@ -1,0 +1,197 @@
+//! Records in sled. Every sled call is in this module and those below it.
+//!
+//! sled's own flush does not reach the disk on Linux (it calls `sync_file_range`), so its file is opened a second
+//! time and synced by our own hand. What was written reaches the file in order, and sled recovers a prefix of it.
+
+mod keys;
+mod open;
+mod sync;
+
+use std::any::Any;
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use self::sync::{SyncData, Syncer};
+use super::StoreError;
+use super::records::{Key, Records, WhenDurable};
+
+/// Records that are removed by one write.
+const REMOVED_AT_ONCE: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    // Dropped first: it syncs what waits, and holds the store open.
+    syncer: Syncer,
+    path: PathBuf,
+    log: sled::Tree,
+    values: sled::Tree,
+}
+
+impl Disk {
+    /// Opens the store in this directory, or makes one there. Blocks, up to 2 s where another process has it.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, Box::new(std::fs::File::sync_data))
+    }
+
+    pub(super) fn open_with(dir: &Path, sync_data: SyncData) -> Result<Self, StoreError> {
+        let opened = open::open(dir)?;
+        let db = opened.db;
+        let flush = move || db.flush().map(|_| ()).map_err(io_error);
+        let syncer = Syncer::start(flush, opened.file, sync_data).map_err(StoreError::file(dir))?;
+        Ok(Self {
+            syncer,
+            path: dir.to_owned(),
+            log: opened.log,
+            values: opened.values,
+        })
+    }
+
+    /// Makes an error of a panic: sled panics at some damaged pages.
+    fn guarded<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> io::Result<T> {
+        Ok(guarded(&self.path, work)?)
+    }
+
+    fn sled<T>(&self, work: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
+        self.guarded(|| work().map_err(|error| store_error(&self.path, error)))
+    }
+
+    fn remove(&self, keys: impl Iterator<Item = sled::Result<sled::IVec>>) -> sled::Result<()> {
+        let keys = keys.collect::<sled::Result<Vec<_>>>()?;
+        for some in keys.chunks(REMOVED_AT_ONCE) {
+            let mut batch = sled::Batch::default();
+            for key in some {
+                batch.remove(key);
+            }
+            self.log.apply_batch(batch)?;
+        }
+        Ok(())
+    }
+
+    fn read_guarded(&self, indexes: Range<u64>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut records = Vec::new();
+        let mut total = 0;
+        let mut current: Option<(u64, Vec<u8>)> = None;
+        let span = keys::part(indexes.start, 0)..keys::part(indexes.end, 0);
+        for pair in self.log.range(span) {
+            let (key, bytes) = pair.map_err(|error| store_error(&self.path, error))?;
+            let (index, _) = keys::parse(&key).ok_or_else(|| self.corrupt("a key of the log is none"))?;
+            match &mut current {
+                Some((at, parts)) if *at == index => parts.extend_from_slice(&bytes),
+                _ => {
+                    if let Some(whole) = current.replace((index, bytes.to_vec())) {
+                        let record = self.join(&whole)?;
+                        total += record.len();
+                        records.push(record);
+                    }
+                    if total >= limit {
+                        return Ok(records);
+                    }
+                }
+            }
+        }
+        if let Some(whole) = current {
+            records.push(self.join(&whole)?);
+        }
+        Ok(records)
+    }
+
+    fn join(&self, (index, parts): &(u64, Vec<u8>)) -> Result<Vec<u8>, StoreError> {
+        let record = keys::join(parts).map(<[u8]>::to_vec);
+        record.ok_or_else(|| self.corrupt(&format!("entry {index} of the log is not whole")))
+    }
+
+    fn corrupt(&self, reason: &str) -> StoreError {
+        StoreError::corrupt(&self.path, reason)
+    }
+}
+
+impl Records for Disk {
+    fn append(&self, records: Vec<(u64, Vec<u8>)>) -> io::Result<()> {
+        let mut batch = sled::Batch::default();
+        for (index, record) in records {
+            for (key, part) in keys::cut(index, &record) {
+                batch.insert(key.as_slice(), part);
+            }
+        }
+        self.sled(|| self.log.apply_batch(batch))
+    }
+
+    fn read(&self, indexes: Range<u64>, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        if indexes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.guarded(|| self.read_guarded(indexes, limit))
+    }
+
+    fn last(&self) -> io::Result<Option<Vec<u8>>> {
+        let Some((key, _)) = self.sled(|| self.log.last())? else {
+            return Ok(None);
+        };
+        let (index, _) = keys::parse(&key).ok_or_else(|| self.corrupt("a key of the log is none"))?;
+        Ok(self.read(index..index.saturating_add(1), usize::MAX)?.pop())
+    }
+
+    fn remove_from(&self, index: u64) -> io::Result<()> {
+        self.sled(|| self.remove(self.log.range(keys::part(index, 0)..).keys().rev()))
+    }
+
+    fn purge(&self, index: u64, purged: Vec<u8>) -> io::Result<()> {
+        self.put(Key::Purged, Some(purged))?;
+        let end = keys::part(index.saturating_add(1), 0);
+        self.sled(|| self.remove(self.log.range(..end).keys()))
+    }
+
+    fn get(&self, key: Key) -> io::Result<Option<Vec<u8>>> {
+        let value = self.sled(|| self.values.get(keys::value(key)))?;
+        Ok(value.map(|bytes| bytes.to_vec()))
+    }
+
+    fn put(&self, key: Key, value: Option<Vec<u8>>) -> io::Result<()> {
+        self.sled(|| match value {
+            Some(bytes) => self.values.insert(keys::value(key), bytes),
+            None => self.values.remove(keys::value(key)),
+        })?;
+        Ok(())
+    }
+
+    fn when_durable(&self, then: WhenDurable) {
+        self.syncer.when_durable(then);
+    }
+}
+
+fn io_error(error: sled::Error) -> io::Error {
+    match error {
+        sled::Error::Io(error) => error,
+        error @ (sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::Corruption { .. }) => io::Error::other(error),
+    }
+}
+
+fn store_error(path: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(source) => StoreError::file(path)(source),
+        error @ (sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::Corruption { .. }) => StoreError::corrupt(path, error),
+    }
+}
+
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(StoreError::corrupt(path, said(panic.as_ref()))))
+}
+
+/// The first line of what a panic said.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text.as_str(),
+        (None, None) => "it cannot be read",
+    };
+    text.lines().next().unwrap_or_default().to_owned()
+}
