@@ -1,0 +1,71 @@
+//! Why a request could not be answered by a backend.
+
+/// What went wrong with a request; it knows the status that says so. Messages go to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The request breaks the rules.
+    #[error("Invalid request: {0}")]
+    BadRequest(&'static str),
+    /// The request did not arrive in time.
+    #[error("The request took too long.")]
+    RequestTimeout,
+    /// The request line is longer than [`MAX_REQUEST_LINE`](super::MAX_REQUEST_LINE).
+    #[error("The request line is too long.")]
+    RequestLineTooLong,
+    /// An `Expect` other than `100-continue`.
+    #[error("The expectation is not known.")]
+    Expectation,
+    /// The head is longer than [`MAX_HEAD`](super::MAX_HEAD) or has more than
+    /// [`MAX_FIELDS`](super::MAX_FIELDS) fields.
+    #[error("The header fields are too large.")]
+    HeadTooLarge,
+    /// The request asks for what is not done here.
+    #[error("{0}")]
+    NotImplemented(&'static str),
+    /// The backend's answer is none, or breaks the rules.
+    #[error("{0}")]
+    BadGateway(&'static str),
+    /// Nobody is there to answer.
+    #[error("{0}")]
+    Unavailable(&'static str),
+    /// The backend did not answer in time.
+    #[error("The backend took too long.")]
+    GatewayTimeout,
+    /// Not HTTP/1.x.
+    #[error("This version of HTTP is not spoken here.")]
+    Version,
+}
+
+impl ProxyError {
+    /// The status code of the answer.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::RequestTimeout => 408,
+            Self::RequestLineTooLong => 414,
+            Self::Expectation => 417,
+            Self::HeadTooLarge => 431,
+            Self::NotImplemented(_) => 501,
+            Self::BadGateway(_) => 502,
+            Self::Unavailable(_) => 503,
+            Self::GatewayTimeout => 504,
+            Self::Version => 505,
+        }
+    }
+
+    /// The reason phrase of the answer.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "Bad Request",
+            Self::RequestTimeout => "Request Timeout",
+            Self::RequestLineTooLong => "URI Too Long",
+            Self::Expectation => "Expectation Failed",
+            Self::HeadTooLarge => "Request Header Fields Too Large",
+            Self::NotImplemented(_) => "Not Implemented",
+            Self::BadGateway(_) => "Bad Gateway",
+            Self::Unavailable(_) => "Service Unavailable",
+            Self::GatewayTimeout => "Gateway Timeout",
+            Self::Version => "HTTP Version Not Supported",
+        }
+    }
+}
