@@ -1,3 +1,4 @@
 //! Read-only views of what a node does.
 
+pub mod readiness;
 pub mod stats;
