@@ -1,1 +1,214 @@
-//! (being built)
+//! The one port on which members speak with each other: accepts, does the TLS handshake, and hands the connection to
+//! the services. What a request may do is each service's business.
+//!
+//! Whoever is no member costs no more than a connection, and not for long: a handshake has to end within
+//! [`HANDSHAKE_TIMEOUT`], of too many at once the oldest is dropped, and a peer that is no member is cut off after
+//! [`STRANGER_TIMEOUT`], which is plenty for a join.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fleetbal_raft::transport::tls::{FleetStream, FleetTls, PeerIdentity};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a peer that is no member may stay connected.
+pub const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Handshakes at the same time. An honest one takes milliseconds, so the oldest is the one to drop.
+const HANDSHAKES: usize = 128;
+/// Connections whose handshake is done and that the services have not taken over yet.
+const ACCEPTED: usize = 64;
+/// How long calls in flight may take once the port closes.
+const CLOSING: Duration = Duration::from_secs(1);
+/// How long to wait before accepting again where the system has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Header fields of one call; ours have a few hundred bytes.
+const HEADERS_MAX: u32 = 8 * 1024;
+/// A connection without traffic is asked for a sign of life this often, and closed when none comes.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Serves until `shutdown` is ready, then lets calls in flight end for a second. Dropping the future closes the port
+/// at once.
+///
+/// # Errors
+/// When the server cannot run; a connection that fails is no error of the port.
+pub async fn serve(
+    listener: TcpListener,
+    tls: FleetTls,
+    routes: Routes,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), tonic::transport::Error> {
+    let (sender, accepted) = mpsc::channel(ACCEPTED);
+    let (closing, mut closed) = tokio::sync::watch::channel(false);
+    let mut acceptor = JoinSet::new();
+    acceptor.spawn(accept_all(listener, tls, sender));
+    let shutdown = async {
+        shutdown.await;
+        acceptor.abort_all();
+        closing.send_replace(true);
+    };
+    let connections = tokio_stream::StreamExt::map(ReceiverStream::new(accepted), Ok::<_, io::Error>);
+    let server = Server::builder()
+        .http2_max_header_list_size(HEADERS_MAX)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(HANDSHAKE_TIMEOUT))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(connections, shutdown);
+    tokio::select! {
+        result = server => result,
+        () = async {
+            // An error means that the sender, and with it the server, is gone.
+            drop(closed.wait_for(|closed| *closed).await);
+            sleep(CLOSING).await;
+        } => Ok(()),
+    }
+}
+
+/// Accepts for as long as it is polled; handshakes in progress end with it.
+async fn accept_all(listener: TcpListener, tls: FleetTls, accepted: mpsc::Sender<MemberStream>) {
+    let mut handshakes = Handshakes::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => handshakes.begin(stream, tls.clone(), accepted.clone()),
+            Err(error) => {
+                tracing::warn!(%error, "cluster port: cannot accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Handshakes in progress, oldest first.
+#[derive(Default)]
+struct Handshakes {
+    tasks: JoinSet<()>,
+    order: VecDeque<AbortHandle>,
+}
+
+impl Handshakes {
+    fn begin(&mut self, stream: TcpStream, tls: FleetTls, accepted: mpsc::Sender<MemberStream>) {
+        while self.tasks.try_join_next().is_some() {}
+        self.order.retain(|task| !task.is_finished());
+        while self.order.len() >= HANDSHAKES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            oldest.abort();
+        }
+        self.order
+            .push_back(self.tasks.spawn(handshake(stream, tls, accepted)));
+    }
+}
+
+async fn handshake(stream: TcpStream, tls: FleetTls, accepted: mpsc::Sender<MemberStream>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cluster port: no nodelay");
+    }
+    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            if accepted.send(MemberStream::new(stream)).await.is_err() {
+                tracing::debug!("cluster port: closed while a peer connected");
+            }
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "cluster port: handshake failed"),
+        Err(_) => tracing::debug!("cluster port: handshake took too long"),
+    }
+}
+
+/// A connection that ends by itself where the peer is no member.
+#[derive(Debug)]
+struct MemberStream {
+    stream: FleetStream,
+    peer: PeerIdentity,
+    probation: Option<Pin<Box<Sleep>>>,
+}
+
+impl MemberStream {
+    fn new(stream: FleetStream) -> Self {
+        let peer = stream.connect_info();
+        let probation = peer.node().is_none().then(|| Box::pin(sleep(STRANGER_TIMEOUT)));
+        Self {
+            stream,
+            peer,
+            probation,
+        }
+    }
+
+    /// True when the peer had its time and is still no member.
+    fn is_overstayed(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(probation) = &mut self.probation else {
+            return false;
+        };
+        if probation.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        if self.peer.node().is_some() {
+            self.probation = None;
+            return false;
+        }
+        true
+    }
+}
+
+impl Connected for MemberStream {
+    type ConnectInfo = PeerIdentity;
+
+    fn connect_info(&self) -> PeerIdentity {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for MemberStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_overstayed(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for MemberStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+#[path = "cluster_port_tests.rs"]
+mod tests;

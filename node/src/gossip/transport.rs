@@ -1,0 +1,184 @@
+//! Carries gossip messages over the cluster port: one small call for each, on the connections of the consensus.
+//!
+//! Sending never waits: each peer has a short queue, and what does not fit is dropped, as a datagram would be. Gossip
+//! says it again, and fresher.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chitchat::transport::{Socket, Transport};
+use chitchat::{ChitchatMessage, Deserializable, Serializable};
+use fleetbal_proto::v1::gossip_client::GossipClient;
+use fleetbal_proto::v1::gossip_server::{Gossip as GossipRpc, GossipServer};
+use fleetbal_proto::v1::{GossipAck, GossipMessage};
+use fleetbal_raft::transport::tls::PeerIdentity;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+/// The largest message either way. The library keeps to 64 KiB for changes; the rest is for its digest, some 60 bytes
+/// a node.
+const MESSAGE_MAX: usize = 256 * 1024;
+/// What the call adds to a message.
+const CALL_OVERHEAD: usize = 1024;
+/// Messages waiting for one peer: more than two rounds' worth would be old news.
+const QUEUE: usize = 8;
+/// Messages received and not handled yet.
+const INBOX: usize = 256;
+/// How long a peer may take to acknowledge a message.
+const PUSH_TIMEOUT: Duration = Duration::from_millis(500);
+/// A peer to whom nothing was sent for so long gets its queue anew.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// Finds the way to a member.
+pub(super) trait Roads: Send + Sync + 'static {
+    /// A channel to the member at this address; none where no member is.
+    fn channel(&self, to: SocketAddr) -> Option<Channel>;
+}
+
+type Letter = (SocketAddr, ChitchatMessage);
+
+/// Where received messages go: to whichever gossip loop runs now.
+#[derive(Clone, Default)]
+pub(super) struct Inbox(Arc<Mutex<Option<mpsc::Sender<Letter>>>>);
+
+impl Inbox {
+    fn open(&self) -> mpsc::Receiver<Letter> {
+        let (sender, receiver) = mpsc::channel(INBOX);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// Dropped when nobody reads or too much waits.
+    fn deliver(&self, letter: Letter) {
+        let inbox = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let delivered = inbox.as_ref().map(|sender| sender.try_send(letter));
+        if !matches!(delivered, Some(Ok(()))) {
+            tracing::trace!("gossip message dropped on arrival");
+        }
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inbox")
+    }
+}
+
+/// The service on the cluster port. Members only.
+#[derive(Debug, Clone)]
+pub struct GossipService(Inbox);
+
+impl GossipService {
+    pub(super) fn server(inbox: Inbox) -> GossipServer<Self> {
+        GossipServer::new(Self(inbox)).max_decoding_message_size(MESSAGE_MAX + CALL_OVERHEAD)
+    }
+}
+
+#[tonic::async_trait]
+impl GossipRpc for GossipService {
+    async fn push(&self, request: Request<GossipMessage>) -> Result<Response<GossipAck>, Status> {
+        PeerIdentity::member(&request)?;
+        let message = request.into_inner();
+        let from = message
+            .from
+            .parse()
+            .map_err(|_| Status::invalid_argument("the sender's address must be ip:port"))?;
+        let letter = ChitchatMessage::deserialize(&mut message.data.as_slice())
+            .map_err(|error| Status::invalid_argument(format!("not a gossip message: {error}")))?;
+        self.0.deliver((from, letter));
+        Ok(Response::new(GossipAck {}))
+    }
+}
+
+/// Opens the one socket of a gossip loop.
+pub(super) struct CallTransport {
+    pub(super) roads: Arc<dyn Roads>,
+    pub(super) inbox: Inbox,
+}
+
+#[async_trait::async_trait]
+impl Transport for CallTransport {
+    async fn open(&self, own: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
+        Ok(Box::new(CallSocket {
+            own,
+            roads: Arc::clone(&self.roads),
+            incoming: self.inbox.open(),
+            queues: HashMap::new(),
+            senders: JoinSet::new(),
+        }))
+    }
+}
+
+/// Its senders end with it.
+struct CallSocket {
+    own: SocketAddr,
+    roads: Arc<dyn Roads>,
+    incoming: mpsc::Receiver<Letter>,
+    queues: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
+    senders: JoinSet<()>,
+}
+
+impl CallSocket {
+    fn queue(&mut self, to: SocketAddr) -> &mpsc::Sender<Vec<u8>> {
+        while self.senders.try_join_next().is_some() {}
+        self.queues.retain(|_, queue| !queue.is_closed());
+        let Self {
+            own, roads, senders, ..
+        } = self;
+        self.queues.entry(to).or_insert_with(|| {
+            let (queue, letters) = mpsc::channel(QUEUE);
+            senders.spawn(send_all(*own, to, Arc::clone(roads), letters));
+            queue
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Socket for CallSocket {
+    async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
+        let data = message.serialize_to_vec();
+        if data.len() > MESSAGE_MAX {
+            tracing::warn!(%to, bytes = data.len(), "gossip message too large, dropped");
+        } else if self.queue(to).try_send(data).is_err() {
+            tracing::trace!(%to, "gossip message dropped: the peer is slow");
+        }
+        Ok(())
+    }
+
+    async fn recv(&mut self) -> anyhow::Result<Letter> {
+        match self.incoming.recv().await {
+            Some(letter) => Ok(letter),
+            None => anyhow::bail!("another gossip loop has taken over"),
+        }
+    }
+}
+
+/// Sends to one peer, in order, until there was nothing to send for a while.
+async fn send_all(
+    own: SocketAddr,
+    to: SocketAddr,
+    roads: Arc<dyn Roads>,
+    mut letters: mpsc::Receiver<Vec<u8>>,
+) {
+    let from = own.to_string();
+    while let Ok(Some(data)) = timeout(IDLE, letters.recv()).await {
+        let Some(channel) = roads.channel(to) else {
+            continue;
+        };
+        let message = GossipMessage {
+            from: from.clone(),
+            data,
+        };
+        match timeout(PUSH_TIMEOUT, GossipClient::new(channel).push(message)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => tracing::trace!(%to, %status, "gossip message not delivered"),
+            Err(_) => tracing::trace!(%to, "gossip message not acknowledged in time"),
+        }
+    }
+}
