@@ -13,6 +13,7 @@ pub mod node;
 pub mod oracle;
 pub mod ports;
 pub mod process;
+pub mod readme;
 pub mod wait;
 
 pub use backend::Backend;

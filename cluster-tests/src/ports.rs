@@ -79,6 +79,17 @@ impl Net {
     }
 }
 
+/// Waits for 127.0.0.0/24, which people use by hand and the demo takes, and keeps it until this is dropped.
+///
+/// # Errors
+/// When the lock file cannot be written.
+pub fn claim_plain_net() -> Result<File> {
+    let path = lock_dir()?.join("127.0.0");
+    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
 fn lock_dir() -> Result<PathBuf> {
     let user = nix::unistd::geteuid();
     let dir = std::env::temp_dir().join(format!("fleetbal-nets-{user}"));

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use fleetbal_cluster_tests::{Result, process};
+use fleetbal_cluster_tests::{Result, ports, process};
 
 #[test]
 fn shows_a_fleet_and_ends_by_itself() -> Result {
+    let _net = ports::claim_plain_net()?;
     let temp = tempfile::tempdir()?;
     let mut command = process::fleetbal()?;
     command

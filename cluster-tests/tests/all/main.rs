@@ -12,5 +12,6 @@ mod p6_traffic_alone;
 mod p7_invisible;
 mod p8_one_error;
 mod proxy;
+mod readme;
 mod standalone;
 mod start_refused;
