@@ -2,6 +2,7 @@
 //!
 //! One way only: bytes -> [`line`] -> [`parse`] -> [`command`] -> execute -> [`render::Reply`] -> bytes.
 
+pub mod access;
 pub mod command;
 pub mod dump;
 pub mod line;

@@ -1,4 +1,5 @@
 //! Read-only views of what a node does.
 
+pub mod openmetrics;
 pub mod readiness;
 pub mod stats;

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use super::super::script::interpret;
 use super::*;
 
-fn environment(_: &str) -> Option<String> {
-    Some("Env Value".to_owned())
+fn environment(name: &str) -> Option<String> {
+    (name == "ENV").then(|| "Env Value".to_owned())
 }
 
 fn dumped(script: &str) -> String {

@@ -134,7 +134,7 @@ fn verbose(line: &Line) -> Result<Command, ParseError> {
 fn auth(line: &Line) -> Result<Command, ParseError> {
     let secret = line.rest().trim_start();
     if secret.is_empty() {
-        return Err(ParseError::Usage("usage: AUTH <secret>"));
+        return Err(ParseError::Usage("usage: auth <secret>"));
     }
     Ok(Command::Local(Local::Auth(secret.to_owned())))
 }

@@ -64,8 +64,8 @@ fn set_names_its_object_or_implies_it() {
 #[test]
 fn pool_takes_both_word_orders() {
     let show = |text: &str| match read(text, None) {
-        Ok(Command::Change(Change::PoolAdd { pool, backend })) => format!("{pool} + {}", backend),
-        Ok(Command::Change(Change::PoolRemove { pool, backend })) => format!("{pool} - {}", backend),
+        Ok(Command::Change(Change::PoolAdd { pool, backend })) => format!("{pool} + {backend}"),
+        Ok(Command::Change(Change::PoolRemove { pool, backend })) => format!("{pool} - {backend}"),
         other => format!("{other:?}"),
     };
     assert_eq!(show("POOL web ADD 10.0.0.1"), "web + 10.0.0.1:80");
@@ -132,7 +132,7 @@ fn fleet_commands() {
         "5",
     ] {
         assert!(
-            error(&format!("cluster token {bad}")).starts_with("usage: CLUSTER token"),
+            error(&format!("cluster token {bad}")).starts_with("usage: cluster token"),
             "{bad}"
         );
     }
@@ -145,15 +145,15 @@ fn fleet_commands() {
     assert_eq!(read("cluster SET Voters=3", None), voters);
     assert_eq!(
         error("cluster set voters = x"),
-        "usage: CLUSTER set voters = <number>"
+        "usage: cluster set voters = <number>"
     );
-    assert!(error("cluster").starts_with("usage: CLUSTER "));
+    assert!(error("cluster").starts_with("usage: cluster "));
     assert!(error("cluster revoke XYZ").contains("not a valid token name"));
     assert_eq!(
         read("barrier 2", None),
         Ok(Command::Local(Local::Barrier(Duration::from_secs(2))))
     );
-    assert_eq!(error("barrier -1"), "usage: BARRIER [<seconds>]");
+    assert_eq!(error("barrier -1"), "usage: barrier [<seconds>]");
     assert_eq!(
         read("auth S3cret x", None),
         Ok(Command::Local(Local::Auth("S3cret x".to_owned())))

@@ -21,14 +21,20 @@ pub fn render(reply: &Reply, verbose: bool, out: &mut Vec<u8>) {
         Reply::Silent => {}
         Reply::Done => ok(verbose, out),
         Reply::Lines(lines) => {
-            lines.iter().for_each(|text| line(text, out));
+            all(lines, out);
             line(".", out);
         }
         Reply::Dump(lines) => {
-            lines.iter().for_each(|text| line(text, out));
+            all(lines, out);
             ok(verbose, out);
         }
         Reply::Refused(text) => line(&format!("ERROR: {text}"), out),
+    }
+}
+
+fn all(lines: &[String], out: &mut Vec<u8>) {
+    for text in lines {
+        line(text, out);
     }
 }
 

@@ -215,9 +215,8 @@ fn setting(
     line: &Line,
     environment: &impl Fn(&str) -> Option<String>,
 ) -> Result<Option<(String, String)>, LineError> {
-    let assignment = match (line.word(), line.rest().split_once('=')) {
-        ("cluster", Some(assignment)) => assignment,
-        _ => return Ok(None),
+    let ("cluster", Some(assignment)) = (line.word(), line.rest().split_once('=')) else {
+        return Ok(None);
     };
     let key = assignment.0.trim().to_ascii_lowercase();
     if !line::is_one_word(&key) {

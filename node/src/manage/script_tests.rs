@@ -90,11 +90,9 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn a_thousand_pools_are_read_at_once() {
-    let mut text = String::new();
-    for n in 0..1000 {
-        text.push_str(&format!("CREATE POOL p{n}\n"));
-        (0..10).for_each(|b| text.push_str(&format!("POOL p{n} ADD 10.0.{b}.1\n")));
-    }
+    let backend = |n: u32, b: u32| format!("POOL p{n} ADD 10.0.{b}.1\n");
+    let pool = |n: u32| format!("CREATE POOL p{n}\n") + &(0..10).map(|b| backend(n, b)).collect::<String>();
+    let text: String = (0..1000).map(pool).collect();
     let script = script(&text).unwrap();
     assert_eq!(script.config.pools().len(), 1000);
     assert_eq!(script.changes.len(), 11_000);

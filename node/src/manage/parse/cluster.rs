@@ -9,19 +9,19 @@ use super::super::line::Line;
 use super::ParseError;
 
 /// How long a join token is good for where nothing else was said.
-const TOKEN_TTL: Duration = Duration::from_secs(3600);
+const TOKEN_TTL: Duration = Duration::from_hours(1);
 
 /// How long `barrier` waits where nothing else was said.
 const BARRIER: Duration = Duration::from_secs(10);
 
 const CLUSTER: ParseError =
-    ParseError::Usage("usage: CLUSTER {status|members} [json], token, tokens, revoke, set");
-const TOKEN: ParseError = ParseError::Usage("usage: CLUSTER token [ttl <seconds>] [uses <number>]");
-const TOKENS: ParseError = ParseError::Usage("usage: CLUSTER tokens");
-const REVOKE: ParseError = ParseError::Usage("usage: CLUSTER revoke <token id>");
-const VOTERS: ParseError = ParseError::Usage("usage: CLUSTER set voters = <number>");
-const CONFIG: ParseError = ParseError::Usage("usage: CONFIG version");
-const BARRIER_USAGE: ParseError = ParseError::Usage("usage: BARRIER [<seconds>]");
+    ParseError::Usage("usage: cluster {status|members} [json]; cluster {token|tokens|revoke|set}");
+const TOKEN: ParseError = ParseError::Usage("usage: cluster token [ttl <seconds>] [uses <number>]");
+const TOKENS: ParseError = ParseError::Usage("usage: cluster tokens");
+const REVOKE: ParseError = ParseError::Usage("usage: cluster revoke <token id>");
+const VOTERS: ParseError = ParseError::Usage("usage: cluster set voters = <number>");
+const CONFIG: ParseError = ParseError::Usage("usage: config version");
+const BARRIER_USAGE: ParseError = ParseError::Usage("usage: barrier [<seconds>]");
 
 pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
     let arguments = line.arguments().ok_or(CLUSTER)?;
