@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::model::RequestId;
+use crate::store::StoreError;
 
 /// Why a data directory, or what lies in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,15 @@ pub enum OpenError {
     /// Keys or certificates could not be made or used.
     #[error("keys of this node: {0}")]
     Keys(String),
+    /// The log or a snapshot cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The consensus did not come up.
+    #[error("the replicated log cannot be resumed: {0}")]
+    Raft(String),
+    /// A new fleet could not write its first entry.
+    #[error("the fleet could not be founded: {0}")]
+    Founding(#[source] ProposeError),
     /// The fleet's name breaks the rules.
     #[error("'{0}' is not a valid fleet name: it must match [A-Za-z0-9][A-Za-z0-9._-]{{0,62}}")]
     FleetName(String),
@@ -155,6 +165,12 @@ pub enum ProposeError {
         /// The limit.
         limit: usize,
     },
+    /// Refused by the fleet; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no fleet here that a node could join.
+    #[error("this node stands alone; start it with --init to found a fleet that others can join")]
+    Standalone,
     /// This node is going down.
     #[error("this node is shutting down; nothing was changed")]
     Stopped,

@@ -296,12 +296,14 @@ impl DataDir {
     }
 
     fn read_keys(&self) -> Result<NodeKeys, OpenError> {
-        Ok(NodeKeys {
+        let keys = NodeKeys {
             key: self.read_pem(NODE_KEY, keys::key_from_pem)?,
             certificate: self.read_pem(NODE_CERTIFICATE, keys::certificate_from_pem)?,
             ca_certificate: self.read_pem(CA_CERTIFICATE, keys::certificate_from_pem)?,
             ca_key: self.read_pem(CA_KEY, keys::key_from_pem)?,
-        })
+        };
+        keys.check()?;
+        Ok(keys)
     }
 
     fn read_pem(&self, name: &str, decode: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Result<Vec<u8>, OpenError> {

@@ -1,3 +1,6 @@
 //! How members speak with each other: mutual TLS, and between it and the consensus nothing but translation.
 
+pub mod client;
+pub(crate) mod pin;
+pub(crate) mod server;
 pub mod tls;

@@ -88,6 +88,23 @@ impl NodeKeys {
             .ok_or_else(|| OpenError::Keys("the certificate cannot be read".to_owned()))
     }
 
+    /// Fails where keys and certificates do not belong together.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let ca_key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(self.ca_key.as_slice()))
+            .map_err(|error| keys(&error))?;
+        let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(self.key.as_slice()))
+            .map_err(|error| keys(&error))?;
+        let pairs = [(&ca_key, &self.ca_certificate), (&key, &self.certificate)];
+        for (pair, certificate) in pairs {
+            if key_hash_of(certificate) != Some(hash_key(&pair.subject_public_key_info())) {
+                return Err(OpenError::Keys(
+                    "a certificate is not of the key beside it".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// SHA-256 of the CA's certificate: what a join token pins.
     pub(crate) fn ca_hash(&self) -> CaHash {
         CaHash::of(&self.ca_certificate)

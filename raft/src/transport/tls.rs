@@ -166,6 +166,14 @@ impl PeerIdentity {
     }
 }
 
+/// Guards a service: whoever is no member is refused before a byte of the request is read.
+///
+/// # Errors
+/// A refusal to send, where the peer is no member.
+pub fn members_only(request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    PeerIdentity::member(&request).map(|_| request)
+}
+
 impl fmt::Debug for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PeerIdentity").field(&self.node()).finish()
@@ -256,7 +264,7 @@ fn server_config(keys: &NodeKeys, provider: &Arc<CryptoProvider>) -> Result<Serv
     Ok(config)
 }
 
-fn only_tls13() -> Error {
+pub(super) fn only_tls13() -> Error {
     Error::General("TLS 1.3 alone is spoken here".to_owned())
 }
 

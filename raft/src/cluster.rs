@@ -1,0 +1,538 @@
+//! A fleet as one of its nodes sees it: propose a change, read fresh, know the members.
+//!
+//! Everything that must be the same everywhere goes through the log. What is decided here is only whom to ask, how
+//! long to try, and who votes.
+
+pub(crate) mod admit;
+pub(crate) mod forward;
+mod join;
+mod membership;
+mod status;
+mod token;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver as _;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::error::{OpenError, ProposeError};
+use crate::feed::Feed;
+use crate::identity::{DataDir, FOUNDER, Identity, KnownMembers};
+use crate::machine::{SnapshotPlace, StateMachine};
+use crate::model::{
+    Answer, Command, Entry, FEATURE_LEVEL, FleetId, KeyHash, NewMember, NodeName, RequestId, UnixMillis,
+};
+use crate::store::LogStore;
+use crate::timing::Timing;
+use crate::transport::client::{Network, PeerChannels};
+use crate::transport::server;
+use crate::transport::tls::FleetTls;
+use crate::types::{ClusterMember, NodeId, TypeConfig};
+use crate::wire::encode_entry;
+
+pub use join::join;
+pub use status::RaftStatus;
+pub use token::{JoinToken, TokenError};
+
+/// The largest change that is taken as one, in bytes.
+pub const MAX_CHANGE: usize = 16 * 1024 * 1024;
+
+/// How long a new fleet may take to write its first entry.
+const FOUNDING: Duration = Duration::from_secs(10);
+
+/// How long a leader that goes down waits for another.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// What a node that stands alone calls its fleet.
+const STANDALONE: &str = "standalone";
+
+/// Wall-clock time, for what is written into entries.
+pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// What a node needs to take part in its fleet.
+#[derive(Clone)]
+pub struct StartOptions {
+    /// Where it lives.
+    pub dir: DataDir,
+    /// Who it is.
+    pub identity: Identity,
+    /// Where the others reach its cluster port.
+    pub advertise: SocketAddr,
+    /// The pace of the consensus.
+    pub timing: Timing,
+    /// Wall-clock time.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for StartOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartOptions")
+            .field("identity", &self.identity)
+            .field("advertise", &self.advertise)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A proposal that was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// What the fleet answered.
+    pub answer: Answer,
+    /// The entry of the log that this node must have applied to see what it did.
+    pub log_index: u64,
+    /// The id under which a retry is the same request.
+    pub request_id: RequestId,
+}
+
+/// This node's part in its fleet. Clones are the same node; it ends with [`Cluster::shutdown`].
+#[derive(Debug, Clone)]
+pub struct Cluster(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) node_id: NodeId,
+    pub(crate) name: NodeName,
+    pub(crate) raft: Raft,
+    pub(crate) heard: Heard,
+    machine: StateMachine,
+    feed: Feed,
+    channels: PeerChannels,
+    home: Option<Home>,
+    clock: Clock,
+    timing: Timing,
+    /// Voters that answered when they were last asked, for nodes that do not lead.
+    answering: AtomicU32,
+    keeper: Notify,
+    stopping: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What a node has that does not stand alone.
+pub(crate) struct Home {
+    dir: DataDir,
+    identity: Identity,
+    tls: FleetTls,
+    advertise: SocketAddr,
+    /// The members as they were known before the log was read.
+    known: KnownMembers,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("node_id", &self.node_id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When a leader was last heard of.
+#[derive(Debug)]
+pub(crate) struct Heard(Mutex<Option<Instant>>);
+
+impl Heard {
+    pub(crate) fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn within(&self, age: Duration) -> bool {
+        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|heard| heard.elapsed() <= age)
+    }
+}
+
+impl Cluster {
+    /// A fleet of one that keeps nothing and opens no port: the same code path as any fleet.
+    ///
+    /// # Errors
+    /// When the consensus does not come up.
+    pub async fn standalone(node: NodeName, clock: Clock) -> Result<Self, OpenError> {
+        let (machine, feed) = StateMachine::open(SnapshotPlace::Memory)?;
+        let parts = Parts {
+            node_id: FOUNDER,
+            name: node.clone(),
+            machine,
+            feed,
+            home: None,
+            clock,
+            timing: Timing::default(),
+        };
+        let inner = parts.assemble(LogStore::in_memory(), STANDALONE).await?;
+        let member = ClusterMember {
+            name: node.to_string(),
+            ..ClusterMember::default()
+        };
+        let founding = Command::Found {
+            name: STANDALONE.to_owned(),
+            id: FleetId::default(),
+            ca_certificate: Vec::new(),
+            founder: NewMember {
+                name: node,
+                address: String::new(),
+                key_hash: KeyHash::default(),
+            },
+        };
+        inner.found(member, founding).await?;
+        Ok(Self(inner))
+    }
+
+    /// Resumes a node: a founder founds its fleet with its first start, a joiner waits to be taken up.
+    ///
+    /// # Errors
+    /// When the store is damaged, of a later release or held by another, or the consensus does not come up.
+    pub async fn start(options: StartOptions) -> Result<Self, OpenError> {
+        let StartOptions {
+            dir,
+            mut identity,
+            advertise,
+            timing,
+            clock,
+        } = options;
+        dir.next_generation(&mut identity)?;
+        let known = dir.known_members()?;
+        let tls = FleetTls::new(identity.keys.clone())?;
+        tls.trust_known(&known);
+        let (log, machine, feed) = open_stores(dir.clone()).await?;
+        let (node_id, name, fleet) = (identity.node_id, identity.name.clone(), identity.fleet.clone());
+        let home = Home {
+            dir,
+            identity,
+            tls,
+            advertise,
+            known,
+        };
+        let parts = Parts {
+            node_id,
+            name,
+            machine,
+            feed,
+            home: Some(home),
+            clock,
+            timing,
+        };
+        let inner = parts.assemble(log, &fleet).await?;
+        inner.found_if_new().await?;
+        inner.begin_to_follow();
+        Ok(Self(inner))
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.0.node_id
+    }
+
+    /// This node's name.
+    pub fn name(&self) -> &NodeName {
+        &self.0.name
+    }
+
+    /// Who this node is; none where it stands alone.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.0.home.as_ref().map(|home| &home.identity)
+    }
+
+    /// What is applied here.
+    pub fn feed(&self) -> Feed {
+        self.0.feed.clone()
+    }
+
+    /// What a request was answered, if it was applied here and is not forgotten.
+    pub fn answer(&self, request: RequestId) -> Option<Answer> {
+        self.0.machine.answer(request)
+    }
+
+    /// Proposes a command under a new request id. Dropping the future leaves the outcome open.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]. What the fleet refuses is an answer, not an error.
+    pub async fn propose(
+        &self,
+        command: Command,
+        typist: &str,
+        within: Duration,
+    ) -> Result<Proposed, ProposeError> {
+        self.propose_as(RequestId(rand::random()), command, typist, within)
+            .await
+    }
+
+    /// Proposes a command under a request id: what was proposed under it before is answered again, not applied again.
+    ///
+    /// # Errors
+    /// As [`Cluster::propose`].
+    pub async fn propose_as(
+        &self,
+        request_id: RequestId,
+        command: Command,
+        typist: &str,
+        within: Duration,
+    ) -> Result<Proposed, ProposeError> {
+        self.0.propose_command(request_id, command, typist, within).await
+    }
+
+    /// The entry that must be applied here before a read sees all that was committed by now.
+    ///
+    /// # Errors
+    /// When no leader with a majority says so in time.
+    pub async fn read_index(&self, within: Duration) -> Result<u64, ProposeError> {
+        self.0.read_index(within).await
+    }
+
+    /// What this node knows of the consensus, at once and without asking anybody.
+    pub fn status(&self) -> RaftStatus {
+        self.0.status()
+    }
+
+    /// Asks every voter whether it is there: how many answer, this node included, and how many there are. Takes at
+    /// most half a second.
+    pub async fn probe(&self) -> (u32, u32) {
+        self.0.probe().await
+    }
+
+    /// What the cluster port must answer: the consensus, forwarded commands, joins. Each but the join refuses whoever
+    /// is no member, by the [`crate::transport::tls::PeerIdentity`] of the connection.
+    pub fn services(&self) -> tonic::service::Routes {
+        server::services(&self.0)
+    }
+
+    /// How the cluster port speaks; none where this node stands alone.
+    pub fn tls(&self) -> Option<FleetTls> {
+        self.0.home.as_ref().map(|home| home.tls.clone())
+    }
+
+    /// Channels to the other members.
+    pub fn channels(&self) -> PeerChannels {
+        self.0.channels.clone()
+    }
+
+    /// Makes a join token. It is nowhere but in what is returned.
+    ///
+    /// # Errors
+    /// As [`Cluster::propose`], and where this node stands alone.
+    pub async fn issue_token(
+        &self,
+        ttl: Duration,
+        uses: Option<u32>,
+        typist: &str,
+    ) -> Result<JoinToken, ProposeError> {
+        self.0.issue_token(ttl, uses, typist).await
+    }
+
+    /// Hands the leadership over where this node has it, and ends its part in the fleet.
+    pub async fn shutdown(&self) {
+        self.0.shutdown().await;
+    }
+}
+
+/// Opens what lies on disk, off the runtime's threads: a long log takes a while.
+async fn open_stores(dir: DataDir) -> Result<(LogStore, StateMachine, Feed), OpenError> {
+    let opening = tokio::task::spawn_blocking(move || {
+        let path = dir.raft_path();
+        let log = LogStore::open(&path.join("log"))?;
+        let (machine, feed) = StateMachine::open(SnapshotPlace::Dir(path.join("snapshots")))?;
+        Ok((log, machine, feed))
+    });
+    opening
+        .await
+        .map_err(|error| OpenError::Raft(error.to_string()))?
+}
+
+struct Parts {
+    node_id: NodeId,
+    name: NodeName,
+    machine: StateMachine,
+    feed: Feed,
+    home: Option<Home>,
+    clock: Clock,
+    timing: Timing,
+}
+
+impl Parts {
+    async fn assemble(self, log: LogStore, fleet: &str) -> Result<Arc<Inner>, OpenError> {
+        let failed = |error: &dyn fmt::Display| OpenError::Raft(error.to_string());
+        let config = self
+            .timing
+            .raft_config(fleet)
+            .validate()
+            .map_err(|error| failed(&error))?;
+        let channels = PeerChannels::new(self.home.as_ref().map(|home| home.tls.clone()));
+        if let Some(home) = &self.home {
+            channels.follow(&home.known.members);
+        }
+        let network = Network(channels.clone());
+        let raft = Raft::new(self.node_id, Arc::new(config), network, log, self.machine.clone())
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(Arc::new(Inner {
+            node_id: self.node_id,
+            name: self.name,
+            raft,
+            heard: Heard(Mutex::default()),
+            machine: self.machine,
+            feed: self.feed,
+            channels,
+            home: self.home,
+            clock: self.clock,
+            timing: self.timing,
+            answering: AtomicU32::new(1),
+            keeper: Notify::new(),
+            stopping: watch::Sender::new(false),
+            tasks: Mutex::default(),
+        }))
+    }
+}
+
+impl Inner {
+    async fn propose_command(
+        &self,
+        request_id: RequestId,
+        command: Command,
+        typist: &str,
+        within: Duration,
+    ) -> Result<Proposed, ProposeError> {
+        let time = (self.clock)();
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let entry = encode_entry(&Entry {
+            feature_level: FEATURE_LEVEL,
+            request_id,
+            origin_node: self.name.to_string(),
+            typist: typist.to_owned(),
+            time,
+            deadline: UnixMillis(time.0.saturating_add(within_ms)),
+            command,
+        });
+        if entry.len() > MAX_CHANGE {
+            return Err(ProposeError::TooLarge {
+                bytes: entry.len(),
+                limit: MAX_CHANGE,
+            });
+        }
+        self.propose(request_id, &entry, within).await
+    }
+
+    /// A fleet begins where its founder starts for the first time, and nowhere else: a founder that lost its log but
+    /// knows of others must not begin a second one.
+    async fn found_if_new(&self) -> Result<(), OpenError> {
+        let Some(home) = &self.home else { return Ok(()) };
+        let alone = home.known.members.keys().all(|node| *node == self.node_id);
+        if self.node_id != FOUNDER || !alone {
+            return Ok(());
+        }
+        let (address, key_hash) = (home.advertise.to_string(), home.identity.keys.key_hash()?);
+        let member = ClusterMember {
+            name: self.name.to_string(),
+            address: address.clone(),
+            key_hash,
+        };
+        let founding = Command::Found {
+            name: home.identity.fleet.clone(),
+            id: home.identity.fleet_id,
+            ca_certificate: home.identity.keys.ca_certificate.clone(),
+            founder: NewMember {
+                name: self.name.clone(),
+                address,
+                key_hash,
+            },
+        };
+        self.found(member, founding).await
+    }
+
+    /// Makes this node the only voter and writes the first entry, each where it was not done before.
+    async fn found(&self, member: ClusterMember, founding: Command) -> Result<(), OpenError> {
+        let failed = |error: &dyn fmt::Display| OpenError::Raft(error.to_string());
+        if !self.raft.is_initialized().await.map_err(|error| failed(&error))? {
+            let members = BTreeMap::from([(self.node_id, member)]);
+            self.raft
+                .initialize(members)
+                .await
+                .map_err(|error| failed(&error))?;
+        }
+        let index = self.read_index(FOUNDING).await.map_err(OpenError::Founding)?;
+        self.feed.wait_index(index, Instant::now() + FOUNDING).await;
+        if self.feed.latest().state.members().len() > 0 {
+            return Ok(());
+        }
+        let request_id = RequestId(rand::random());
+        let proposed = self
+            .propose_command(request_id, founding, "", FOUNDING)
+            .await
+            .map_err(OpenError::Founding)?;
+        self.feed
+            .wait_index(proposed.log_index, Instant::now() + FOUNDING)
+            .await;
+        Ok(())
+    }
+
+    async fn issue_token(
+        &self,
+        ttl: Duration,
+        uses: Option<u32>,
+        typist: &str,
+    ) -> Result<JoinToken, ProposeError> {
+        let home = self.home.as_ref().ok_or(ProposeError::Standalone)?;
+        let token = JoinToken::draw(home.identity.keys.ca_hash())
+            .map_err(|error| ProposeError::Refused(error.to_string()))?;
+        let command = Command::IssueToken {
+            id: token.id().clone(),
+            secret_hash: token.secret().hash(),
+            ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            uses,
+        };
+        let request_id = RequestId(rand::random());
+        let proposed = self
+            .propose_command(request_id, command, typist, TOKEN_WITHIN)
+            .await?;
+        match proposed.answer {
+            Answer::Refused(refusal) => Err(ProposeError::Refused(refusal.text)),
+            Answer::Applied(_) | Answer::Joined(_) | Answer::Done => Ok(token),
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow() || self.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
+    /// Keeps a task until the node ends.
+    fn keep(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spawn(task);
+    }
+
+    async fn shutdown(&self) {
+        let was_stopping = self.stopping.send_replace(true);
+        if !was_stopping && self.leader() == Some(self.node_id) {
+            self.hand_over().await;
+        }
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the replicated log did not end in order");
+        }
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
+    }
+
+    /// Gives the leadership to the voter that has most of the log, so that nobody has to wait for an election.
+    async fn hand_over(&self) {
+        let Some(heir) = self.heir() else { return };
+        if self.raft.trigger().transfer_leader(heir).await.is_err() {
+            return;
+        }
+        let moved = self.led_by_another_than(self.node_id);
+        if timeout(HAND_OVER, moved).await.is_err() {
+            tracing::warn!(heir, "the leadership was not taken over in time");
+        }
+    }
+}
+
+/// How long the making of a token is tried.
+const TOKEN_WITHIN: Duration = Duration::from_secs(5);

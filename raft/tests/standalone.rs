@@ -1,0 +1,88 @@
+//! A node that stands alone: the same code path, without disk and without ports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetbal_raft::cluster::Cluster;
+use fleetbal_raft::error::ProposeError;
+use fleetbal_raft::model::{
+    Answer, Batch, Change, Command, NodeName, PoolName, RequestId, UnixMillis, Version,
+};
+
+const WITHIN: Duration = Duration::from_secs(5);
+
+async fn alone() -> Cluster {
+    let name = NodeName::parse("n1").unwrap();
+    Cluster::standalone(name, Arc::new(|| UnixMillis(1_000)))
+        .await
+        .unwrap()
+}
+
+fn create(pool: &str) -> Command {
+    Command::Batch(Batch {
+        changes: vec![Change::CreatePool(PoolName::parse(pool).unwrap())],
+        if_version: None,
+    })
+}
+
+#[tokio::test]
+async fn changes_and_reads() {
+    let cluster = alone().await;
+    let proposed = cluster
+        .propose(create("web"), "127.0.0.1:1", WITHIN)
+        .await
+        .unwrap();
+    assert_eq!(proposed.answer, Answer::Applied(Version(1)));
+    let index = cluster.read_index(WITHIN).await.unwrap();
+    assert!(index >= proposed.log_index);
+    let applied = cluster.feed().latest();
+    assert!(
+        applied.log_index >= proposed.log_index,
+        "answered before it was shown"
+    );
+    assert!(applied.state.config.pool("web").is_some());
+    let status = cluster.status();
+    assert_eq!(
+        (status.leader, status.voters_reachable, status.has_quorum),
+        (Some(1), 1, true)
+    );
+    assert!(cluster.tls().is_none() && cluster.identity().is_none());
+}
+
+#[tokio::test]
+async fn a_request_counts_once() {
+    let cluster = alone().await;
+    let id = RequestId([7; 16]);
+    let first = cluster.propose_as(id, create("web"), "", WITHIN).await.unwrap();
+    let again = cluster.propose_as(id, create("web"), "", WITHIN).await.unwrap();
+    assert_eq!(first.answer, again.answer);
+    assert_eq!(cluster.answer(id), Some(first.answer));
+    let other = cluster.propose(create("web"), "", WITHIN).await.unwrap();
+    assert!(matches!(other.answer, Answer::Refused(_)));
+    assert_eq!(cluster.feed().latest().state.config.version, Version(1));
+}
+
+#[tokio::test]
+async fn refuses_what_is_too_large_what_it_cannot_and_what_comes_too_late() {
+    let cluster = alone().await;
+    let value = "x".repeat(16 << 20);
+    let change = Change::SetDefault {
+        key: "pool".into(),
+        value,
+    };
+    let large = Command::Batch(Batch {
+        changes: vec![change],
+        if_version: None,
+    });
+    let error = cluster.propose(large, "", WITHIN).await.unwrap_err();
+    assert!(matches!(error, ProposeError::TooLarge { .. }), "{error}");
+    let error = cluster.issue_token(WITHIN, None, "").await.unwrap_err();
+    assert_eq!(error, ProposeError::Standalone);
+    cluster.shutdown().await;
+    let error = cluster.propose(create("web"), "", WITHIN).await.unwrap_err();
+    assert_eq!(error, ProposeError::Stopped);
+    assert_eq!(
+        cluster.read_index(WITHIN).await.unwrap_err(),
+        ProposeError::Stopped
+    );
+}
