@@ -37,6 +37,11 @@ const CLOSING: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Header fields of one call; ours have a few hundred bytes.
 const HEADERS_MAX: u32 = 8 * 1024;
+/// Calls at the same time over one connection.
+const CALLS: u32 = 256;
+/// What one call and one connection may send before it is read, in bytes: entries of the log are large.
+const CALL_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 2 * CALL_WINDOW;
 /// A connection without traffic is asked for a sign of life this often, and closed when none comes.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -63,6 +68,9 @@ pub async fn serve(
     let connections = tokio_stream::StreamExt::map(ReceiverStream::new(accepted), Ok::<_, io::Error>);
     let server = Server::builder()
         .http2_max_header_list_size(HEADERS_MAX)
+        .max_concurrent_streams(CALLS)
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(HANDSHAKE_TIMEOUT))
         .add_routes(routes)

@@ -120,6 +120,34 @@ async fn a_new_member_is_called_and_a_removed_one_has_left() {
 }
 
 #[tokio::test]
+async fn a_fleet_that_grows_slows_down_without_a_gap() {
+    let places = places(9).await;
+    let few: Vec<&Place> = places.iter().take(2).collect();
+    for place in &few {
+        place.trust(&few);
+    }
+    let nodes = start_all(&places[..2]).await;
+    until("two are alive", || all_alive(&nodes)).await;
+    let all: Vec<&Place> = places.iter().collect();
+    for place in &few {
+        place.trust(&all);
+    }
+    until("the larger fleet is known", || {
+        nodes.iter().all(|node| node.view.nodes().len() == 9)
+    })
+    .await;
+    for version in 2..12 {
+        nodes[0].gossip.set_own(own(version));
+        until("n2 knows", || {
+            assert_eq!(nodes[0].state("n2"), Some(NodeState::Alive));
+            assert_eq!(nodes[1].state("n1"), Some(NodeState::Alive));
+            nodes[1].node("n1").unwrap().applied_version == Some(version)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn who_is_no_member_cannot_push() {
     let places = places(2).await;
     let (inside, outside) = (&places[0], &places[1]);
@@ -154,7 +182,7 @@ async fn hostile_messages_are_refused_and_change_nothing() {
 async fn without_a_fleet_there_is_oneself() {
     let place = Place::new(1).await;
     place.trust(&[&place]);
-    let (gossip, view) = Gossip::standalone(place.surroundings(), "n1", own(1));
+    let (gossip, view) = Gossip::standalone(place.surroundings(), 1, "n1", own(1));
     gossip.set_own(own(2));
     let nodes = view.nodes();
     assert_eq!(nodes.len(), 1);
@@ -173,51 +201,4 @@ async fn without_a_fleet_there_is_oneself() {
 fn larger_fleets_gossip_less_often() {
     let intervals = [1, 3, 8, 9, 17, 50].map(|members| interval_for(members).as_millis());
     assert_eq!(intervals, [100, 100, 100, 200, 300, 500]);
-}
-
-#[test]
-fn a_silent_member_is_called_less_and_less_often() {
-    let node = |state| NodeView {
-        name: "n2".to_owned(),
-        node_id: 2,
-        address: "127.0.0.1:2".to_owned(),
-        is_self: false,
-        state,
-        seen: None,
-        applied_version: None,
-        applied_index: None,
-        term: None,
-        hash: None,
-        ready: None,
-        not_ready_because: None,
-        software: None,
-        started: None,
-        requests_total: None,
-    };
-    let mut calls = Calls::new(Duration::from_millis(100));
-    let start = Instant::now();
-    let mut at = Vec::new();
-    for tick in 0..40 {
-        if !calls
-            .due(
-                &[node(NodeState::Suspect)],
-                start + Duration::from_millis(tick * 100),
-            )
-            .is_empty()
-        {
-            at.push(tick);
-        }
-    }
-    assert_eq!(at, [0, 1, 3, 7, 15, 25, 35]);
-    assert!(
-        calls
-            .due(&[node(NodeState::Alive)], start + Duration::from_secs(5))
-            .is_empty()
-    );
-    assert_eq!(
-        calls
-            .due(&[node(NodeState::Dead)], start + Duration::from_secs(5))
-            .len(),
-        1
-    );
 }

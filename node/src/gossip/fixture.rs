@@ -134,6 +134,7 @@ impl Place {
         };
         let options = GossipOptions {
             name: self.name.clone(),
+            node_id: self.id,
             advertise: self.address,
             generation,
             interval: None,

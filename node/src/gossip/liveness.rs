@@ -3,7 +3,7 @@
 //! The members are those of the replicated membership; gossip adds what it knows of them, and never a member. Of
 //! each name only the highest generation counts, since earlier ones stay in gossip for a while after a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -106,11 +106,20 @@ pub(super) struct Heard {
     pub(super) said: Said,
 }
 
-/// Every node this one knows of, by name.
+/// How silence is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// Heard within this time is alive, whatever the failure detector has to say yet.
+    pub(super) alive_within: Duration,
+    /// Silent for this long is dead.
+    pub(super) dead_after: Duration,
+}
+
+/// Every node this one knows of, by name; itself always.
 #[derive(Debug, Clone)]
 pub(super) struct Directory {
     own_name: String,
-    dead_after: Duration,
+    pace: Pace,
     nodes: BTreeMap<String, Known>,
 }
 
@@ -119,6 +128,7 @@ struct Known {
     node_id: u64,
     address: String,
     since: Instant,
+    is_member: bool,
     left: Option<Instant>,
     generation: u64,
     heartbeat: Option<u64>,
@@ -128,17 +138,21 @@ struct Known {
 }
 
 impl Directory {
-    /// Of the node with this name; others are dead after so long a silence.
-    pub(super) fn new(own_name: &str, dead_after: Duration) -> Self {
+    /// Of one node, which knows nobody else yet.
+    pub(super) fn new(own: &MemberFacts, pace: Pace, now: Instant) -> Self {
+        let known = Known {
+            is_member: false,
+            ..Known::new(own, now)
+        };
         Self {
-            own_name: own_name.to_owned(),
-            dead_after,
-            nodes: BTreeMap::new(),
+            own_name: own.name.clone(),
+            pace,
+            nodes: BTreeMap::from([(own.name.clone(), known)]),
         }
     }
 
-    pub(super) fn set_dead_after(&mut self, dead_after: Duration) {
-        self.dead_after = dead_after;
+    pub(super) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
     }
 
     /// Takes over the membership. True when that changed what can be seen.
@@ -148,7 +162,7 @@ impl Directory {
             changed |= self.set_member(member, now);
         }
         for (name, known) in &mut self.nodes {
-            if known.left.is_none() && !members.iter().any(|member| member.name == *name) {
+            if known.is_member && known.left.is_none() && !members.iter().any(|member| member.name == *name) {
                 known.left = Some(now);
                 changed = true;
             }
@@ -167,8 +181,16 @@ impl Directory {
             Some(known) if known.node_id == member.node_id => {
                 let changed = known.address != member.address || known.left.is_some();
                 known.address.clone_from(&member.address);
+                known.is_member = true;
                 known.left = None;
                 changed
+            }
+            Some(known) if member.name == self.own_name => {
+                // A joiner learns its id with its membership.
+                known.node_id = member.node_id;
+                known.address.clone_from(&member.address);
+                known.is_member = true;
+                true
             }
             Some(_) | None => {
                 self.nodes.insert(member.name.clone(), Known::new(member, now));
@@ -199,6 +221,18 @@ impl Directory {
         changed
     }
 
+    /// Of nodes that gossip does not hold at all it knows nothing any more.
+    pub(super) fn only_heard(&mut self, names: &BTreeSet<String>) -> bool {
+        let mut changed = false;
+        for (name, known) in &mut self.nodes {
+            if known.live && !names.contains(name) {
+                known.live = false;
+                changed = true;
+            }
+        }
+        changed
+    }
+
     /// Takes over what this node says of itself. True when that is new.
     pub(super) fn set_own(&mut self, said: Said) -> bool {
         let Some(known) = self.nodes.get_mut(&self.own_name) else {
@@ -213,7 +247,7 @@ impl Directory {
     pub(super) fn nodes(&self, now: Instant) -> Vec<NodeView> {
         self.nodes
             .iter()
-            .map(|(name, known)| known.view(name, *name == self.own_name, self.dead_after, now))
+            .map(|(name, known)| known.view(name, *name == self.own_name, self.pace, now))
             .collect()
     }
 }
@@ -224,6 +258,7 @@ impl Known {
             node_id: member.node_id,
             address: member.address.clone(),
             since: now,
+            is_member: true,
             left: None,
             generation: 0,
             heartbeat: None,
@@ -233,21 +268,21 @@ impl Known {
         }
     }
 
-    fn state(&self, is_self: bool, dead_after: Duration, now: Instant) -> NodeState {
-        let silent_since = self.seen.unwrap_or(self.since);
+    fn state(&self, is_self: bool, pace: Pace, now: Instant) -> NodeState {
+        let silent = |since: Instant| now.saturating_duration_since(since);
         if self.left.is_some() {
             NodeState::Left
-        } else if is_self || self.live {
+        } else if is_self || self.live || self.seen.is_some_and(|seen| silent(seen) < pace.alive_within) {
             NodeState::Alive
-        } else if now.saturating_duration_since(silent_since) < dead_after {
+        } else if silent(self.seen.unwrap_or(self.since)) < pace.dead_after {
             NodeState::Suspect
         } else {
             NodeState::Dead
         }
     }
 
-    fn view(&self, name: &str, is_self: bool, dead_after: Duration, now: Instant) -> NodeView {
-        let state = self.state(is_self, dead_after, now);
+    fn view(&self, name: &str, is_self: bool, pace: Pace, now: Instant) -> NodeView {
+        let state = self.state(is_self, pace, now);
         let seen = self.seen.map(|seen| now.saturating_duration_since(seen));
         let said = self.said.clone();
         let mut view = NodeView {
@@ -282,6 +317,10 @@ mod tests {
     use super::*;
 
     const DEAD_AFTER: Duration = Duration::from_secs(3);
+    const PACE: Pace = Pace {
+        alive_within: Duration::from_millis(400),
+        dead_after: DEAD_AFTER,
+    };
 
     fn member(node_id: u64, name: &str) -> MemberFacts {
         MemberFacts {
@@ -306,7 +345,7 @@ mod tests {
     }
 
     fn fleet(now: Instant) -> Directory {
-        let mut directory = Directory::new("n1", DEAD_AFTER);
+        let mut directory = Directory::new(&member(1, "n1"), PACE, now);
         assert!(directory.set_members(&[member(1, "n1"), member(2, "n2")], now));
         directory
     }
@@ -398,5 +437,40 @@ mod tests {
         directory.set_members(&[member(1, "n1")], start);
         assert!(directory.set_members(&[member(1, "n1")], start + LEFT_SHOWN));
         assert_eq!(states(&directory, start), left[..1]);
+    }
+
+    #[test]
+    fn who_was_just_heard_is_alive_though_gossip_begins_anew() {
+        let start = Instant::now();
+        let mut directory = fleet(start);
+        directory.heard("n2", heard(1, 1, false), start);
+        directory.heard("n2", heard(1, 2, false), start);
+        assert_eq!(
+            n2(&directory, start + PACE.alive_within / 2).state,
+            NodeState::Alive
+        );
+        assert_eq!(
+            n2(&directory, start + PACE.alive_within).state,
+            NodeState::Suspect
+        );
+        directory.heard("n2", heard(1, 3, true), start);
+        assert!(!directory.only_heard(&BTreeSet::from(["n2".to_owned()])));
+        assert!(directory.only_heard(&BTreeSet::new()));
+        assert_eq!(
+            n2(&directory, start + PACE.alive_within).state,
+            NodeState::Suspect
+        );
+    }
+
+    #[test]
+    fn a_joiner_sees_itself_before_it_is_a_member() {
+        let start = Instant::now();
+        let mut directory = Directory::new(&member(0, "n1"), PACE, start);
+        assert!(!directory.set_members(&[], start));
+        assert_eq!(states(&directory, start), [("n1".to_owned(), NodeState::Alive)]);
+        assert!(directory.set_members(&[member(3, "n1")], start));
+        assert_eq!(directory.nodes(start).remove(0).node_id, 3);
+        assert!(directory.set_members(&[], start));
+        assert_eq!(states(&directory, start), [("n1".to_owned(), NodeState::Left)]);
     }
 }

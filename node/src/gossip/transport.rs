@@ -18,8 +18,9 @@ use fleetbal_raft::transport::tls::PeerIdentity;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+
+use super::Surroundings;
 
 /// The largest message either way. The library keeps to 64 KiB for changes; the rest is for its digest, some 60 bytes
 /// a node.
@@ -34,12 +35,6 @@ const INBOX: usize = 256;
 const PUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// A peer to whom nothing was sent for so long gets its queue anew.
 const IDLE: Duration = Duration::from_mins(1);
-
-/// Finds the way to a member.
-pub(super) trait Roads: Send + Sync + 'static {
-    /// A channel to the member at this address; none where no member is.
-    fn channel(&self, to: SocketAddr) -> Option<Channel>;
-}
 
 type Letter = (SocketAddr, ChitchatMessage);
 
@@ -98,7 +93,7 @@ impl GossipRpc for GossipService {
 
 /// Opens the one socket of a gossip loop.
 pub(super) struct CallTransport {
-    pub(super) roads: Arc<dyn Roads>,
+    pub(super) fleet: Arc<dyn Surroundings>,
     pub(super) inbox: Inbox,
 }
 
@@ -107,7 +102,7 @@ impl Transport for CallTransport {
     async fn open(&self, own: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
         Ok(Box::new(CallSocket {
             own,
-            roads: Arc::clone(&self.roads),
+            fleet: Arc::clone(&self.fleet),
             incoming: self.inbox.open(),
             queues: HashMap::new(),
             senders: JoinSet::new(),
@@ -118,7 +113,7 @@ impl Transport for CallTransport {
 /// Its senders end with it.
 struct CallSocket {
     own: SocketAddr,
-    roads: Arc<dyn Roads>,
+    fleet: Arc<dyn Surroundings>,
     incoming: mpsc::Receiver<Letter>,
     queues: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
     senders: JoinSet<()>,
@@ -129,11 +124,11 @@ impl CallSocket {
         while self.senders.try_join_next().is_some() {}
         self.queues.retain(|_, queue| !queue.is_closed());
         let Self {
-            own, roads, senders, ..
+            own, fleet, senders, ..
         } = self;
         self.queues.entry(to).or_insert_with(|| {
             let (queue, letters) = mpsc::channel(QUEUE);
-            senders.spawn(send_all(*own, to, Arc::clone(roads), letters));
+            senders.spawn(send_all(*own, to, Arc::clone(fleet), letters));
             queue
         })
     }
@@ -163,12 +158,12 @@ impl Socket for CallSocket {
 async fn send_all(
     own: SocketAddr,
     to: SocketAddr,
-    roads: Arc<dyn Roads>,
+    fleet: Arc<dyn Surroundings>,
     mut letters: mpsc::Receiver<Vec<u8>>,
 ) {
     let from = own.to_string();
     while let Ok(Some(data)) = timeout(IDLE, letters.recv()).await {
-        let Some(channel) = roads.channel(to) else {
+        let Some(channel) = fleet.channel(to) else {
             continue;
         };
         let message = GossipMessage {

@@ -1,0 +1,340 @@
+//! Runs the gossip library: says what is new here, takes in what is new elsewhere, calls who is not heard.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::{
+    ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ListenerHandle,
+    NodeState as GossipState, spawn_chitchat,
+};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
+
+use super::keys::{OwnState, Said};
+use super::liveness::{Directory, Heard, NodeState, NodeView, Pace};
+use super::transport::{CallTransport, Inbox};
+use super::{GossipOptions, Surroundings, interval_for, members};
+
+/// Between this library's messages and those of another fleet stands TLS; this only tells releases apart.
+const GOSSIP_PROTOCOL: &str = "fleetbal-1";
+/// A node that was heard within so many intervals is alive.
+const ALIVE_INTERVALS: u32 = 4;
+/// A node is dead after so many intervals of silence, and not before [`DEAD_AFTER`].
+const DEAD_INTERVALS: u32 = 30;
+const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// How long a dead generation stays in gossip.
+const DEAD_KEPT: Duration = Duration::from_mins(10);
+/// Up to so many nodes are told at once of what others wait for; larger fleets leave it to the next round.
+const TOLD_AT_ONCE: usize = 8;
+/// The least time between two such tellings.
+const TELLING_GAP: Duration = Duration::from_millis(25);
+/// How long a member that is not heard waits for the next call, at most.
+const CALL_GAP: Duration = Duration::from_secs(1);
+/// How long to wait before gossip that broke begins anew.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// Restarts of gossip within one start of the node that still leave its generations in order.
+const INCARNATIONS: u64 = 1 << 20;
+
+/// The task that keeps gossip running and the directory true.
+pub(super) struct Keeper {
+    pub(super) fleet: Arc<dyn Surroundings>,
+    pub(super) options: GossipOptions,
+    pub(super) own: watch::Receiver<OwnState>,
+    pub(super) directory: watch::Sender<Directory>,
+    pub(super) inbox: Inbox,
+}
+
+impl Keeper {
+    pub(super) async fn run(mut self) {
+        for incarnation in 0..INCARNATIONS {
+            let interval = self.interval();
+            let generation = self
+                .options
+                .generation
+                .saturating_mul(INCARNATIONS)
+                .saturating_add(incarnation);
+            self.directory
+                .send_modify(|directory| directory.set_pace(pace(interval)));
+            if let Err(error) = self.gossip(interval, generation).await {
+                tracing::error!(error = format!("{error:#}"), "gossip broke, it begins anew");
+                sleep(RESTART_PAUSE).await;
+            }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        self.options
+            .interval
+            .unwrap_or_else(|| interval_for(self.fleet.members().len()))
+    }
+
+    /// Gossips until the fleet wants another interval.
+    async fn gossip(&mut self, interval: Duration, generation: u64) -> anyhow::Result<()> {
+        let mut round = Round::begin(self, interval, generation).await?;
+        let ended = round.handle.termination_watcher();
+        tokio::pin!(ended);
+        let mut tick = tokio::time::interval(interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = round.changed.notified() => {}
+                Ok(()) = self.own.changed() => {}
+                () = sleep_until(round.tell_at()), if round.is_untold(self) => {}
+                result = &mut ended => {
+                    result?;
+                    anyhow::bail!("the gossip loop ended");
+                }
+            }
+            round.go(self).await;
+            if self.interval() != interval {
+                return round.handle.shutdown().await;
+            }
+        }
+    }
+
+    fn config(&self, interval: Duration, generation: u64) -> ChitchatConfig {
+        ChitchatConfig {
+            chitchat_id: ChitchatId::new(self.options.name.as_str(), generation, self.options.advertise),
+            cluster_id: GOSSIP_PROTOCOL.to_owned(),
+            gossip_interval: interval,
+            listen_addr: self.options.advertise,
+            // Members are called by name and address as the membership changes: see `Calls`.
+            seed_nodes: Vec::new(),
+            failure_detector_config: FailureDetectorConfig {
+                phi_threshold: 8.0,
+                sampling_window_size: 100,
+                max_interval: interval * 10,
+                // The default of five seconds would make a death known that much later.
+                initial_interval: interval * 2,
+                dead_node_grace_period: DEAD_KEPT,
+            },
+            marked_for_deletion_grace_period: DEAD_KEPT,
+            catchup_callback: None,
+            extra_liveness_predicate: None,
+        }
+    }
+}
+
+/// One run of the gossip library.
+struct Round {
+    handle: ChitchatHandle,
+    changed: Arc<Notify>,
+    _listener: ListenerHandle,
+    calls: Calls,
+    told: OwnState,
+    told_at: Instant,
+}
+
+impl Round {
+    async fn begin(keeper: &Keeper, interval: Duration, generation: u64) -> anyhow::Result<Self> {
+        let transport = CallTransport {
+            fleet: Arc::clone(&keeper.fleet),
+            inbox: keeper.inbox.clone(),
+        };
+        let own = keeper.own.borrow().pairs(keeper.fleet.term());
+        let own = own
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        let handle = spawn_chitchat(keeper.config(interval, generation), own, &transport).await?;
+        let changed = Arc::new(Notify::new());
+        let notify = Arc::clone(&changed);
+        let listener = handle
+            .with_chitchat(|chitchat| {
+                let notify = Arc::clone(&notify);
+                chitchat.subscribe_event("", move |_| notify.notify_one())
+            })
+            .await;
+        Ok(Self {
+            handle,
+            changed,
+            _listener: listener,
+            calls: Calls::new(interval),
+            told: keeper.own.borrow().clone(),
+            told_at: Instant::now(),
+        })
+    }
+
+    /// Says what is new here, takes in what is new elsewhere, and calls who is not heard.
+    async fn go(&mut self, keeper: &mut Keeper) {
+        let now = Instant::now();
+        let members = members(&*keeper.fleet);
+        let own = keeper.own.borrow_and_update().clone();
+        let pairs = own.pairs(keeper.fleet.term());
+        let heard = self
+            .handle
+            .with_chitchat(|chitchat| {
+                let state = chitchat.self_node_state();
+                for (key, value) in &pairs {
+                    state.set(key, value);
+                }
+                let live: HashSet<ChitchatId> = chitchat.live_nodes().cloned().collect();
+                chitchat
+                    .node_states()
+                    .iter()
+                    .map(|(id, state)| (id.node_id.to_string(), heard(id, state, live.contains(id))))
+                    .collect::<Vec<_>>()
+            })
+            .await;
+        keeper.directory.send_if_modified(|directory| {
+            let mut changed = directory.set_members(&members, now);
+            let mut names = BTreeSet::new();
+            for (name, heard) in heard {
+                changed |= directory.heard(&name, heard, now);
+                names.insert(name);
+            }
+            directory.only_heard(&names) || changed
+        });
+        let nodes = keeper.directory.borrow().nodes(now);
+        for address in self.calls.due(&nodes, now) {
+            self.call(address);
+        }
+        self.tell(own, &nodes, now);
+    }
+
+    /// Others may wait for a version or a readiness: in a small fleet they are told before the next round.
+    fn tell(&mut self, own: OwnState, nodes: &[NodeView], now: Instant) {
+        if self.told.same_news(&own) || now < self.tell_at() {
+            return;
+        }
+        self.told = own;
+        self.told_at = now;
+        if nodes.len() > TOLD_AT_ONCE {
+            return;
+        }
+        for node in nodes
+            .iter()
+            .filter(|node| !node.is_self && node.state == NodeState::Alive)
+        {
+            if let Ok(address) = node.address.parse() {
+                self.call(address);
+            }
+        }
+    }
+
+    fn tell_at(&self) -> Instant {
+        self.told_at + TELLING_GAP
+    }
+
+    fn is_untold(&self, keeper: &Keeper) -> bool {
+        !self.told.same_news(&keeper.own.borrow())
+    }
+
+    fn call(&self, address: SocketAddr) {
+        if let Err(error) = self.handle.gossip(address) {
+            tracing::debug!(%error, "gossip loop does not listen");
+        }
+    }
+}
+
+fn heard(id: &ChitchatId, state: &GossipState, live: bool) -> Heard {
+    Heard {
+        generation: id.generation_id,
+        heartbeat: state.heartbeat().into(),
+        live,
+        said: Said::read(state.key_values()),
+    }
+}
+
+pub(super) fn pace(interval: Duration) -> Pace {
+    Pace {
+        alive_within: interval * ALIVE_INTERVALS,
+        dead_after: DEAD_AFTER.max(interval * DEAD_INTERVALS),
+    }
+}
+
+/// When to call which member that is not heard: soon at first, then each second.
+struct Calls {
+    shortest: Duration,
+    waits: HashMap<String, (Duration, Instant)>,
+}
+
+impl Calls {
+    fn new(shortest: Duration) -> Self {
+        Self {
+            shortest,
+            waits: HashMap::new(),
+        }
+    }
+
+    fn due(&mut self, nodes: &[NodeView], now: Instant) -> Vec<SocketAddr> {
+        let silent =
+            |node: &&NodeView| !node.is_self && matches!(node.state, NodeState::Suspect | NodeState::Dead);
+        let silent: BTreeMap<&str, &NodeView> = nodes
+            .iter()
+            .filter(silent)
+            .map(|node| (node.address.as_str(), node))
+            .collect();
+        self.waits
+            .retain(|address, _| silent.contains_key(address.as_str()));
+        let mut due = Vec::new();
+        for address in silent.keys() {
+            let (wait, next) = self
+                .waits
+                .entry((*address).to_owned())
+                .or_insert_with(|| (self.shortest, now));
+            if *next > now {
+                continue;
+            }
+            *next = now + *wait;
+            *wait = (*wait * 2).min(CALL_GAP.max(self.shortest));
+            due.extend(address.parse::<SocketAddr>().ok());
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_member_is_called_less_and_less_often() {
+        let node = |state| NodeView {
+            name: "n2".to_owned(),
+            node_id: 2,
+            address: "127.0.0.1:2".to_owned(),
+            is_self: false,
+            state,
+            seen: None,
+            applied_version: None,
+            applied_index: None,
+            term: None,
+            hash: None,
+            ready: None,
+            not_ready_because: None,
+            software: None,
+            started: None,
+            requests_total: None,
+        };
+        let mut calls = Calls::new(Duration::from_millis(100));
+        let start = Instant::now();
+        let mut at = Vec::new();
+        for tick in 0..40 {
+            if !calls
+                .due(
+                    &[node(NodeState::Suspect)],
+                    start + Duration::from_millis(tick * 100),
+                )
+                .is_empty()
+            {
+                at.push(tick);
+            }
+        }
+        assert_eq!(at, [0, 1, 3, 7, 15, 25, 35]);
+        assert!(
+            calls
+                .due(&[node(NodeState::Alive)], start + Duration::from_secs(5))
+                .is_empty()
+        );
+        assert_eq!(
+            calls
+                .due(&[node(NodeState::Dead)], start + Duration::from_secs(5))
+                .len(),
+            1
+        );
+    }
+}
