@@ -4,21 +4,28 @@
 //! time and synced by our own hand. What was written reaches the file in order, and sled recovers a prefix of it.
 
 mod keys;
+mod mark;
 mod open;
+mod panics;
 mod sync;
 
-use std::any::Any;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::sync::{SyncData, Syncer};
+use self::mark::Mark;
+use self::panics::guarded;
+use self::sync::Syncer;
 use super::StoreError;
 use super::records::{Key, Records, WhenDurable};
 
 /// Records that are removed by one write.
 const REMOVED_AT_ONCE: usize = 1024;
+
+/// What makes a file durable; `File::sync_data`, but for tests that count.
+type SyncData = Box<dyn Fn(&File) -> io::Result<()> + Send>;
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -27,6 +34,7 @@ pub(super) struct Disk {
     path: PathBuf,
     log: sled::Tree,
     values: sled::Tree,
+    mark: Arc<Mutex<Mark>>,
 }
 
 impl Disk {
@@ -37,14 +45,24 @@ impl Disk {
 
     pub(super) fn open_with(dir: &Path, sync_data: SyncData) -> Result<Self, StoreError> {
         let opened = open::open(dir)?;
-        let db = opened.db;
-        let flush = move || db.flush().map(|_| ()).map_err(io_error);
-        let syncer = Syncer::start(flush, opened.file, sync_data).map_err(StoreError::file(dir))?;
+        let path = dir.to_owned();
+        let (log, values) = (opened.log, opened.values.clone());
+        let mark = Arc::new(Mutex::new(opened.mark));
+        let sync = Sync {
+            path: path.clone(),
+            db: opened.db,
+            values: opened.values,
+            file: opened.file,
+            sync_file: sync_data,
+            mark: Arc::clone(&mark),
+        };
+        let syncer = Syncer::start(move || sync.run()).map_err(StoreError::file(dir))?;
         Ok(Self {
             syncer,
-            path: dir.to_owned(),
-            log: opened.log,
-            values: opened.values,
+            path,
+            log,
+            values,
+            mark,
         })
     }
 
@@ -109,13 +127,18 @@ impl Disk {
 
 impl Records for Disk {
     fn append(&self, records: Vec<(u64, Vec<u8>)>) -> io::Result<()> {
+        let Some(next) = records.last().map(|(last, _)| last.saturating_add(1)) else {
+            return Ok(());
+        };
         let mut batch = sled::Batch::default();
         for (index, record) in records {
             for (key, part) in keys::cut(index, &record) {
                 batch.insert(key.as_slice(), part);
             }
         }
-        self.sled(|| self.log.apply_batch(batch))
+        self.sled(|| self.log.apply_batch(batch))?;
+        lock(&self.mark).append(next);
+        Ok(())
     }
 
     fn read(&self, indexes: Range<u64>, limit: usize) -> io::Result<Vec<Vec<u8>>> {
@@ -134,13 +157,19 @@ impl Records for Disk {
     }
 
     fn remove_from(&self, index: u64) -> io::Result<()> {
+        lock(&self.mark).cut(index)?;
         self.sled(|| self.remove(self.log.range(keys::part(index, 0)..).keys().rev()))
     }
 
     fn purge(&self, index: u64, purged: Vec<u8>) -> io::Result<()> {
-        self.put(Key::Purged, Some(purged))?;
-        let end = keys::part(index.saturating_add(1), 0);
-        self.sled(|| self.remove(self.log.range(..end).keys()))
+        let first = index.saturating_add(1);
+        let mut batch = sled::Batch::default();
+        batch.insert(open::FIRST_KEY, &first.to_be_bytes());
+        batch.insert(keys::value(Key::Purged), purged);
+        self.sled(|| {
+            self.values.apply_batch(batch)?;
+            self.remove(self.log.range(..keys::part(first, 0)).keys())
+        })
     }
 
     fn get(&self, key: Key) -> io::Result<Option<Vec<u8>>> {
@@ -161,14 +190,33 @@ impl Records for Disk {
     }
 }
 
-fn io_error(error: sled::Error) -> io::Error {
-    match error {
-        sled::Error::Io(error) => error,
-        error @ (sled::Error::CollectionNotFound(_)
-        | sled::Error::Unsupported(_)
-        | sled::Error::ReportableBug(_)
-        | sled::Error::Corruption { .. }) => io::Error::other(error),
+/// What the syncing thread needs.
+struct Sync {
+    path: PathBuf,
+    db: sled::Db,
+    values: sled::Tree,
+    file: File,
+    sync_file: SyncData,
+    mark: Arc<Mutex<Mark>>,
+}
+
+impl Sync {
+    /// Makes all that was written before durable.
+    fn run(&self) -> io::Result<()> {
+        let begun = lock(&self.mark).begin();
+        guarded(&self.path, || {
+            let number = begun.reached.number.to_be_bytes();
+            let written = self.values.insert(open::NUMBER_KEY, &number);
+            let flushed = written.and_then(|_| self.db.flush());
+            flushed.map_err(|error| store_error(&self.path, error))
+        })?;
+        (self.sync_file)(&self.file)?;
+        lock(&self.mark).end(begun)
     }
+}
+
+fn lock(mark: &Mutex<Mark>) -> MutexGuard<'_, Mark> {
+    mark.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn store_error(path: &Path, error: sled::Error) -> StoreError {
@@ -181,17 +229,6 @@ fn store_error(path: &Path, error: sled::Error) -> StoreError {
     }
 }
 
-fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(StoreError::corrupt(path, said(panic.as_ref()))))
-}
-
-/// The first line of what a panic said.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (None, Some(text)) => text.as_str(),
-        (None, None) => "it cannot be read",
-    };
-    text.lines().next().unwrap_or_default().to_owned()
-}
+#[cfg(test)]
+#[path = "disk/disk_tests.rs"]
+mod tests;

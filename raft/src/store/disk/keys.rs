@@ -1,10 +1,12 @@
-//! How records and values are named in the store. A record is cut into parts, because the store keeps larger
-//! values in files of their own, and keeps those on overwriting.
+//! How records and values are named in the store.
+//!
+//! A record is cut into parts, because sled writes a page above 128 KiB (a quarter of its segment) into a file of
+//! its own, and neither syncs that file nor removes it in time. A page holds up to 17 keys before it is split.
 
 use crate::store::records::Key;
 
-/// The largest value that is put into the store.
-pub(super) const PART_BYTES: usize = 64 * 1024;
+/// The largest value that is put into the store: 17 of them stay well below 128 KiB.
+pub(super) const PART_BYTES: usize = 4 * 1024;
 
 /// The key of one part of a record: index and part, so that keys sort as the log does.
 pub(super) fn part(index: u64, part: u32) -> [u8; 12] {
@@ -32,10 +34,20 @@ pub(super) fn cut(index: u64, record: &[u8]) -> impl Iterator<Item = ([u8; 12], 
     (0..).zip(parts).map(move |(at, bytes)| (part(index, at), bytes))
 }
 
+/// Takes the record's size off its first part; a size that nothing has, where there is none.
+pub(super) fn split_size(first: &mut &[u8]) -> u64 {
+    let Some((size, record)) = first.split_first_chunk() else {
+        return u64::MAX;
+    };
+    *first = record;
+    u64::from_be_bytes(*size)
+}
+
 /// A record out of its parts, one after the other; none when bytes are missing or too many.
 pub(super) fn join(parts: &[u8]) -> Option<&[u8]> {
-    let (size, record) = parts.split_first_chunk()?;
-    (u64::from_be_bytes(*size) == u64::try_from(record.len()).ok()?).then_some(record)
+    let mut record = parts;
+    let size = split_size(&mut record);
+    (size == u64::try_from(record.len()).ok()?).then_some(record)
 }
 
 /// The name of a value.

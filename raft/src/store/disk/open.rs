@@ -9,7 +9,9 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{guarded, keys, store_error};
+use super::mark::{Mark, Reached};
+use super::panics::guarded;
+use super::{keys, store_error};
 use crate::store::records::Key;
 use crate::store::{StoreError, files};
 
@@ -17,6 +19,10 @@ use crate::store::{StoreError, files};
 const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "format";
 const FORMAT_KEY: &[u8] = b"format";
+/// The number of the last sync: see [`super::mark`].
+pub(super) const NUMBER_KEY: &[u8] = b"number";
+/// The first index that is not purged.
+pub(super) const FIRST_KEY: &[u8] = b"first";
 const SLED: &str = "sled";
 /// sled's file inside its directory.
 const SLED_FILE: &str = "db";
@@ -32,6 +38,7 @@ pub(super) struct Opened {
     pub(super) values: sled::Tree,
     /// sled's file once more, to sync it.
     pub(super) file: File,
+    pub(super) mark: Mark,
 }
 
 pub(super) fn open(dir: &Path) -> Result<Opened, StoreError> {
@@ -42,13 +49,27 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StoreError> {
     }
     guarded(dir, || {
         let db = open_sled(dir)?;
-        let opened = trees(dir, db)?;
-        if made {
-            check(dir, &opened)?;
+        let trees = trees(dir, db)?;
+        let mark = if made {
+            let mark = Mark::open(dir)?;
+            check(dir, &trees, mark.reached())?;
+            mark
         } else {
-            make(dir, &opened)?;
-        }
-        Ok(opened)
+            make(dir, &trees)?
+        };
+        let Trees {
+            db,
+            log,
+            values,
+            file,
+        } = trees;
+        Ok(Opened {
+            db,
+            log,
+            values,
+            file,
+            mark,
+        })
     })
 }
 
@@ -95,12 +116,19 @@ fn is_held(error: &sled::Error) -> bool {
         if error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock"))
 }
 
-fn trees(dir: &Path, db: sled::Db) -> Result<Opened, StoreError> {
+struct Trees {
+    db: sled::Db,
+    log: sled::Tree,
+    values: sled::Tree,
+    file: File,
+}
+
+fn trees(dir: &Path, db: sled::Db) -> Result<Trees, StoreError> {
     let tree = |name| db.open_tree(name).map_err(|error| store_error(dir, error));
     let (log, values) = (tree("log")?, tree("values")?);
     let path = dir.join(SLED).join(SLED_FILE);
     let file = File::open(&path).map_err(StoreError::file(&path))?;
-    Ok(Opened {
+    Ok(Trees {
         db,
         log,
         values,
@@ -109,7 +137,7 @@ fn trees(dir: &Path, db: sled::Db) -> Result<Opened, StoreError> {
 }
 
 /// A new store: durable before its format is.
-fn make(dir: &Path, opened: &Opened) -> Result<(), StoreError> {
+fn make(dir: &Path, opened: &Trees) -> Result<Mark, StoreError> {
     let sled = |error| store_error(dir, error);
     if !opened.log.is_empty() || opened.values.get(keys::value(Key::Vote)).map_err(sled)?.is_some() {
         return Err(StoreError::corrupt(dir, "its format file is missing"));
@@ -126,12 +154,13 @@ fn make(dir: &Path, opened: &Opened) -> Result<(), StoreError> {
         dir.parent().map_or(Ok(()), files::sync_directory)
     };
     sync().map_err(StoreError::file(dir))?;
-    files::replace(&dir.join(FORMAT_FILE), format!("{FORMAT}\n").as_bytes())
+    let mark = Mark::make(dir)?;
+    files::replace(&dir.join(FORMAT_FILE), format!("{FORMAT}\n").as_bytes())?;
+    Ok(mark)
 }
 
-/// An old store: it must be the one that was made, and its log without holes. What a crash left half done is
-/// finished: purged entries go, and so does a last entry that is not whole, which nobody was told is durable.
-fn check(dir: &Path, opened: &Opened) -> Result<(), StoreError> {
+/// An old store: it must be the one that was made, and all that was durable must be there.
+fn check(dir: &Path, opened: &Trees, reached: Reached) -> Result<(), StoreError> {
     let sled = |error| store_error(dir, error);
     let format = opened.values.get(FORMAT_KEY).map_err(sled)?;
     if format.as_deref() != Some(&FORMAT.to_be_bytes()) {
@@ -140,5 +169,90 @@ fn check(dir: &Path, opened: &Opened) -> Result<(), StoreError> {
             "the log in it is not the one that was made",
         ));
     }
+    let number = |key| {
+        let bytes = opened.values.get(key).map_err(sled)?;
+        let bytes = bytes.and_then(|bytes| bytes.as_ref().try_into().ok());
+        Ok::<_, StoreError>(bytes.map_or(0, u64::from_be_bytes))
+    };
+    let next = check_records(dir, &opened.log, number(FIRST_KEY)?)?;
+    if number(NUMBER_KEY)? < reached.number || next < reached.next {
+        return Err(StoreError::corrupt(
+            dir,
+            "its log has lost entries that were durable",
+        ));
+    }
     Ok(())
+}
+
+/// The records must be whole and without holes. Purged ones that a crash left go; so does a last one in pieces,
+/// where a crash came before it was durable, or while it was removed. Tells the index behind the last one.
+fn check_records(dir: &Path, log: &sled::Tree, first: u64) -> Result<u64, StoreError> {
+    let sled = |error| store_error(dir, error);
+    let mut last = Record::default();
+    for pair in log {
+        let (key, bytes) = pair.map_err(sled)?;
+        let place = keys::parse(&key).ok_or_else(|| StoreError::corrupt(dir, "a key of the log is none"))?;
+        if place.0 < first {
+            log.remove(key).map_err(sled)?;
+            continue;
+        }
+        if !last.continues(place) {
+            if !last.is_whole() {
+                let reason = format!("entry {} of its log is not whole", last.index);
+                return Err(StoreError::corrupt(dir, reason));
+            }
+            if place != (last.next(first), 0) {
+                let reason = format!("entry {} of its log is missing", last.next(first));
+                return Err(StoreError::corrupt(dir, reason));
+            }
+            last = Record::default();
+        }
+        last.add(place.0, &bytes);
+    }
+    if last.is_whole() {
+        return Ok(last.next(first));
+    }
+    for part in (0..last.parts).rev() {
+        log.remove(keys::part(last.index, part)).map_err(sled)?;
+    }
+    Ok(last.index)
+}
+
+/// A record of which some parts were seen.
+#[derive(Default)]
+struct Record {
+    index: u64,
+    parts: u32,
+    size: u64,
+    seen: u64,
+}
+
+impl Record {
+    fn continues(&self, (index, part): (u64, u32)) -> bool {
+        self.parts > 0 && index == self.index && part == self.parts
+    }
+
+    fn add(&mut self, index: u64, bytes: &[u8]) {
+        let mut bytes = bytes;
+        if self.parts == 0 {
+            self.index = index;
+            self.size = keys::split_size(&mut bytes);
+        }
+        self.parts += 1;
+        self.seen = self
+            .seen
+            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    }
+
+    /// The index behind it; the first one, where it is none.
+    fn next(&self, first: u64) -> u64 {
+        match self.parts {
+            0 => first,
+            _ => self.index.saturating_add(1),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.seen == self.size
+    }
 }

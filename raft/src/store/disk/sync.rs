@@ -1,6 +1,5 @@
 //! One thread makes everything durable: it takes all that wait, syncs once, and tells them all.
 
-use std::fs::File;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -10,9 +9,6 @@ use crate::store::records::WhenDurable;
 /// Appends that may wait for one sync; more wait for their place.
 const WAITING: usize = 4096;
 
-/// What makes a file durable; `File::sync_data`, but for tests that count.
-pub(super) type SyncData = Box<dyn Fn(&File) -> io::Result<()> + Send>;
-
 /// The thread. Dropping it syncs what waits and ends it.
 #[derive(Debug)]
 pub(super) struct Syncer {
@@ -21,13 +17,9 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    /// `flush` writes what is buffered to the file; then the file is synced.
-    pub(super) fn start<F>(flush: F, file: File, sync_data: SyncData) -> io::Result<Self>
-    where
-        F: Fn() -> io::Result<()> + Send + 'static,
-    {
+    /// `sync` makes durable all that was written before it is called.
+    pub(super) fn start(sync: impl FnMut() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        let sync = move || flush().and_then(|()| sync_data(&file));
         let thread = thread::Builder::new()
             .name("raft-log-sync".to_owned())
             .spawn(move || run(&receiver, sync))?;
@@ -62,7 +54,7 @@ impl Drop for Syncer {
 
 /// After a sync that failed, nobody knows what is on disk, and the next one may say it is fine: so all that follow
 /// fail too.
-fn run(receiver: &Receiver<WhenDurable>, sync: impl Fn() -> io::Result<()>) {
+fn run(receiver: &Receiver<WhenDurable>, mut sync: impl FnMut() -> io::Result<()>) {
     let mut failed: Option<io::Error> = None;
     while let Ok(first) = receiver.recv() {
         let mut waiting = vec![first];
@@ -87,20 +79,17 @@ mod tests {
 
     use super::*;
 
-    fn syncer(sync_data: SyncData) -> Syncer {
-        Syncer::start(|| Ok(()), tempfile::tempfile().unwrap(), sync_data).unwrap()
-    }
-
     #[test]
     fn those_that_wait_share_a_sync_and_none_is_told_before_it() {
         let (go, wait) = channel::<()>();
         let syncs = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&syncs);
-        let syncer = syncer(Box::new(move |_| {
+        let syncer = Syncer::start(move || {
             wait.recv().unwrap();
             counted.fetch_add(1, Ordering::SeqCst);
             Ok(())
-        }));
+        })
+        .unwrap();
         let (told, tellings) = channel();
         for n in 0..100 {
             let (told, syncs) = (told.clone(), Arc::clone(&syncs));
@@ -120,10 +109,11 @@ mod tests {
     #[test]
     fn after_one_failure_everything_fails() {
         let calls = AtomicU64::new(0);
-        let syncer = syncer(Box::new(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+        let syncer = Syncer::start(move || match calls.fetch_add(1, Ordering::SeqCst) {
             0 => Err(io::Error::from(io::ErrorKind::StorageFull)),
             _ => Ok(()),
-        }));
+        })
+        .unwrap();
         for _ in 0..2 {
             let (told, telling) = channel();
             syncer.when_durable(Box::new(move |result| told.send(result).unwrap()));
