@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbal_proto::v1::gossip_server::GossipServer;
+use fleetbal_raft::cluster::Cluster;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -57,6 +58,23 @@ pub trait Surroundings: Send + Sync + 'static {
     fn channel(&self, to: SocketAddr) -> Option<Channel>;
 }
 
+impl Surroundings for Cluster {
+    fn members(&self) -> Vec<(u64, String, String)> {
+        let members = self.status().members.into_iter();
+        members
+            .map(|(id, member)| (id, member.name, member.address))
+            .collect()
+    }
+
+    fn term(&self) -> u64 {
+        self.status().term
+    }
+
+    fn channel(&self, to: SocketAddr) -> Option<Channel> {
+        self.channels().by_address(&to.to_string())
+    }
+}
+
 /// This node's part in gossip. Clones share it; it ends with the last of them.
 #[derive(Clone)]
 pub struct Gossip {
@@ -68,6 +86,24 @@ pub struct Gossip {
 }
 
 impl Gossip {
+    /// Takes part in a node's fleet; a node that stands alone sees itself and gossips with nobody. Needs a tokio
+    /// runtime.
+    pub fn of(cluster: &Cluster, advertise: SocketAddr, own: OwnState) -> (Self, FleetView) {
+        let fleet = Arc::new(cluster.clone());
+        let name = cluster.name().to_string();
+        let Some(identity) = cluster.identity() else {
+            return Self::standalone(fleet, cluster.node_id(), &name, own);
+        };
+        let options = GossipOptions {
+            name,
+            node_id: cluster.node_id(),
+            advertise,
+            generation: identity.generation,
+            interval: None,
+        };
+        Self::start(fleet, options, own)
+    }
+
     /// Begins to gossip with the members of the fleet. Needs a tokio runtime.
     pub fn start(fleet: Arc<dyn Surroundings>, options: GossipOptions, own: OwnState) -> (Self, FleetView) {
         let facts = MemberFacts {

@@ -1,5 +1,6 @@
 //! Read commands: data into lines. Nothing here waits or changes anything.
 
+pub mod cluster;
 pub mod node;
 pub mod pool;
 pub mod service;

@@ -7,11 +7,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use fleetbal_raft::cluster::Cluster;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long a node that has not caught up waits for a leader to answer before it takes traffic all the same.
 pub const LEADER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one question to the leader may take, and how long until the next one.
+const QUESTION: Duration = Duration::from_millis(500);
+const QUESTION_GAP: Duration = Duration::from_millis(50);
 
 /// Why a node should get no traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +142,22 @@ impl Readiness {
     /// Told of every report; a leader that stays away changes readiness without one.
     pub fn subscribe(&self) -> watch::Receiver<State> {
         self.state.subscribe()
+    }
+
+    /// Asks for the fleet's last committed entry until it is applied here, and reports so. Ends when that is done;
+    /// dropping the future only stops asking.
+    pub async fn catch_up(&self, cluster: &Cluster) {
+        let feed = cluster.feed();
+        loop {
+            if let Ok(index) = cluster.read_index(QUESTION).await {
+                self.leader_answered();
+                if feed.wait_index(index, Instant::now() + QUESTION).await {
+                    self.caught_up();
+                    return;
+                }
+            }
+            tokio::time::sleep(QUESTION_GAP).await;
+        }
     }
 }
 
