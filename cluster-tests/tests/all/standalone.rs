@@ -185,3 +185,15 @@ fn a_taken_address_ends_the_start() -> Result {
     drop(held);
     Ok(())
 }
+
+#[test]
+fn the_sample_configuration_is_good() -> Result {
+    let mut command = process::fleetbal()?;
+    let sample = process::workspace().join("deploy/fleetbal.conf");
+    command
+        .arg(format!("--config={}", sample.display()))
+        .arg("--check");
+    let ended = process::run(command, wait::PATIENCE)?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    Ok(())
+}
