@@ -4,6 +4,12 @@
 //! The machines are processes of this test: each gets the log as a file, and another environment, working directory
 //! and set of files beside it. The log's own times are decades away from any clock, so a look at one would show.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says so by panicking"
+)]
+
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
