@@ -204,3 +204,7 @@ fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
 #[cfg(test)]
 #[path = "store/store_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "store/crash_tests.rs"]
+mod crash_tests;

@@ -53,7 +53,7 @@ impl Disk {
             db: opened.db,
             values: opened.values,
             file: opened.file,
-            sync_file: sync_data,
+            data_syncer: sync_data,
             mark: Arc::clone(&mark),
         };
         let syncer = Syncer::start(move || sync.run()).map_err(StoreError::file(dir))?;
@@ -196,7 +196,7 @@ struct Sync {
     db: sled::Db,
     values: sled::Tree,
     file: File,
-    sync_file: SyncData,
+    data_syncer: SyncData,
     mark: Arc<Mutex<Mark>>,
 }
 
@@ -210,7 +210,7 @@ impl Sync {
             let flushed = written.and_then(|_| self.db.flush());
             flushed.map_err(|error| store_error(&self.path, error))
         })?;
-        (self.sync_file)(&self.file)?;
+        (self.data_syncer)(&self.file)?;
         lock(&self.mark).end(begun)
     }
 }
