@@ -75,7 +75,11 @@ impl Node {
     /// # Errors
     /// When it does not say.
     pub fn version(&self) -> Result<u64> {
-        self.status()?.version()
+        let lines = self.manage()?.data("config version")?;
+        let number = lines.iter().find_map(|line| line.strip_prefix("version "));
+        Ok(number
+            .with_context(|| format!("no version in {lines:?}"))?
+            .parse()?)
     }
 
     /// One GET through it, on a fresh connection.

@@ -29,7 +29,7 @@ impl Status {
         self.json.get("leader")?.as_str().map(str::to_owned)
     }
 
-    /// The version that the answering node is at.
+    /// The highest version that the answering node has heard of.
     ///
     /// # Errors
     /// When it is not told.

@@ -7,6 +7,7 @@ mod join_refused;
 mod p1_durable;
 mod p2_same;
 mod p3_read_your_write;
+mod p4_fresh;
 mod p5_no_quorum;
 mod p6_traffic_alone;
 mod p7_invisible;
