@@ -217,3 +217,7 @@ where
 #[cfg(test)]
 #[path = "machine/machine_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "machine/raft_tests.rs"]
+mod raft_tests;

@@ -94,17 +94,8 @@ fn memory() -> (StateMachine, Feed) {
     StateMachine::open(SnapshotPlace::Memory).unwrap()
 }
 
-/// A bit of everything, refusals and nonsense too.
-fn log() -> Vec<LogEntry> {
-    let pool = PoolName::parse("web").unwrap();
-    let service = ServiceName::parse("www").unwrap();
-    let set = |object: &str, key: &str, value: &str| {
-        change(Change::Set {
-            object: object.into(),
-            key: key.into(),
-            value: value.into(),
-        })
-    };
+/// Founding, tokens and joins, refused ones too.
+fn fleet_commands() -> Vec<Command> {
     let member = |n: u8| NewMember {
         name: NodeName::parse(&format!("n{n}")).unwrap(),
         address: format!("10.0.0.{n}:7400"),
@@ -116,7 +107,7 @@ fn log() -> Vec<LogEntry> {
         secret_hash: SecretHash([secret; 32]),
         member: member(n),
     };
-    let commands = vec![
+    vec![
         Command::Found {
             name: "acme".into(),
             id: FleetId([3; 16]),
@@ -132,25 +123,45 @@ fn log() -> Vec<LogEntry> {
         join(2, 6),
         join(2, 5),
         join(3, 5),
-        create_pool("web"),
-        create_pool("web"),
-        change(Change::PoolAdd {
+    ]
+}
+
+/// Changes of the configuration, refused ones too.
+fn changes() -> Vec<Change> {
+    let pool = PoolName::parse("web").unwrap();
+    let service = ServiceName::parse("www").unwrap();
+    let set = |object: &str, key: &str, value: &str| Change::Set {
+        object: object.into(),
+        key: key.into(),
+        value: value.into(),
+    };
+    vec![
+        Change::CreatePool(pool.clone()),
+        Change::CreatePool(pool.clone()),
+        Change::PoolAdd {
             pool,
             backend: BackendAddress::parse("10.0.0.1").unwrap(),
-        }),
-        change(Change::CreateService(service.clone())),
+        },
+        Change::CreateService(service.clone()),
         set("www", "role", "reverse_proxy"),
         set("www", "listen", "${node:ip}:80"),
         set("www", "docroot", "/etc"),
         set("www", "idle_timeout", "soon"),
         set("nobody", "pool", "web"),
         set("www", "pool", "web"),
-        change(Change::SetEnabled {
+        Change::SetEnabled {
             service,
             enabled: true,
-        }),
-        change(Change::SetVoters(4)),
-    ];
+        },
+        Change::SetVoters(4),
+    ]
+}
+
+/// A bit of everything, and nonsense.
+fn log() -> Vec<LogEntry> {
+    let commands = fleet_commands()
+        .into_iter()
+        .chain(changes().into_iter().map(change));
     let mut entries = vec![membership(0)];
     entries.extend(
         (1..)
@@ -160,20 +171,21 @@ fn log() -> Vec<LogEntry> {
     let next = u64::try_from(entries.len()).unwrap();
     entries.push(raw(next, vec![0xff; 9]));
     entries.push(command(next + 1, 6, create_pool("again")));
-    let blank = EntryPayload::Blank;
     entries.push(LogEntry {
         log_id: log_id(next + 2),
-        payload: blank,
+        payload: EntryPayload::Blank,
     });
     entries
 }
 
 /// All answers, refusals with their texts.
 fn answers(machine: &StateMachine) -> String {
-    let all = machine.shared.replicated().answers.clone();
-    all.iter()
-        .map(|(id, time, answer)| format!("{id} {time:?} {answer:?}\n"))
-        .collect()
+    let replicated = machine.shared.replicated();
+    let lines = replicated.answers.iter();
+    let lines: Vec<_> = lines
+        .map(|(id, time, answer)| format!("{id} {time:?} {answer:?}"))
+        .collect();
+    lines.join("\n")
 }
 
 fn place_of_snapshot(dir: &Path) -> std::path::PathBuf {
