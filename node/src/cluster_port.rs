@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
@@ -56,10 +57,18 @@ pub async fn serve(
     routes: Routes,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
+    // Whatever ends this future ends the connections too, which otherwise live on in tasks of the server.
+    let open = CancellationToken::new();
+    let _open = open.clone().drop_guard();
     let (sender, accepted) = mpsc::channel(ACCEPTED);
     let (closing, mut closed) = tokio::sync::watch::channel(false);
     let mut acceptor = JoinSet::new();
-    acceptor.spawn(accept_all(listener, tls, sender));
+    let entry = Entry {
+        tls,
+        open,
+        accepted: sender,
+    };
+    acceptor.spawn(accept_all(listener, entry));
     let shutdown = async {
         shutdown.await;
         acceptor.abort_all();
@@ -86,17 +95,25 @@ pub async fn serve(
 }
 
 /// Accepts for as long as it is polled; handshakes in progress end with it.
-async fn accept_all(listener: TcpListener, tls: FleetTls, accepted: mpsc::Sender<MemberStream>) {
+async fn accept_all(listener: TcpListener, entry: Entry) {
     let mut handshakes = Handshakes::default();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => handshakes.begin(stream, tls.clone(), accepted.clone()),
+            Ok((stream, _)) => handshakes.begin(stream, entry.clone()),
             Err(error) => {
                 tracing::warn!(%error, "cluster port: cannot accept");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
+
+/// What a connection goes through before the services have it.
+#[derive(Clone)]
+struct Entry {
+    tls: FleetTls,
+    open: CancellationToken,
+    accepted: mpsc::Sender<MemberStream>,
 }
 
 /// Handshakes in progress, oldest first.
@@ -107,7 +124,7 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    fn begin(&mut self, stream: TcpStream, tls: FleetTls, accepted: mpsc::Sender<MemberStream>) {
+    fn begin(&mut self, stream: TcpStream, entry: Entry) {
         while self.tasks.try_join_next().is_some() {}
         self.order.retain(|task| !task.is_finished());
         while self.order.len() >= HANDSHAKES
@@ -115,18 +132,22 @@ impl Handshakes {
         {
             oldest.abort();
         }
-        self.order
-            .push_back(self.tasks.spawn(handshake(stream, tls, accepted)));
+        self.order.push_back(self.tasks.spawn(handshake(stream, entry)));
     }
 }
 
-async fn handshake(stream: TcpStream, tls: FleetTls, accepted: mpsc::Sender<MemberStream>) {
+async fn handshake(stream: TcpStream, entry: Entry) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cluster port: no nodelay");
     }
-    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+    match timeout(HANDSHAKE_TIMEOUT, entry.tls.accept(stream)).await {
         Ok(Ok(stream)) => {
-            if accepted.send(MemberStream::new(stream)).await.is_err() {
+            if entry
+                .accepted
+                .send(MemberStream::new(stream, entry.open))
+                .await
+                .is_err()
+            {
                 tracing::debug!("cluster port: closed while a peer connected");
             }
         }
@@ -135,21 +156,23 @@ async fn handshake(stream: TcpStream, tls: FleetTls, accepted: mpsc::Sender<Memb
     }
 }
 
-/// A connection that ends by itself where the peer is no member.
+/// A connection that ends by itself with the port, or where the peer is no member.
 #[derive(Debug)]
 struct MemberStream {
     stream: FleetStream,
     peer: PeerIdentity,
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
     probation: Option<Pin<Box<Sleep>>>,
 }
 
 impl MemberStream {
-    fn new(stream: FleetStream) -> Self {
+    fn new(stream: FleetStream, open: CancellationToken) -> Self {
         let peer = stream.connect_info();
         let probation = peer.node().is_none().then(|| Box::pin(sleep(STRANGER_TIMEOUT)));
         Self {
             stream,
             peer,
+            closed: Box::pin(open.cancelled_owned()),
             probation,
         }
     }
@@ -184,6 +207,9 @@ impl AsyncRead for MemberStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.closed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if self.is_overstayed(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }

@@ -1,6 +1,6 @@
 //! Runs the gossip library: says what is new here, takes in what is new elsewhere, calls who is not heard.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,8 +188,11 @@ impl Round {
             }
             directory.only_heard(&names) || changed
         });
-        let nodes = keeper.directory.borrow().nodes(now);
-        for address in self.calls.due(&nodes, now) {
+        let (nodes, silent) = {
+            let directory = keeper.directory.borrow();
+            (directory.nodes(now), directory.silent())
+        };
+        for address in self.calls.due(&silent, now) {
             self.call(address);
         }
         self.tell(own, &nodes, now);
@@ -260,21 +263,13 @@ impl Calls {
         }
     }
 
-    fn due(&mut self, nodes: &[NodeView], now: Instant) -> Vec<SocketAddr> {
-        let silent =
-            |node: &&NodeView| !node.is_self && matches!(node.state, NodeState::Suspect | NodeState::Dead);
-        let silent: BTreeMap<&str, &NodeView> = nodes
-            .iter()
-            .filter(silent)
-            .map(|node| (node.address.as_str(), node))
-            .collect();
-        self.waits
-            .retain(|address, _| silent.contains_key(address.as_str()));
+    fn due(&mut self, silent: &BTreeSet<String>, now: Instant) -> Vec<SocketAddr> {
+        self.waits.retain(|address, _| silent.contains(address));
         let mut due = Vec::new();
-        for address in silent.keys() {
+        for address in silent {
             let (wait, next) = self
                 .waits
-                .entry((*address).to_owned())
+                .entry(address.clone())
                 .or_insert_with(|| (self.shortest, now));
             if *next > now {
                 continue;
@@ -293,48 +288,21 @@ mod tests {
 
     #[test]
     fn a_silent_member_is_called_less_and_less_often() {
-        let node = |state| NodeView {
-            name: "n2".to_owned(),
-            node_id: 2,
-            address: "127.0.0.1:2".to_owned(),
-            is_self: false,
-            state,
-            seen: None,
-            applied_version: None,
-            applied_index: None,
-            term: None,
-            hash: None,
-            ready: None,
-            not_ready_because: None,
-            software: None,
-            started: None,
-            requests_total: None,
-        };
+        let silent = BTreeSet::from(["127.0.0.1:2".to_owned()]);
         let mut calls = Calls::new(Duration::from_millis(100));
         let start = Instant::now();
         let mut at = Vec::new();
         for tick in 0..40 {
             if !calls
-                .due(
-                    &[node(NodeState::Suspect)],
-                    start + Duration::from_millis(tick * 100),
-                )
+                .due(&silent, start + Duration::from_millis(tick * 100))
                 .is_empty()
             {
                 at.push(tick);
             }
         }
         assert_eq!(at, [0, 1, 3, 7, 15, 25, 35]);
-        assert!(
-            calls
-                .due(&[node(NodeState::Alive)], start + Duration::from_secs(5))
-                .is_empty()
-        );
-        assert_eq!(
-            calls
-                .due(&[node(NodeState::Dead)], start + Duration::from_secs(5))
-                .len(),
-            1
-        );
+        let later = start + Duration::from_secs(5);
+        assert!(calls.due(&BTreeSet::new(), later).is_empty());
+        assert_eq!(calls.due(&silent, later).len(), 1, "it was heard in between");
     }
 }

@@ -243,6 +243,15 @@ impl Directory {
         changed
     }
 
+    /// The addresses of other members that the failure detector does not hold for alive.
+    pub(super) fn silent(&self) -> BTreeSet<String> {
+        let silent = |(name, known): &(&String, &Known)| {
+            **name != self.own_name && known.left.is_none() && !known.live
+        };
+        let silent = self.nodes.iter().filter(silent);
+        silent.map(|(_, known)| known.address.clone()).collect()
+    }
+
     /// All nodes by name, those that have left last a while.
     pub(super) fn nodes(&self, now: Instant) -> Vec<NodeView> {
         self.nodes
@@ -455,6 +464,7 @@ mod tests {
         );
         directory.heard("n2", heard(1, 3, true), start);
         assert!(!directory.only_heard(&BTreeSet::from(["n2".to_owned()])));
+        assert_eq!(directory.silent(), BTreeSet::new());
         assert!(directory.only_heard(&BTreeSet::new()));
         assert_eq!(
             n2(&directory, start + PACE.alive_within).state,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleetbal_raft::cluster::RaftStatus;
 use fleetbal_raft::model::{FleetState, UnixMillis};
+use fleetbal_raft::types::{ClusterMember, NodeId};
 use serde::Serialize;
 
 use crate::gossip::{NodeState, NodeView};
@@ -119,7 +120,7 @@ impl FleetStatus {
     /// Puts together what Raft and gossip know.
     pub fn assemble(raft: &RaftStatus, fleet: &FleetState, nodes: &[NodeView], now: UnixMillis) -> Self {
         let own = nodes.iter().find(|node| node.is_self);
-        let leader = raft.leader.and_then(|id| raft.members.get(&id));
+        let leader = leader(raft).and_then(|id| raft.members.get(&id));
         Self {
             cluster: Some(fleet.name.clone()).filter(|name| !name.is_empty()),
             id: Some(fleet.id.to_string()).filter(|_| !fleet.name.is_empty()),
@@ -226,7 +227,7 @@ pub struct MembersStatus {
 impl MembersStatus {
     /// From what Raft knows.
     pub fn assemble(raft: &RaftStatus) -> Self {
-        let member = |(id, member): (&u64, &fleetbal_raft::types::ClusterMember)| MemberStatus {
+        let member = |(id, member): (&u64, &ClusterMember)| MemberStatus {
             name: member.name.clone(),
             id: *id,
             address: member.address.clone(),
@@ -287,10 +288,15 @@ fn node_status(raft: &RaftStatus, node: &NodeView, now: UnixMillis) -> NodeStatu
     }
 }
 
+/// A leader whom no majority acknowledges cannot lead.
+fn leader(raft: &RaftStatus) -> Option<NodeId> {
+    raft.leader.filter(|_| raft.has_quorum)
+}
+
 fn role(raft: &RaftStatus, node: &NodeView) -> Option<NodeRole> {
     if node.state == NodeState::Left {
         None
-    } else if raft.leader == Some(node.node_id) {
+    } else if leader(raft) == Some(node.node_id) {
         Some(NodeRole::Leader)
     } else if raft.voters.contains(&node.node_id) {
         Some(NodeRole::Voter)

@@ -163,6 +163,21 @@ fn no_leader_and_no_quorum() {
 }
 
 #[test]
+fn a_leader_without_a_majority_does_not_lead() {
+    let raft = RaftStatus {
+        has_quorum: false,
+        voters_reachable: 1,
+        ..raft()
+    };
+    let status = status(&raft, &[node(1), dead(2), dead(3)]);
+    assert_eq!(
+        (status.leader, status.nodes[0].role),
+        (None, Some(NodeRole::Voter))
+    );
+    assert_eq!(status.quorum.reachable, 1);
+}
+
+#[test]
 fn a_learner_that_was_never_heard_and_one_that_left() {
     let mut raft = raft();
     raft.voters = BTreeSet::from([1]);
