@@ -20,7 +20,7 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::{OpenError, ProposeError};
 use crate::feed::Feed;
@@ -521,18 +521,35 @@ impl Inner {
             .abort_all();
     }
 
-    /// Gives the leadership to the voter that has most of the log, so that nobody has to wait for an election.
+    /// Gives the leadership to another voter, so that nobody has to wait for an election.
     async fn hand_over(&self) {
-        let Some(heir) = self.heir() else { return };
-        if self.raft.trigger().transfer_leader(heir).await.is_err() {
+        if self.voters().len() < 2 {
             return;
         }
-        let moved = self.led_by_another_than(self.node_id);
-        if timeout(HAND_OVER, moved).await.is_err() {
-            tracing::warn!(heir, "the leadership was not taken over in time");
+        let handing_over = async {
+            let heir = loop {
+                match self.heir() {
+                    Some(heir) => break heir,
+                    None => sleep(HEIR).await,
+                }
+            };
+            if self.raft.trigger().transfer_leader(heir).await.is_ok() {
+                self.led_by_another_than(self.node_id).await;
+            }
+        };
+        if timeout(HAND_OVER, handing_over).await.is_err() {
+            tracing::warn!("the leadership was not taken over in time");
         }
     }
 }
 
+/// How often a leader that goes down looks for a voter that has caught up.
+const HEIR: Duration = Duration::from_millis(10);
+
 /// How long the making of a token is tried.
 const TOKEN_WITHIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod standalone_tests;
+#[cfg(test)]
+mod tests;

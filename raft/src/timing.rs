@@ -50,7 +50,7 @@ impl Timing {
     /// When a duration is out of range, two heartbeats do not fit before an election, or the earliest election is not
     /// before the latest.
     pub fn new(heartbeat: Duration, min: Duration, max: Duration) -> Result<Self, TimingError> {
-        let range = Duration::from_millis(1)..=Duration::from_secs(3600);
+        let range = Duration::from_millis(1)..=Duration::from_hours(1);
         for duration in [heartbeat, min, max] {
             if !range.contains(&duration) {
                 return Err(TimingError::Range(duration));

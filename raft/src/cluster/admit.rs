@@ -30,6 +30,14 @@ struct Candidate {
     request_id: RequestId,
 }
 
+/// Why nobody was taken up.
+enum No {
+    /// For good.
+    Refused(String),
+    /// For now.
+    Unavailable(String),
+}
+
 impl Inner {
     /// Answers a join: on the leader itself, elsewhere by asking the leader once.
     pub(crate) async fn admit(&self, request: v1::JoinRequest) -> v1::JoinResponse {
@@ -54,7 +62,8 @@ impl Inner {
         };
         match self.take_up(home, candidate).await {
             Ok(joined) => Outcome::Joined(joined),
-            Err(outcome) => outcome,
+            Err(No::Refused(why)) => Outcome::Refused(why),
+            Err(No::Unavailable(why)) => Outcome::Unavailable(why),
         }
     }
 
@@ -73,8 +82,8 @@ impl Inner {
     }
 
     /// Uses the token in the log, which decides; then signs.
-    async fn take_up(&self, home: &Home, candidate: Candidate) -> Result<v1::Joined, Outcome> {
-        let unavailable = |error: &dyn std::fmt::Display| Outcome::Unavailable(error.to_string());
+    async fn take_up(&self, home: &Home, candidate: Candidate) -> Result<v1::Joined, No> {
+        let unavailable = |error: &dyn std::fmt::Display| No::Unavailable(error.to_string());
         let fresh = self
             .read_index(WITHIN)
             .await
@@ -112,17 +121,17 @@ impl Inner {
     }
 
     /// Whether the token is this fleet's and the secret its own. Whether it may still be used, `apply` decides.
-    fn check_secret(&self, candidate: &Candidate) -> Result<(), Outcome> {
+    fn check_secret(&self, candidate: &Candidate) -> Result<(), No> {
         let state = self.feed.latest();
         let token = state.state.tokens().find(|(id, _)| **id == candidate.token);
         if token.is_some_and(|(_, token)| candidate.secret.is(&token.secret_hash)) {
             Ok(())
         } else {
-            Err(Outcome::Refused(Rejection::UnknownToken.to_string()))
+            Err(No::Refused(Rejection::UnknownToken.to_string()))
         }
     }
 
-    async fn propose_join(&self, candidate: &Candidate) -> Result<NodeId, Outcome> {
+    async fn propose_join(&self, candidate: &Candidate) -> Result<NodeId, No> {
         let command = Command::Join {
             token: candidate.token.clone(),
             secret_hash: candidate.secret.hash(),
@@ -132,12 +141,12 @@ impl Inner {
         let proposed = self
             .propose_command(candidate.request_id, command, typist, WITHIN)
             .await
-            .map_err(|error| Outcome::Unavailable(error.to_string()))?;
+            .map_err(|error| No::Unavailable(error.to_string()))?;
         let node_id = match proposed.answer {
             Answer::Joined(node_id) => node_id,
-            Answer::Refused(refusal) => return Err(Outcome::Refused(refusal.text)),
+            Answer::Refused(refusal) => return Err(No::Refused(refusal.text)),
             Answer::Applied(_) | Answer::Done => {
-                return Err(Outcome::Refused(
+                return Err(No::Refused(
                     "this request id belongs to another command".to_owned(),
                 ));
             }
@@ -155,17 +164,15 @@ impl Inner {
         if is_its_own {
             Ok(node_id)
         } else {
-            Err(Outcome::Refused(
-                "this request id belongs to another node".to_owned(),
-            ))
+            Err(No::Refused("this request id belongs to another node".to_owned()))
         }
     }
 
-    async fn wait(&self, index: u64) -> Result<(), Outcome> {
+    async fn wait(&self, index: u64) -> Result<(), No> {
         if self.feed.wait_index(index, Instant::now() + WITHIN).await {
             Ok(())
         } else {
-            Err(Outcome::Unavailable("the leader is behind".to_owned()))
+            Err(No::Unavailable("the leader is behind".to_owned()))
         }
     }
 }

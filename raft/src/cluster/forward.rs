@@ -25,6 +25,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long a voter is given to say that it is there.
 const PROBE: Duration = Duration::from_millis(400);
 
+/// For how long nobody is given up: a machine that is busy for a moment is not away.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What came of one attempt to propose.
 #[derive(Debug)]
 pub(crate) enum Attempt {
@@ -72,11 +75,9 @@ impl Inner {
         entry: &[u8],
         within: Duration,
     ) -> Result<Proposed, ProposeError> {
-        let deadline = Instant::now() + within;
-        // What is left at the end tells how many voters are there.
-        let last_attempt = deadline - PROBE.min(within / 4);
+        let clock = Patience::new(within);
         let mut perhaps = false;
-        while Instant::now() < last_attempt {
+        while !clock.is_over() {
             if self.is_stopping() {
                 return Err(if perhaps {
                     ProposeError::Unknown { request_id }
@@ -84,13 +85,14 @@ impl Inner {
                     ProposeError::Stopped
                 });
             }
-            match self.attempt(entry, last_attempt).await {
+            match self.attempt(entry, clock.last_attempt).await {
                 Attempt::Applied { answer, log_index } => return Ok(proposed(answer, log_index, request_id)),
-                Attempt::NoQuorum { reachable, voters } if !perhaps => {
+                Attempt::Perhaps => perhaps = true,
+                Attempt::Elsewhere(_) | Attempt::NoQuorum { .. } if perhaps || !clock.is_strained() => {}
+                Attempt::NoQuorum { reachable, voters } => {
                     return Err(ProposeError::NoQuorum { reachable, voters });
                 }
-                Attempt::Perhaps => perhaps = true,
-                Attempt::Elsewhere(_) | Attempt::NoQuorum { .. } => {}
+                Attempt::Elsewhere(_) => self.fail_without_majority().await?,
             }
             if let Some(answer) = self.machine.answer(request_id) {
                 return Ok(proposed(answer, self.feed.latest().log_index, request_id));
@@ -100,8 +102,7 @@ impl Inner {
         if perhaps {
             return Err(ProposeError::Unknown { request_id });
         }
-        let (reachable, voters) = self.probe().await;
-        Err(ProposeError::NoQuorum { reachable, voters })
+        Err(self.no_quorum().await)
     }
 
     async fn attempt(&self, entry: &[u8], deadline: Instant) -> Attempt {
@@ -172,27 +173,27 @@ impl Inner {
 
     /// Up to where a read must wait to see all that was committed by now.
     pub(super) async fn read_index(&self, within: Duration) -> Result<u64, ProposeError> {
-        let deadline = Instant::now() + within;
-        let last_attempt = deadline - PROBE.min(within / 4);
-        while Instant::now() < last_attempt {
+        let clock = Patience::new(within);
+        while !clock.is_over() {
             if self.is_stopping() {
                 return Err(ProposeError::Stopped);
             }
             let attempt = match self.leader() {
-                Some(leader) if leader == self.node_id => self.read_index_here(last_attempt).await,
-                Some(leader) => self.read_index_there(leader, last_attempt).await,
+                Some(leader) if leader == self.node_id => self.read_index_here(clock.last_attempt).await,
+                Some(leader) => self.read_index_there(leader, clock.last_attempt).await,
                 None => ReadAttempt::Elsewhere(None),
             };
             match attempt {
                 ReadAttempt::Index(index) => return Ok(index),
+                ReadAttempt::Elsewhere(_) | ReadAttempt::NoQuorum { .. } if !clock.is_strained() => {}
                 ReadAttempt::NoQuorum { reachable, voters } => {
                     return Err(ProposeError::NoQuorum { reachable, voters });
                 }
-                ReadAttempt::Elsewhere(_) => self.leader_changes_from(self.leader(), PAUSE).await,
+                ReadAttempt::Elsewhere(_) => self.fail_without_majority().await?,
             }
+            self.leader_changes_from(self.leader(), PAUSE).await;
         }
-        let (reachable, voters) = self.probe().await;
-        Err(ProposeError::NoQuorum { reachable, voters })
+        Err(self.no_quorum().await)
     }
 
     /// The same on this node, which must be the leader.
@@ -254,6 +255,18 @@ impl Inner {
         (reachable * 2 <= voters).then_some((reachable, voters))
     }
 
+    async fn fail_without_majority(&self) -> Result<(), ProposeError> {
+        match self.minority().await {
+            Some((reachable, voters)) => Err(ProposeError::NoQuorum { reachable, voters }),
+            None => Ok(()),
+        }
+    }
+
+    async fn no_quorum(&self) -> ProposeError {
+        let (reachable, voters) = self.probe().await;
+        ProposeError::NoQuorum { reachable, voters }
+    }
+
     async fn is_there(&self, node: NodeId) -> bool {
         if node == self.node_id {
             return true;
@@ -272,6 +285,34 @@ impl Inner {
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE),
         )
+    }
+}
+
+/// How the time of one call is used.
+struct Patience {
+    begin: Instant,
+    within: Duration,
+    last_attempt: Instant,
+}
+
+impl Patience {
+    fn new(within: Duration) -> Self {
+        let begin = Instant::now();
+        Self {
+            begin,
+            within,
+            // What is left then tells how many voters are there.
+            last_attempt: begin + within - PROBE.min(within / 4),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.last_attempt
+    }
+
+    /// Whether a majority that does not answer may be called away.
+    fn is_strained(&self) -> bool {
+        self.begin.elapsed() >= PATIENCE.min(self.within / 2)
     }
 }
 

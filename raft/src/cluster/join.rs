@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use fleetbal_proto::v1;
+use fleetbal_proto::v1::join_response::Result as Answer;
 use hyper_util::rt::TokioIo;
 use rustls::CertificateError;
 use tokio::net::TcpStream;
@@ -18,7 +19,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::token::JoinToken;
 use crate::error::{JoinError, OpenError};
-use crate::identity::keys::{NodeKeys, generate_key, key_hash_of, signing_request};
+use crate::identity::keys::{CaHash, NodeKeys, generate_key, key_hash_of, signing_request};
 use crate::identity::{DataDir, Identity, KnownMembers, PendingJoin};
 use crate::model::{FleetId, NodeName};
 use crate::transport::pin::joiner_config;
@@ -38,7 +39,8 @@ const ANSWER: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Why one member did not take the node up.
-enum Attempt {
+#[derive(Debug)]
+pub(super) enum Attempt {
     /// It would be in vain to ask again.
     Final(JoinError),
     /// Another member, or the same one later, may.
@@ -76,7 +78,7 @@ fn parse_peers(peers: &[String]) -> Result<Vec<SocketAddr>, JoinError> {
         .collect()
 }
 
-struct Request<'a> {
+pub(super) struct Request<'a> {
     token: &'a JoinToken,
     node: NodeName,
     key: Vec<u8>,
@@ -85,7 +87,7 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// The join that was begun with this token under this name, or a new one.
-    fn prepare(
+    pub(super) fn prepare(
         dir: &DataDir,
         token: &'a JoinToken,
         node: NodeName,
@@ -125,7 +127,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    async fn ask_all(&self, peers: &[SocketAddr]) -> Result<(Identity, KnownMembers), JoinError> {
+    pub(super) async fn ask_all(&self, peers: &[SocketAddr]) -> Result<(Identity, KnownMembers), JoinError> {
         let deadline = Instant::now() + DEADLINE;
         let mut last = String::new();
         loop {
@@ -151,13 +153,12 @@ impl<'a> Request<'a> {
     }
 
     async fn ask(&self, peer: SocketAddr) -> Result<(Identity, KnownMembers), Attempt> {
-        let channel = self.connect(peer).await?;
+        let channel = connect_pinned(self.token.ca(), peer).await?;
         let mut client = v1::joining_client::JoiningClient::new(channel);
         let answer = timeout(ANSWER, client.join(self.message.clone()))
             .await
             .map_err(|_| Attempt::Again("no answer in time".to_owned()))?
             .map_err(|status| Attempt::Again(format!("no answer ({})", status.message())))?;
-        use v1::join_response::Result as Answer;
         match answer.into_inner().result {
             Some(Answer::Joined(joined)) => self.take(joined).map_err(|reason| {
                 let peer = peer.to_string();
@@ -169,34 +170,6 @@ impl<'a> Request<'a> {
                 "an answer that this release does not know".to_owned(),
             )),
         }
-    }
-
-    async fn connect(&self, peer: SocketAddr) -> Result<Channel, Attempt> {
-        let again = |error: io::Error| Attempt::Again(format!("cannot connect: {error}"));
-        let config = joiner_config(self.token.ca()).map_err(|error| Attempt::Final(error.into()))?;
-        let handshake = async {
-            let stream = TcpStream::connect(peer).await?;
-            stream.set_nodelay(true)?;
-            connect(Arc::clone(&config), stream).await
-        };
-        let stream = match timeout(CONNECT, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) if is_wrong_ca(&error) => {
-                let peer = peer.to_string();
-                return Err(Attempt::Final(JoinError::WrongFleet { peer }));
-            }
-            Ok(Err(error)) => return Err(again(error)),
-            Err(_) => return Err(again(io::ErrorKind::TimedOut.into())),
-        };
-        let mut stream = Some(TokioIo::new(stream));
-        let connector = tower::service_fn(move |_: Uri| {
-            let stream = stream.take().ok_or(io::ErrorKind::NotConnected);
-            async move { stream.map_err(io::Error::from) }
-        });
-        Endpoint::from_static("http://member")
-            .connect_with_connector(connector)
-            .await
-            .map_err(|error| again(io::Error::other(error)))
     }
 
     /// Looks closely at what came: from here on it is this node's identity.
@@ -234,6 +207,35 @@ impl<'a> Request<'a> {
         };
         Ok((identity, known))
     }
+}
+
+/// A channel to whoever has a certificate of that CA; of this side nothing is shown.
+pub(super) async fn connect_pinned(ca: CaHash, peer: SocketAddr) -> Result<Channel, Attempt> {
+    let again = |error: io::Error| Attempt::Again(format!("cannot connect: {error}"));
+    let config = joiner_config(ca).map_err(|error| Attempt::Final(error.into()))?;
+    let handshake = async {
+        let stream = TcpStream::connect(peer).await?;
+        stream.set_nodelay(true)?;
+        connect(Arc::clone(&config), stream).await
+    };
+    let stream = match timeout(CONNECT, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if is_wrong_ca(&error) => {
+            let peer = peer.to_string();
+            return Err(Attempt::Final(JoinError::WrongFleet { peer }));
+        }
+        Ok(Err(error)) => return Err(again(error)),
+        Err(_) => return Err(again(io::ErrorKind::TimedOut.into())),
+    };
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_: Uri| {
+        let stream = stream.take().ok_or(io::ErrorKind::NotConnected);
+        async move { stream.map_err(io::Error::from) }
+    });
+    Endpoint::from_static("http://member")
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| again(io::Error::other(error)))
 }
 
 fn is_wrong_ca(error: &io::Error) -> bool {

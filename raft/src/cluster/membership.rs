@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use fleetbal_proto::v1;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, RaftMetrics};
 use tokio::time::{sleep, timeout};
 
@@ -25,8 +24,8 @@ const SOON: Duration = Duration::from_millis(50);
 /// How long one change of the membership may take before it is tried again.
 const CHANGE: Duration = Duration::from_secs(5);
 
-/// How often a node that does not lead asks the voters whether they are there.
-const ASK_VOTERS: Duration = Duration::from_secs(1);
+/// How often a node that does not lead asks the voters whether they are there, where all of them were and where not.
+const ASK_VOTERS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(500));
 
 /// How often a node that moved says so until it was heard.
 const ANNOUNCE: Duration = Duration::from_millis(250);
@@ -149,7 +148,6 @@ impl Inner {
     async fn change(&self, change: ChangeMembers<NodeId, ClusterMember>) -> bool {
         match timeout(CHANGE, self.raft.change_membership(change, true)).await {
             Ok(Ok(_)) => true,
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => false,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the membership was not changed");
                 false
@@ -230,11 +228,15 @@ impl Inner {
     /// A leader sees the voters' answers; the others ask, so that they can say who is there when nobody leads.
     async fn ask_voters(&self) {
         loop {
+            let mut pause = ASK_VOTERS.0;
             if self.leader() != Some(self.node_id) {
-                let (there, _) = self.probe().await;
+                let (there, voters) = self.probe().await;
                 self.answering.store(there, Ordering::Relaxed);
+                if there < voters {
+                    pause = ASK_VOTERS.1;
+                }
             }
-            sleep(ASK_VOTERS).await;
+            sleep(pause).await;
         }
     }
 }

@@ -77,17 +77,18 @@ impl Inner {
         }
     }
 
-    /// The other voter that has most of the log and was heard of lately.
+    /// Another voter that was heard of lately and has all of the log: nobody else could take the leadership over.
     pub(super) fn heir(&self) -> Option<NodeId> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let replication = metrics.replication.as_ref()?;
-        let voters: BTreeSet<NodeId> = metrics.membership_config.voter_ids().collect();
-        replication
-            .iter()
-            .filter(|(node, _)| **node != self.node_id && voters.contains(node))
-            .filter(|(node, _)| self.acknowledged(&metrics, **node))
-            .max_by_key(|(_, matched)| matched.map(|id| id.index))
-            .map(|(node, _)| *node)
+        metrics
+            .membership_config
+            .voter_ids()
+            .filter(|node| *node != self.node_id && self.acknowledged(&metrics, *node))
+            .find(|node| {
+                let matched = replication.get(node).copied().flatten();
+                matched.map(|id| id.index) == metrics.last_log_index
+            })
     }
 
     /// Whether a node answered this leader lately.

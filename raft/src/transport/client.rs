@@ -400,6 +400,28 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_call_that_found_nobody_was_never_sent() {
+        let node = crate::model::NodeName::parse("n1").unwrap();
+        let tls = FleetTls::new(crate::identity::NodeKeys::found("acme", &node).unwrap()).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let channels = PeerChannels::new(Some(tls));
+        channels.learn(1, &address);
+        let ask = async || {
+            let mut client = RaftClient::new(channels.get(1).unwrap());
+            client.vote(v1::VoteRequest::default()).await.unwrap_err()
+        };
+        let mute = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        assert!(never_sent(&ask().await), "the handshake failed");
+        mute.join().unwrap();
+        assert!(never_sent(&ask().await), "nobody listens any more");
+        assert!(!never_sent(&Status::unavailable("for another reason")));
+        assert!(channels.by_address(&address).is_some() && channels.by_address("127.0.0.1:1").is_none());
+        channels.follow(&BTreeMap::new());
+        assert!(channels.get(1).is_none());
+    }
+
     #[test]
     fn a_call_carries_one_large_entry_or_several_small_ones() {
         let mut small = request(&[10, 10, 10]);

@@ -31,7 +31,7 @@ const MAX_JOIN: usize = 16 * 1024;
 const MAX_SNAPSHOT: usize = 1024 * 1024 * 1024;
 
 /// No forwarded call waits longer than this, whatever it asks for.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// All of this crate's services.
 pub(crate) fn services(cluster: &Arc<Inner>) -> Routes {
@@ -53,6 +53,7 @@ struct Service(Arc<Inner>);
 
 type Reply<T> = Result<Response<T>, Status>;
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn malformed(error: WireError) -> Status {
     Status::invalid_argument(error.to_string())
 }

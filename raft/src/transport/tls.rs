@@ -141,6 +141,7 @@ impl FleetTls {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn keys(&self) -> &NodeKeys {
         &self.0.keys
     }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbal_raft::cluster::Cluster;
-use fleetbal_raft::error::ProposeError;
-use fleetbal_raft::model::{
-    Answer, Batch, Change, Command, NodeName, PoolName, RequestId, UnixMillis, Version,
-};
+use crate::cluster::Cluster;
+use crate::error::ProposeError;
+use crate::model::{Answer, Batch, Change, Command, NodeName, PoolName, RequestId, UnixMillis, Version};
 
 const WITHIN: Duration = Duration::from_secs(5);
 

@@ -1,0 +1,258 @@
+//! Nodes of a fleet in one process, each with a runtime of its own, so that one can be killed in the middle of
+//! anything.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+
+use crate::cluster::{Clock, Cluster, JoinToken, StartOptions, join};
+use crate::error::JoinError;
+use crate::identity::{DataDir, Identity, found};
+use crate::model::{Batch, Change, Command, NodeName, PoolName, UnixMillis};
+use crate::timing::Timing;
+use crate::types::NodeId;
+
+pub(super) const WITHIN: Duration = Duration::from_secs(5);
+
+/// A fleet's nodes, and what they leave on disk.
+pub(super) struct Fleet {
+    temp: tempfile::TempDir,
+    pub(super) nodes: Vec<Node>,
+    net: u8,
+}
+
+pub(super) struct Node {
+    pub(super) cluster: Cluster,
+    pub(super) address: SocketAddr,
+    pub(super) name: String,
+    runtime: Runtime,
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests have no clock of their own")]
+pub(super) fn clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        UnixMillis(u64::try_from(since.as_millis()).unwrap())
+    })
+}
+
+pub(super) fn name(text: &str) -> NodeName {
+    NodeName::parse(text).unwrap()
+}
+
+pub(super) fn batch(change: Change) -> Command {
+    Command::Batch(Batch {
+        changes: vec![change],
+        if_version: None,
+    })
+}
+
+pub(super) fn create(pool: &str) -> Command {
+    batch(Change::CreatePool(PoolName::parse(pool).unwrap()))
+}
+
+/// Waits for a condition, and says which one never came.
+pub(super) fn until(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < within, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs something of the test's own.
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap().block_on(future)
+}
+
+impl Fleet {
+    /// A fleet of one.
+    pub(super) fn found() -> Self {
+        static NETS: AtomicU8 = AtomicU8::new(1);
+        let mut fleet = Self {
+            temp: tempfile::tempdir().unwrap(),
+            nodes: Vec::new(),
+            net: NETS.fetch_add(1, Ordering::Relaxed),
+        };
+        let (listener, address) = fleet.listen();
+        let dir = DataDir::open(fleet.path("n1")).unwrap();
+        let identity = found(&dir, "acme", name("n1"), address).unwrap();
+        let node = Node::start(dir, identity, listener);
+        fleet.nodes.push(node);
+        fleet
+    }
+
+    /// Three nodes, all voters.
+    pub(super) fn of_three() -> Self {
+        let mut fleet = Self::found();
+        let token = fleet.token(None);
+        for name in ["n2", "n3"] {
+            fleet.join(name, &token).unwrap();
+        }
+        fleet.wait_for_voters(3);
+        fleet
+    }
+
+    pub(super) fn token(&self, uses: Option<u32>) -> JoinToken {
+        run(self.nodes[0]
+            .cluster
+            .issue_token(Duration::from_mins(1), uses, "test"))
+        .unwrap()
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// Joins through the node that joined last.
+    pub(super) fn join(&mut self, node: &str, token: &JoinToken) -> Result<NodeId, JoinError> {
+        self.join_from(node, node, token)
+    }
+
+    /// The same, with a data directory of another name.
+    pub(super) fn join_from(
+        &mut self,
+        path: &str,
+        node: &str,
+        token: &JoinToken,
+    ) -> Result<NodeId, JoinError> {
+        let peers = [self.nodes.last().unwrap().address.to_string()];
+        let (listener, address) = self.listen();
+        let dir = DataDir::open(self.path(path)).unwrap();
+        let identity = run(join(&dir, &peers, token, name(node), address))?;
+        let id = identity.node_id;
+        self.nodes.push(Node::start(dir, identity, listener));
+        Ok(id)
+    }
+
+    pub(super) fn wait_for_voters(&self, count: usize) {
+        until("voters", Duration::from_secs(15), || {
+            self.nodes.iter().all(|node| {
+                let status = node.cluster.status();
+                status.voters.len() == count && status.leader.is_some()
+            })
+        });
+    }
+
+    /// The place of the leader among the nodes.
+    pub(super) fn leader(&self) -> usize {
+        let mut place = None;
+        until("one leader", Duration::from_secs(10), || {
+            place = self.nodes.iter().position(|node| {
+                let status = node.cluster.status();
+                status.leader == Some(node.cluster.node_id()) && status.has_quorum
+            });
+            place.is_some()
+        });
+        place.unwrap()
+    }
+
+    /// Ends a node in the middle of whatever it does.
+    pub(super) fn kill(&mut self, place: usize) -> (String, SocketAddr) {
+        let node = self.nodes.remove(place);
+        node.runtime.shutdown_background();
+        (node.name, node.address)
+    }
+
+    /// Starts a node that was killed from what it left.
+    pub(super) fn restart(&mut self, node: &str, address: SocketAddr) {
+        let path = self.path(node);
+        let mut dir = None;
+        until("the lock of the killed node", Duration::from_secs(5), || {
+            dir = DataDir::open(&path).ok();
+            dir.is_some()
+        });
+        let dir = dir.unwrap();
+        let identity = dir.identity().unwrap().unwrap();
+        let mut listener = None;
+        until("the port of the killed node", Duration::from_secs(5), || {
+            listener = std::net::TcpListener::bind(address).ok();
+            listener.is_some()
+        });
+        self.nodes.push(Node::start(dir, identity, listener.unwrap()));
+    }
+
+    /// An address that nothing uses; each fleet has a net of its own.
+    pub(super) fn listen(&self) -> (std::net::TcpListener, SocketAddr) {
+        let process = std::process::id().to_be_bytes();
+        let ip = IpAddr::V4(Ipv4Addr::new(127, 64 | (process[2] & 63), process[3], self.net));
+        let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for node in self.nodes.drain(..) {
+            node.runtime.shutdown_background();
+        }
+    }
+}
+
+impl Node {
+    fn start(dir: DataDir, identity: Identity, listener: std::net::TcpListener) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let name = identity.name.to_string();
+        let options = StartOptions {
+            dir,
+            identity,
+            advertise: address,
+            timing: Timing::default(),
+            clock: clock(),
+        };
+        let cluster = runtime.block_on(Cluster::start(options)).unwrap();
+        runtime.spawn(serve(listener, cluster.clone()));
+        Self {
+            cluster,
+            address,
+            name,
+            runtime,
+        }
+    }
+
+    /// Creates a pool through this node.
+    pub(super) fn create(&self, pool: &str) -> Result<super::super::Proposed, crate::error::ProposeError> {
+        run(self.cluster.propose(create(pool), "test", WITHIN))
+    }
+
+    pub(super) fn has_pool(&self, pool: &str) -> bool {
+        self.cluster.feed().latest().state.config.pool(pool).is_some()
+    }
+}
+
+/// A cluster port as a node has it.
+async fn serve(listener: std::net::TcpListener, cluster: Cluster) {
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    let tls = cluster.tls().unwrap();
+    let (sender, streams) = tokio::sync::mpsc::channel(16);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (tls, sender) = (tls.clone(), sender.clone());
+            tokio::spawn(async move {
+                if let Ok(stream) = tls.accept(stream).await {
+                    drop(sender.send(Ok::<_, std::io::Error>(stream)).await);
+                }
+            });
+        }
+    });
+    let server = Server::builder().add_routes(cluster.services());
+    server
+        .serve_with_incoming(ReceiverStream::new(streams))
+        .await
+        .unwrap();
+}
