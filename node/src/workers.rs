@@ -1,1 +1,216 @@
-//! (being built)
+//! The data plane's threads: one runtime each, with listeners, connections and memory of its own.
+//!
+//! What the rest of the node wants of them travels as orders over a bounded channel; nothing is shared on the path of
+//! a request but the view and counters.
+
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fleetbal_raft::model::ServiceName;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::listen;
+use crate::monitor::stats::Stats;
+use crate::snapshot::View;
+use worker::Order;
+
+/// Orders that may wait for a worker. Each is carried out in microseconds.
+const ORDERS: usize = 1024;
+
+/// How long to wait for own listeners on an address to close before it is opened again.
+const REOPEN: Duration = Duration::from_secs(2);
+
+/// The workers of a node. Dropping them closes every connection at once.
+#[derive(Debug)]
+pub struct Workers {
+    workers: Vec<Worker>,
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    orders: Option<mpsc::Sender<Order>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    open: BTreeMap<ServiceName, Listener>,
+    /// Told to close; alive for as long as a worker has one of them.
+    closing: Vec<(SocketAddr, Weak<()>)>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    address: SocketAddr,
+    /// Every worker's listener has a share of it.
+    alive: Weak<()>,
+}
+
+impl Workers {
+    /// Starts `count` workers, at least one, which serve what `view` says and count in `stats`.
+    ///
+    /// # Errors
+    /// When the system has no thread, or no event queue for one.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "handles are handed over, as to anything that is started"
+    )]
+    pub fn start(count: usize, view: View, stats: Arc<Stats>) -> io::Result<Self> {
+        let count = count.max(1);
+        let mut workers = Vec::with_capacity(count);
+        for number in 0..count {
+            let (orders, received) = mpsc::channel(ORDERS);
+            let runtime = worker::Setup {
+                number,
+                count,
+                view: view.clone(),
+                stats: Arc::clone(&stats),
+                orders: received,
+            };
+            workers.push(Worker {
+                orders: Some(orders),
+                thread: Some(runtime.start()?),
+            });
+        }
+        Ok(Self {
+            workers,
+            listeners: Mutex::default(),
+        })
+    }
+
+    /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is
+    /// done. May wait a moment for own listeners at this address that are being closed.
+    ///
+    /// # Errors
+    /// When the address is taken or not this machine's; then nothing was changed.
+    pub fn open(&self, service: &ServiceName, address: SocketAddr) -> io::Result<()> {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if listeners
+            .open
+            .get(service)
+            .is_some_and(|open| open.address == address)
+        {
+            return Ok(());
+        }
+        listeners.wait_for_closed(address);
+        let sockets = listen::open_shared(address, self.workers.len())?;
+        let alive = Arc::new(());
+        for (worker, listener) in self.workers.iter().zip(sockets) {
+            worker.order(Order::Open {
+                service: service.clone(),
+                listener,
+                alive: Arc::clone(&alive),
+            })?;
+        }
+        let listener = Listener {
+            address,
+            alive: Arc::downgrade(&alive),
+        };
+        // A worker that opens a service again closes what it had for it.
+        if let Some(old) = listeners.open.insert(service.clone(), listener) {
+            listeners.closing.push((old.address, old.alive));
+        }
+        Ok(())
+    }
+
+    /// Closes a service's listeners, if there are any, once their queues are empty. Its connections stay.
+    pub fn close(&self, service: &ServiceName) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(old) = listeners.open.remove(service) else {
+            return;
+        };
+        listeners.closing.push((old.address, old.alive));
+        for worker in &self.workers {
+            let ordered = worker.order(Order::Close {
+                service: service.clone(),
+            });
+            if let Err(error) = ordered {
+                tracing::error!(%error, %service, "cannot close a listener");
+            }
+        }
+    }
+
+    /// Where a service listens now.
+    pub fn address(&self, service: &ServiceName) -> Option<SocketAddr> {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.open.get(service).map(|open| open.address)
+    }
+
+    /// Stops accepting, once the queues are empty; closes each connection with its next answer; and waits until none
+    /// is left, at most for so long (none: without limit). Whether none is left. Dropping the future does not take
+    /// the drain back.
+    pub async fn drain(&self, within: Option<Duration>) -> bool {
+        {
+            let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.open.clear();
+        }
+        let mut emptied = Vec::new();
+        for worker in &self.workers {
+            let (done, is_done) = oneshot::channel();
+            if worker.order(Order::Drain { done }).is_ok() {
+                emptied.push(is_done);
+            }
+        }
+        let all = async {
+            for is_done in emptied {
+                // A worker that has ended has no connections.
+                drop(is_done.await);
+            }
+        };
+        match within {
+            None => {
+                all.await;
+                true
+            }
+            Some(within) => tokio::time::timeout(within, all).await.is_ok(),
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            worker.orders = None;
+        }
+        for worker in &mut self.workers {
+            let ended = worker.thread.take().map(thread::JoinHandle::join);
+            if let Some(Err(_)) = ended {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn order(&self, order: Order) -> io::Result<()> {
+        let orders = self.orders.as_ref();
+        let sent = orders.is_some_and(|orders| orders.try_send(order).is_ok());
+        if sent {
+            Ok(())
+        } else {
+            Err(io::Error::other("a worker takes no orders"))
+        }
+    }
+}
+
+impl Listeners {
+    /// Waits until the workers have closed what they were told to close at this address.
+    fn wait_for_closed(&mut self, address: SocketAddr) {
+        let give_up = Instant::now() + REOPEN;
+        loop {
+            self.closing.retain(|(_, alive)| alive.strong_count() > 0);
+            let clear = self.closing.iter().all(|(closing, _)| *closing != address);
+            if clear || Instant::now() > give_up {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

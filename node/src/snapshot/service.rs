@@ -39,6 +39,8 @@ pub struct ProxySettings {
     pub persist_backend: bool,
     /// Idle backend connections that the node keeps for this service, at most.
     pub backend_persist_cache: usize,
+    /// The lines that tell a client that its connection is kept open.
+    pub keep_alive_lines: Vec<u8>,
     /// Whether pages of this node's own carry a `Server` header.
     pub server_tokens: bool,
     /// Whose X-Forwarded-For is believed.
@@ -96,6 +98,7 @@ impl ProxySettings {
             persist_backend: service.flag("persist_backend"),
             backend_persist_cache: usize::try_from(service.number("backend_persist_cache"))
                 .unwrap_or(usize::MAX),
+            keep_alive_lines: keep_alive_lines(service.number("persist_client_idle_timeout")),
             server_tokens: service.flag("server_tokens"),
             trust: Trust {
                 always: service.flag("always_trusted"),
@@ -106,6 +109,14 @@ impl ProxySettings {
                 .flag("verify_backend")
                 .then(|| verify_request(service, variables)),
         }
+    }
+}
+
+/// Perlbal's lines, without a `max` that nobody counts. A client that is told the time does not send into a close.
+fn keep_alive_lines(seconds: u64) -> Vec<u8> {
+    match seconds {
+        0 => b"Connection: keep-alive\r\n".to_vec(),
+        _ => format!("Connection: keep-alive\r\nKeep-Alive: timeout={seconds}\r\n").into_bytes(),
     }
 }
 

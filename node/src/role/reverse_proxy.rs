@@ -1,0 +1,49 @@
+//! `reverse_proxy`: one task a client's connection drives its requests, one after the other, in both directions.
+//!
+//! A request that was read ends by the configuration it began with. What a connection has in memory between requests
+//! is next to nothing: reads go into a buffer of the worker, and only what somebody does not take at once is held.
+
+mod client;
+mod dispatch;
+mod held;
+mod relay;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+
+use super::local::{Local, Served};
+use client::{Client, NoRequest};
+
+/// What becomes of a client's connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It waits for another.
+    Keep,
+    /// It is closed.
+    Close,
+    /// It is closed; the client is still sending, and should see the answer first.
+    Linger,
+    /// It is cut off, so that the client does not take what it got for the whole.
+    Abort,
+}
+
+/// Serves a client's connection to its end.
+pub(super) async fn serve(local: Rc<Local>, served: Rc<Served>, io: TcpStream, peer: IpAddr) {
+    let mut client = Client::new(local, served, io, peer);
+    client.set_up().await;
+    loop {
+        let next = match client.next_request().await {
+            Ok(request) => relay::run(&mut client, request).await,
+            Err(NoRequest::Refused(error)) => client.refuse(error).await,
+            Err(NoRequest::Ended) => Next::Close,
+        };
+        match next {
+            Next::Keep => {}
+            Next::Close => return,
+            Next::Linger => return client.linger().await,
+            Next::Abort => return client.abort(),
+        }
+    }
+}

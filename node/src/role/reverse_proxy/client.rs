@@ -1,0 +1,347 @@
+//! A client's connection: reads its requests, and sends pages of this node's own.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use super::Next;
+use super::dispatch::{self, Turn};
+use super::held::{Held, poll_read, rest, write_now};
+use crate::http::answer::{PageRules, write_page};
+use crate::http::{Body, ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
+use crate::role::deadline::Deadline;
+use crate::role::local::{Counted, Current, Local, Served};
+use crate::snapshot::Trust;
+use crate::upstream::Lease;
+
+/// How long a client that is still sending may take to read the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A head of more than this is not kept for the next request's copy.
+const REPLAY_KEPT: usize = 4096;
+
+pub(super) struct Client {
+    pub(super) io: TcpStream,
+    pub(super) counted: Counted,
+    pub(super) deadline: Rc<Deadline>,
+    /// Read, but not used yet: part of a head, or what was sent ahead.
+    pub(super) input: Vec<u8>,
+    /// The head that was sent to the backend, if it may be sent again. It keeps its memory between requests.
+    pub(super) replay: Vec<u8>,
+    /// How long it may be idle now.
+    idle_limit: Option<Duration>,
+    peer: IpAddr,
+    peer_text: Box<[u8]>,
+}
+
+/// A request whose head was read and, mostly, sent.
+pub(super) struct Request {
+    pub(super) current: Rc<Current>,
+    pub(super) head: RequestHead,
+    /// What is still to come of its body.
+    pub(super) upload: Body,
+    /// What is still to be sent of what has come.
+    pub(super) to_backend: Held,
+    /// The connection that it is sent on, if one was idle.
+    pub(super) lease: Option<Lease>,
+    /// Whether any of it was written to that connection.
+    pub(super) touched: bool,
+    pub(super) turn: Turn,
+}
+
+/// Why there is no request.
+pub(super) enum NoRequest {
+    /// It cannot be served; the client is told.
+    Refused(ProxyError),
+    /// The client has left, or said nothing for too long.
+    Ended,
+}
+
+type Incoming = Result<Request, NoRequest>;
+
+impl Client {
+    pub(super) fn new(local: Rc<Local>, served: Rc<Served>, io: TcpStream, peer: IpAddr) -> Self {
+        let peer = peer.to_canonical();
+        Self {
+            io,
+            deadline: local.deadlines.add(),
+            input: Vec::new(),
+            replay: Vec::new(),
+            idle_limit: served.current(&local).and_then(|c| c.view.settings.idle_timeout),
+            counted: Counted::new(local, served),
+            peer,
+            peer_text: peer.to_string().into_bytes().into(),
+        }
+    }
+
+    /// Tells the sweeper whom to wake.
+    pub(super) async fn set_up(&self) {
+        poll_fn(|cx| {
+            self.deadline.wakes(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    pub(super) fn local(&self) -> &Local {
+        &self.counted.local
+    }
+
+    pub(super) fn served(&self) -> &Served {
+        &self.counted.served
+    }
+
+    pub(super) fn arm(&self, length: Option<Duration>) {
+        self.local().deadlines.arm(&self.deadline, length);
+    }
+
+    pub(super) fn timed_out(&self) -> bool {
+        self.local().deadlines.has_passed(&self.deadline)
+    }
+
+    /// Reads the next head and sends it on, if a connection is idle. Dropping the future loses what it read.
+    pub(super) async fn next_request(&mut self) -> Incoming {
+        self.arm(self.idle_limit);
+        // Whether there is something in `input` that was not looked at.
+        let mut unread = !self.input.is_empty();
+        poll_fn(|cx| self.poll_request(cx, &mut unread)).await
+    }
+
+    fn poll_request(&mut self, cx: &mut Context<'_>, unread: &mut bool) -> Poll<Incoming> {
+        loop {
+            if self.timed_out() {
+                // Whoever has not begun a request waits for no answer.
+                return Poll::Ready(if self.input.is_empty() {
+                    Err(NoRequest::Ended)
+                } else {
+                    Err(NoRequest::Refused(ProxyError::RequestTimeout))
+                });
+            }
+            if std::mem::take(unread) {
+                let input = std::mem::take(&mut self.input);
+                if let Some(incoming) = self.begin(&input, cx) {
+                    return Poll::Ready(incoming);
+                }
+                self.input = input;
+            }
+            let mut buffer = self.counted.local.buffers.take();
+            let read = poll_read(&mut self.io, cx, &mut buffer);
+            let bytes = match &read {
+                Poll::Ready(Ok(length)) => buffer.get(..*length).unwrap_or_default(),
+                Poll::Ready(Err(_)) | Poll::Pending => &[],
+            };
+            let incoming = self.take_in(bytes, cx, unread);
+            self.counted.local.buffers.give(buffer);
+            match ready!(read) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(NoRequest::Ended)),
+                Ok(_) => {}
+            }
+            if let Some(incoming) = incoming {
+                return Poll::Ready(incoming);
+            }
+        }
+    }
+
+    /// Uses bytes that were just read. The whole head is mostly in them; they are kept only if it is not.
+    fn take_in(&mut self, bytes: &[u8], cx: &mut Context<'_>, unread: &mut bool) -> Option<Incoming> {
+        if bytes.is_empty() {
+            return None;
+        }
+        if self.input.is_empty() {
+            let incoming = self.begin(bytes, cx);
+            if incoming.is_none() {
+                self.input = bytes.to_vec();
+                // A head that was begun has to be complete in time, however slowly it trickles in.
+                self.arm_for_head();
+            }
+            return incoming;
+        }
+        self.input.extend_from_slice(bytes);
+        // A head ends with a line; without a new line there is nothing new to be read.
+        *unread = self.input.len() > MAX_HEAD || memchr::memchr(b'\n', bytes).is_some();
+        None
+    }
+
+    fn arm_for_head(&self) {
+        let current = self.served().current(self.local());
+        self.arm(current.and_then(|current| current.view.settings.idle_timeout));
+    }
+
+    /// Reads a head at the start of `input` and sends it on; what follows the request is kept. None: it is not
+    /// complete yet.
+    fn begin(&mut self, input: &[u8], cx: &mut Context<'_>) -> Option<Incoming> {
+        let Some(current) = self.served().current(self.local()) else {
+            return Some(Err(NoRequest::Refused(DISABLED)));
+        };
+        let settings = &current.view.settings;
+        let rules = Forwarding {
+            peer: &self.peer_text,
+            forwarded_for: forwarded_for(&settings.trust, self.peer),
+            persist_backend: settings.persist_backend,
+        };
+        let mut output = self.local().take_output();
+        let incoming = match request::read(input, rules, &mut output) {
+            Ok(None) => None,
+            Ok(Some(_)) if !current.view.enabled => Some(Err(NoRequest::Refused(DISABLED))),
+            Ok(Some(head)) => {
+                self.arm(settings.idle_timeout);
+                self.idle_limit = settings.persist_client_idle_timeout;
+                Some(self.send(input, head, current, &output, cx))
+            }
+            Err(error) => Some(Err(NoRequest::Refused(error))),
+        };
+        self.local().give_output(output);
+        incoming
+    }
+
+    /// Sends a head, and what is there of the body, on an idle connection, if there is one.
+    fn send(
+        &mut self,
+        input: &[u8],
+        head: RequestHead,
+        current: Rc<Current>,
+        output: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Incoming {
+        self.served().shard().request_started();
+        let mut upload = Body::new(head.framing);
+        let after = input.get(head.length..).unwrap_or_default();
+        let body = match upload.take(after) {
+            Ok(taken) => after.get(..taken).unwrap_or_default(),
+            Err(error) => {
+                self.served().shard().request_ended();
+                return Err(NoRequest::Refused(ProxyError::BadRequest(error.0)));
+            }
+        };
+        if let Some(ahead) = after.get(body.len()..).filter(|ahead| !ahead.is_empty()) {
+            self.input = ahead.to_vec();
+        }
+        let turn = Turn::next(&current);
+        let total = output.len() + body.len();
+        let (lease, to_backend) = self.send_on_idle(&current, turn, output, body, cx);
+        self.replay.clear();
+        if is_repeatable(&head) {
+            self.replay.extend_from_slice(output);
+        }
+        Ok(Request {
+            current,
+            head,
+            upload,
+            touched: lease.is_some() && to_backend.len() < total,
+            to_backend,
+            lease,
+            turn,
+        })
+    }
+
+    fn send_on_idle(
+        &mut self,
+        current: &Current,
+        turn: Turn,
+        output: &[u8],
+        body: &[u8],
+        cx: &mut Context<'_>,
+    ) -> (Option<Lease>, Held) {
+        let total = output.len() + body.len();
+        while let Some(mut lease) = dispatch::reuse(self.local(), self.served(), current, turn) {
+            match write_now(&mut lease.io, cx, output, body) {
+                (written, Ok(())) if written == total => return (Some(lease), Held::default()),
+                // The backend is gone and has got nothing: the next one will do.
+                (0, Err(_)) => {}
+                (written, _) => return (Some(lease), Held::new(rest(written, output, body))),
+            }
+        }
+        (None, Held::new([output, body].concat()))
+    }
+
+    /// Answers a request that could not be read, or not be served, and ends the connection.
+    pub(super) async fn refuse(&mut self, error: ProxyError) -> Next {
+        self.answer(error, Method::Other, false).await;
+        Next::Linger
+    }
+
+    /// Sends a page. Whether the connection is still good.
+    pub(super) async fn answer(&mut self, error: ProxyError, method: Method, keep: bool) -> bool {
+        let current = self.served().current(self.local());
+        let settings = current.as_deref().map(|current| &current.view.settings);
+        let rules = PageRules {
+            server_tokens: settings.is_none_or(|settings| settings.server_tokens),
+            is_head: method == Method::Head,
+            keep_alive: settings
+                .filter(|_| keep)
+                .map(|settings| &settings.keep_alive_lines[..]),
+        };
+        let mut page = Vec::new();
+        write_page(error, rules, &mut page);
+        self.served().shard().answered(error.status());
+        self.arm(settings.map_or(Some(LINGER), |settings| settings.idle_timeout));
+        let mut page = Held::new(page);
+        poll_fn(|cx| {
+            if self.timed_out() {
+                return Poll::Ready(false);
+            }
+            let buffers = &self.counted.local.buffers;
+            page.poll_write(&mut self.io, cx, buffers)
+                .map(|result| result.is_ok())
+        })
+        .await
+    }
+
+    /// Closes the sending side, and reads on for a moment: a connection closed with unread bytes is reset, and the
+    /// client might not see the answer.
+    pub(super) async fn linger(mut self) {
+        self.arm(Some(LINGER));
+        poll_fn(|cx| std::pin::Pin::new(&mut self.io).poll_shutdown(cx))
+            .await
+            .unwrap_or_default();
+        poll_fn(|cx| {
+            loop {
+                if self.timed_out() {
+                    return Poll::Ready(());
+                }
+                let mut buffer = self.counted.local.buffers.take();
+                let read = poll_read(&mut self.io, cx, &mut buffer);
+                self.counted.local.buffers.give(buffer);
+                if matches!(ready!(read), Ok(0) | Err(_)) {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Resets the connection, so that the client does not take what it got for a whole answer.
+    pub(super) fn abort(self) {
+        if let Err(error) = self.io.set_zero_linger() {
+            tracing::debug!(%error, "cannot reset a client's connection");
+        }
+    }
+
+    /// Lets go of what only a large request needed.
+    pub(super) fn trim(&mut self) {
+        if self.replay.capacity() > REPLAY_KEPT {
+            self.replay = Vec::new();
+        }
+    }
+}
+
+const DISABLED: ProxyError = ProxyError::Unavailable("The service is disabled.");
+
+/// Whether a request can be sent again although it may have reached a backend.
+pub(super) fn is_repeatable(head: &RequestHead) -> bool {
+    head.method.is_repeatable() && head.framing == crate::http::Framing::Empty
+}
+
+#[inline]
+fn forwarded_for(trust: &Trust, peer: IpAddr) -> ForwardedFor {
+    match (trust.trusts(peer), trust.blind) {
+        (false, _) => ForwardedFor::Replace,
+        (true, false) => ForwardedFor::Append,
+        (true, true) => ForwardedFor::Keep,
+    }
+}

@@ -1,0 +1,134 @@
+//! Bytes on their way, and the reads and writes that move them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::role::buffers::Buffers;
+
+/// Bytes that somebody did not take yet.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    at: usize,
+    end: usize,
+}
+
+/// Less than this is copied, so that the buffer it lies in can be used by others.
+const COPIED: usize = 16 * 1024;
+
+impl Held {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            at: 0,
+            end: bytes.len(),
+            bytes,
+        }
+    }
+
+    /// Bytes from `at` to `end` of a worker's buffer; the buffer itself is kept, if they are many.
+    pub(super) fn in_buffer(buffer: Vec<u8>, at: usize, end: usize, buffers: &Buffers) -> Self {
+        if end - at > COPIED {
+            return Self {
+                bytes: buffer,
+                at,
+                end,
+            };
+        }
+        let held = Self::new(buffer.get(at..end).unwrap_or_default().to_vec());
+        buffers.give(buffer);
+        held
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.at == self.end
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// Adds bytes behind those that are held.
+    pub(super) fn append(&mut self, more: &[u8]) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+        self.bytes.truncate(self.end);
+        self.bytes.extend_from_slice(more);
+        self.end = self.bytes.len();
+    }
+
+    /// Writes all of them. Ready when none is left.
+    pub(super) fn poll_write(
+        &mut self,
+        io: &mut TcpStream,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.bytes.get(self.at..self.end).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.at += written,
+            }
+        }
+        if self.end > 0 {
+            buffers.give(std::mem::take(self).bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads what is there; 0 bytes are the end.
+#[inline]
+pub(super) fn poll_read(
+    io: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
+}
+
+/// Writes as much of `first` and then `second` as is taken now. How much it was, and the error that ended it.
+#[inline]
+pub(super) fn write_now(
+    io: &mut TcpStream,
+    cx: &mut Context<'_>,
+    first: &[u8],
+    second: &[u8],
+) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < first.len() + second.len() {
+        let a = first.get(written..).unwrap_or_default();
+        let b = second
+            .get(written.saturating_sub(first.len())..)
+            .unwrap_or_default();
+        let io = Pin::new(&mut *io);
+        let poll = match (a.is_empty(), b.is_empty()) {
+            (_, true) => io.poll_write(cx, a),
+            (true, false) => io.poll_write(cx, b),
+            (false, false) => io.poll_write_vectored(cx, &[IoSlice::new(a), IoSlice::new(b)]),
+        };
+        match poll {
+            Poll::Pending => break,
+            Poll::Ready(Ok(0)) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(more)) => written += more,
+            Poll::Ready(Err(error)) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// What is left of `first` and then `second` when so many bytes were written.
+pub(super) fn rest(written: usize, first: &[u8], second: &[u8]) -> Vec<u8> {
+    let a = first.get(written..).unwrap_or_default();
+    let b = second
+        .get(written.saturating_sub(first.len())..)
+        .unwrap_or_default();
+    [a, b].concat()
+}

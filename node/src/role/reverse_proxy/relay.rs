@@ -1,0 +1,449 @@
+//! A request and its answer between two connections: both directions at once, as fast as the slower side takes them.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::Next;
+use super::client::{Client, Request, is_repeatable};
+use super::dispatch;
+use super::held::{Held, poll_read, rest, write_now};
+use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRules, response};
+use crate::role::local::Served;
+use crate::upstream::Lease;
+
+/// Sends a request on and its answer back.
+pub(super) async fn run(client: &mut Client, mut request: Request) -> Next {
+    let in_flight = InFlight(Rc::clone(&client.counted.served));
+    let lease = match request.lease.take() {
+        Some(lease) => lease,
+        None => match dispatch::open(client.local(), &request.current, request.turn, None).await {
+            Ok(lease) => {
+                client.arm(request.current.view.settings.idle_timeout);
+                lease
+            }
+            Err(error) => return answer(client, &request, error).await,
+        },
+    };
+    let relay = Relay {
+        client: &mut *client,
+        request,
+        lease,
+        to_client: Held::default(),
+        from_backend: Vec::new(),
+        upload_broken: false,
+        may_retry: true,
+        excess: false,
+    };
+    let next = relay.run().await;
+    client.trim();
+    drop(in_flight);
+    next
+}
+
+/// Counts a request as in flight for as long as it lives.
+struct InFlight(Rc<Served>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.shard().request_ended();
+    }
+}
+
+/// Answers with a page. The connection stays open if the request was read to its end.
+async fn answer(client: &mut Client, request: &Request, error: ProxyError) -> Next {
+    let settings = &request.current.view.settings;
+    let is_read = request.upload.is_done();
+    let keep = is_read && settings.persist_client && request.head.keep_alive && !client.local().is_draining();
+    let sent = client.answer(error, request.head.method, keep).await;
+    match (sent && keep, is_read) {
+        (true, _) => Next::Keep,
+        (false, false) if sent => Next::Linger,
+        (false, _) => Next::Close,
+    }
+}
+
+/// Why there is no answer of the backend's.
+enum Trouble {
+    /// It may be asked again.
+    Retry,
+    /// The client is told.
+    Answer(ProxyError),
+    /// The client is gone, or cannot be told any more.
+    Gone,
+}
+
+struct Relay<'c> {
+    client: &'c mut Client,
+    request: Request,
+    lease: Lease,
+    to_client: Held,
+    /// Part of a head.
+    from_backend: Vec<u8>,
+    /// Whether the backend takes no more of the request.
+    upload_broken: bool,
+    /// Whether it may still be sent to another backend.
+    may_retry: bool,
+    /// Whether the backend sent more than its answer.
+    excess: bool,
+}
+
+/// The final head of an answer, and what is still to come of its body.
+struct Answer {
+    head: ResponseHead,
+    body: Body,
+}
+
+impl Relay<'_> {
+    async fn run(mut self) -> Next {
+        let mut answer = loop {
+            match poll_fn(|cx| self.poll_answer(cx)).await {
+                Ok(answer) => break answer,
+                Err(Trouble::Retry) => {
+                    if let Err(error) = self.retry().await {
+                        return self.fail(error).await;
+                    }
+                }
+                Err(Trouble::Answer(error)) => return self.fail(error).await,
+                Err(Trouble::Gone) => return Next::Close,
+            }
+        };
+        self.lease.backend().count_request();
+        self.client.served().shard().answered(answer.head.status);
+        if !(answer.body.is_done() && self.to_client.is_empty()) {
+            let relayed = poll_fn(|cx| self.poll_bodies(cx, &mut answer)).await;
+            if relayed.is_err() {
+                // Of an answer that ends with its connection, a plain close would make a whole one.
+                let delimited = answer.head.framing != Framing::UntilClose && !answer.head.dechunk;
+                return if delimited { Next::Close } else { Next::Abort };
+            }
+        }
+        self.finish(answer.head)
+    }
+
+    /// Another connection, to another backend if there is one; everything is sent again.
+    async fn retry(&mut self) -> Result<(), ProxyError> {
+        self.may_retry = false;
+        let (local, request) = (self.client.local(), &self.request);
+        let avoid = Some(self.lease.backend());
+        self.lease = dispatch::open(local, &request.current, request.turn, avoid).await?;
+        if self.request.touched {
+            self.request.to_backend = Held::new(std::mem::take(&mut self.client.replay));
+        }
+        self.request.touched = false;
+        self.upload_broken = false;
+        self.from_backend.clear();
+        self.client.arm(self.request.current.view.settings.idle_timeout);
+        Ok(())
+    }
+
+    async fn fail(&mut self, error: ProxyError) -> Next {
+        if !self.to_client.is_empty() {
+            // Part of an interim answer is out; a page would end up in the middle of it.
+            return Next::Close;
+        }
+        answer(self.client, &self.request, error).await
+    }
+
+    /// Waits for the final head of the answer, while the request is still being sent.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Trouble>> {
+        if self.client.timed_out() {
+            self.lease.backend().count_failure();
+            return Poll::Ready(Err(Trouble::Answer(ProxyError::GatewayTimeout)));
+        }
+        if let Poll::Ready(Err(trouble)) = self.poll_upload(cx) {
+            return Poll::Ready(Err(trouble));
+        }
+        loop {
+            if !self.to_client.is_empty() && self.poll_to_client(cx) == Poll::Ready(false) {
+                return Poll::Ready(Err(Trouble::Gone));
+            }
+            let mut buffer = self.client.counted.local.buffers.take();
+            let read = poll_read(&mut self.lease.io, cx, &mut buffer);
+            let answer = match &read {
+                Poll::Ready(Ok(length @ 1..)) => self.take_in(buffer.get(..*length).unwrap_or_default(), cx),
+                Poll::Ready(Ok(_) | Err(_)) => Err(self.no_answer()),
+                Poll::Pending => Ok(None),
+            };
+            self.client.counted.local.buffers.give(buffer);
+            if read.is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(answer) = answer.transpose() {
+                return Poll::Ready(answer);
+            }
+        }
+    }
+
+    /// The backend closed its connection before the final head was there.
+    fn no_answer(&self) -> Trouble {
+        let repeatable = !self.request.touched || is_repeatable(&self.request.head);
+        if repeatable && self.may_retry && self.from_backend.is_empty() {
+            return Trouble::Retry;
+        }
+        self.lease.backend().count_failure();
+        Trouble::Answer(ProxyError::BadGateway(
+            "The backend closed the connection without an answer.",
+        ))
+    }
+
+    /// Uses bytes from the backend. Mostly the whole head is in them, and all of a short body.
+    fn take_in(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<Option<Answer>, Trouble> {
+        let mut output = self.client.local().take_output();
+        let answer = if self.from_backend.is_empty() {
+            self.read_heads(bytes, &mut output, cx)
+        } else {
+            let mut input = std::mem::take(&mut self.from_backend);
+            input.extend_from_slice(bytes);
+            self.read_heads(&input, &mut output, cx)
+        };
+        self.client.local().give_output(output);
+        answer
+    }
+
+    fn read_heads(
+        &mut self,
+        mut input: &[u8],
+        output: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Answer>, Trouble> {
+        // Once the backend said anything, nothing is sent again.
+        self.may_retry = false;
+        let current = Rc::clone(&self.request.current);
+        let settings = &current.view.settings;
+        let keeps = settings.persist_client
+            && self.request.head.keep_alive
+            && self.request.upload.is_done()
+            && !self.client.local().is_draining();
+        let keep_alive = keeps.then_some(&settings.keep_alive_lines[..]);
+        let rules = ResponseRules::new(&self.request.head, keep_alive);
+        while !input.is_empty() {
+            let head = response::read(input, rules, output).map_err(|error| {
+                self.lease.backend().count_failure();
+                Trouble::Answer(error)
+            })?;
+            let Some(head) = head else { break };
+            input = input.get(head.length..).unwrap_or_default();
+            if !head.is_interim() {
+                return self.begin_answer(head, input, output, cx).map(Some);
+            }
+            if self.request.head.http11 {
+                self.to_client.append(output);
+            }
+            if self.to_client.len() > MAX_HEAD {
+                return Err(Trouble::Gone);
+            }
+        }
+        self.from_backend = input.to_vec();
+        Ok(None)
+    }
+
+    /// Sends the final head, and what is there of the body.
+    fn begin_answer(
+        &mut self,
+        head: ResponseHead,
+        after: &[u8],
+        output: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Result<Answer, Trouble> {
+        let mut body = Body::new(head.framing);
+        let taken = if head.dechunk {
+            body.take_content(after, output)
+        } else {
+            body.take(after)
+        };
+        let taken = taken.map_err(|error| {
+            self.lease.backend().count_failure();
+            Trouble::Answer(ProxyError::BadGateway(error.0))
+        })?;
+        self.excess = taken < after.len();
+        let verbatim = if head.dechunk { 0 } else { taken };
+        let verbatim = after.get(..verbatim).unwrap_or_default();
+        if self.to_client.is_empty() {
+            let (written, result) = write_now(&mut self.client.io, cx, output, verbatim);
+            if result.is_err() {
+                return Err(Trouble::Gone);
+            }
+            if written < output.len() + verbatim.len() {
+                self.to_client = Held::new(rest(written, output, verbatim));
+            }
+        } else {
+            self.to_client.append(output);
+            self.to_client.append(verbatim);
+        }
+        Ok(Answer { head, body })
+    }
+
+    /// Moves both bodies until the answer's is through.
+    fn poll_bodies(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<Result<(), Trouble>> {
+        if self.client.timed_out() {
+            return Poll::Ready(Err(Trouble::Gone));
+        }
+        // It is only polled when something moves.
+        self.client.arm(self.request.current.view.settings.idle_timeout);
+        if let Poll::Ready(Err(trouble)) = self.poll_upload(cx) {
+            return Poll::Ready(Err(trouble));
+        }
+        self.poll_download(cx, answer)
+    }
+
+    fn poll_download(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<Result<(), Trouble>> {
+        loop {
+            if !ready!(self.poll_to_client(cx)) {
+                return Poll::Ready(Err(Trouble::Gone));
+            }
+            if answer.body.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = self.client.counted.local.buffers.take();
+            match poll_read(&mut self.lease.io, cx, &mut buffer) {
+                Poll::Pending => {
+                    self.client.counted.local.buffers.give(buffer);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) if answer.body.end_of_input().is_ok() => {
+                    self.client.counted.local.buffers.give(buffer);
+                }
+                Poll::Ready(Ok(length @ 1..)) => self.pass_down(buffer, length, cx, answer)?,
+                Poll::Ready(Ok(_) | Err(_)) => {
+                    self.lease.backend().count_failure();
+                    return Poll::Ready(Err(Trouble::Gone));
+                }
+            }
+        }
+    }
+
+    /// Sends what was read of the answer's body; what the client does not take now is held.
+    fn pass_down(
+        &mut self,
+        buffer: Vec<u8>,
+        length: usize,
+        cx: &mut Context<'_>,
+        answer: &mut Answer,
+    ) -> Result<(), Trouble> {
+        let input = buffer.get(..length).unwrap_or_default();
+        let buffers = &self.client.counted.local.buffers;
+        if answer.head.dechunk {
+            let mut content = Vec::new();
+            let taken = answer.body.take_content(input, &mut content);
+            buffers.give(buffer);
+            taken.map_err(|_| Trouble::Gone)?;
+            self.to_client = Held::new(content);
+            return Ok(());
+        }
+        let taken = answer.body.take(input).map_err(|_| Trouble::Gone)?;
+        self.excess |= taken < length;
+        let bytes = input.get(..taken).unwrap_or_default();
+        match write_now(&mut self.client.io, cx, bytes, &[]) {
+            (_, Err(_)) => Err(Trouble::Gone),
+            (written, Ok(())) if written == taken => {
+                buffers.give(buffer);
+                Ok(())
+            }
+            (written, Ok(())) => {
+                self.to_client = Held::in_buffer(buffer, written, taken, buffers);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what is held for the client: ready when nothing is left, `false` when it is gone.
+    #[inline]
+    fn poll_to_client(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let buffers = &self.client.counted.local.buffers;
+        let written = self.to_client.poll_write(&mut self.client.io, cx, buffers);
+        written.map(|result| result.is_ok())
+    }
+
+    /// Moves the request's body; ready when it is through, or when the backend takes no more of it.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        loop {
+            if self.upload_broken {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.request.to_backend.is_empty() {
+                let before = self.request.to_backend.len();
+                let buffers = &self.client.counted.local.buffers;
+                let written = self
+                    .request
+                    .to_backend
+                    .poll_write(&mut self.lease.io, cx, buffers);
+                self.request.touched |= self.request.to_backend.len() < before;
+                if ready!(written).is_err() {
+                    // It may have answered all the same.
+                    self.upload_broken = true;
+                    continue;
+                }
+            }
+            if self.request.upload.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_more(cx))?;
+        }
+    }
+
+    /// Reads more of the request's body, and sends what the backend takes now.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        let mut buffer = self.client.counted.local.buffers.take();
+        let length = if self.client.input.is_empty() {
+            match poll_read(&mut self.client.io, cx, &mut buffer) {
+                Poll::Pending => {
+                    self.client.counted.local.buffers.give(buffer);
+                    return Poll::Pending;
+                }
+                // A client that leaves in the middle of its request wants no answer.
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Gone)),
+                Poll::Ready(Ok(length)) => length,
+            }
+        } else {
+            buffer = std::mem::take(&mut self.client.input);
+            buffer.len()
+        };
+        self.client.arm(self.request.current.view.settings.idle_timeout);
+        Poll::Ready(self.pass_up(buffer, length, cx))
+    }
+
+    fn pass_up(&mut self, buffer: Vec<u8>, length: usize, cx: &mut Context<'_>) -> Result<(), Trouble> {
+        let input = buffer.get(..length).unwrap_or_default();
+        let taken = self.request.upload.take(input);
+        let taken = taken.map_err(|error| Trouble::Answer(ProxyError::BadRequest(error.0)))?;
+        if let Some(ahead) = input.get(taken..).filter(|ahead| !ahead.is_empty()) {
+            self.client.input = ahead.to_vec();
+        }
+        let bytes = input.get(..taken).unwrap_or_default();
+        let (written, result) = write_now(&mut self.lease.io, cx, bytes, &[]);
+        let buffers = &self.client.counted.local.buffers;
+        if result.is_err() {
+            self.upload_broken = true;
+            buffers.give(buffer);
+        } else if written < taken {
+            self.request.to_backend = Held::in_buffer(buffer, written, taken, buffers);
+        } else {
+            buffers.give(buffer);
+        }
+        Ok(())
+    }
+
+    /// The answer is through.
+    fn finish(self, head: ResponseHead) -> Next {
+        let Self {
+            client,
+            request,
+            lease,
+            upload_broken,
+            excess,
+            ..
+        } = self;
+        let is_read = request.upload.is_done();
+        let is_sent = is_read && request.to_backend.is_empty() && !upload_broken;
+        let persist = request.current.view.settings.persist_backend;
+        if persist && head.backend_persists && is_sent && !excess {
+            client.served().keep(client.local(), &request.current, lease);
+        }
+        match (head.client_persists, is_read) {
+            (true, _) => Next::Keep,
+            (false, true) => Next::Close,
+            (false, false) => Next::Linger,
+        }
+    }
+}

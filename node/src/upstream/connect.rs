@@ -1,0 +1,78 @@
+//! Opens connections to backends.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Lease;
+use super::verify::{Verification, verify};
+use crate::snapshot::BackendState;
+
+/// How long a backend may take to accept a connection: enough for one lost SYN and a slow network.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long it may take to verify one (Perlbal's value): a busy backend answers when it has a free process.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long verification is left out for a backend that does not keep connections (Perlbal's value).
+const UNVERIFIED_FOR: Duration = Duration::from_mins(1);
+
+/// How long a backend is not chosen after a failure, but by those that have no other (Perlbal's value).
+const BARRED_FOR: Duration = Duration::from_secs(1);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The network or the backend said no.
+    #[error("cannot connect")]
+    Connect(#[source] io::Error),
+    /// Nothing was said in time.
+    #[error("no connection in time")]
+    TimedOut,
+    /// It was opened, but what verifies it got no proper answer.
+    #[error("cannot verify the connection")]
+    Verify(#[source] io::Error),
+}
+
+/// Opens a connection, and verifies it where there is a request for that. A backend that fails is barred for a
+/// moment. Dropping the future closes the connection.
+///
+/// # Errors
+/// When it cannot be opened or verified.
+pub async fn connect(backend: &Arc<BackendState>, verify: Option<&[u8]>) -> Result<Lease, ConnectError> {
+    let opened = open(backend, verify).await;
+    if let Err(error) = &opened {
+        backend.bar(Instant::now(), BARRED_FOR);
+        tracing::debug!(backend = %backend.address(), %error, "backend failed");
+    }
+    opened
+}
+
+async fn open(backend: &Arc<BackendState>, request: Option<&[u8]>) -> Result<Lease, ConnectError> {
+    let lease = open_plain(backend).await?;
+    let Some(request) = request.filter(|_| !backend.skips_verification(Instant::now())) else {
+        return Ok(lease);
+    };
+    match timeout(VERIFY_TIMEOUT, verify(lease, request)).await {
+        Err(_) => Err(ConnectError::TimedOut),
+        Ok(Err(error)) => Err(ConnectError::Verify(error)),
+        Ok(Ok(Verification::Passed(lease))) => Ok(lease),
+        Ok(Ok(Verification::NotKept)) => {
+            backend.skip_verification(Instant::now(), UNVERIFIED_FOR);
+            open_plain(backend).await
+        }
+    }
+}
+
+async fn open_plain(backend: &Arc<BackendState>) -> Result<Lease, ConnectError> {
+    let connecting = TcpStream::connect(backend.address().socket());
+    let io = timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .map_err(|_| ConnectError::TimedOut)?
+        .map_err(ConnectError::Connect)?;
+    io.set_nodelay(true).map_err(ConnectError::Connect)?;
+    Ok(Lease::new(io, backend))
+}

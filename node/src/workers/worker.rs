@@ -1,0 +1,144 @@
+//! One worker's thread.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use fleetbal_raft::model::ServiceName;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::listen;
+use crate::monitor::stats::Stats;
+use crate::role::{Deadlines, Local};
+use crate::snapshot::View;
+
+/// What a worker is told to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Accept connections of a service.
+    Open {
+        service: ServiceName,
+        listener: StdListener,
+        /// Dropped when the listener is closed.
+        alive: Arc<()>,
+    },
+    /// Accept no more of them.
+    Close { service: ServiceName },
+    /// Accept nothing more, and say when no connection is left.
+    Drain { done: oneshot::Sender<()> },
+}
+
+/// What a worker starts with.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) number: usize,
+    pub(super) count: usize,
+    pub(super) view: View,
+    pub(super) stats: Arc<Stats>,
+    pub(super) orders: mpsc::Receiver<Order>,
+}
+
+impl Setup {
+    /// Starts the thread, and waits until it is ready for orders. It ends when nobody can give it any more.
+    pub(super) fn start(self) -> io::Result<thread::JoinHandle<()>> {
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        let thread = thread::Builder::new()
+            .name(format!("worker-{}", self.number))
+            .spawn(move || {
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                match runtime {
+                    Ok(runtime) => {
+                        drop(ready.send(Ok(())));
+                        runtime.block_on(self.run());
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
+                }
+            })?;
+        is_ready
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("a worker ended as it started")))?;
+        Ok(thread)
+    }
+
+    async fn run(mut self) {
+        let local = Local::new(self.number, self.count, self.view, self.stats);
+        tokio::task::spawn_local(tick(Rc::clone(&local)));
+        let mut accepting: BTreeMap<ServiceName, CancellationToken> = BTreeMap::new();
+        while let Some(order) = self.orders.recv().await {
+            match order {
+                Order::Open {
+                    service,
+                    listener,
+                    alive,
+                } => {
+                    if let Some(stop) = open(&local, &service, listener, alive)
+                        && let Some(old) = accepting.insert(service, stop)
+                    {
+                        old.cancel();
+                    }
+                }
+                Order::Close { service } => {
+                    if let Some(stop) = accepting.remove(&service) {
+                        stop.cancel();
+                    }
+                }
+                Order::Drain { done } => {
+                    for stop in std::mem::take(&mut accepting).into_values() {
+                        stop.cancel();
+                    }
+                    local.start_draining();
+                    tokio::task::spawn_local(tell_when_empty(Rc::clone(&local), done));
+                }
+            }
+        }
+    }
+}
+
+fn open(
+    local: &Rc<Local>,
+    service: &ServiceName,
+    listener: StdListener,
+    alive: Arc<()>,
+) -> Option<CancellationToken> {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, %service, "cannot wait for connections");
+            return None;
+        }
+    };
+    let stop = CancellationToken::new();
+    let accepting = listen::accept(listener, Rc::clone(local), local.served(service), stop.clone());
+    // A task of its own: the root of the runtime would be polled at every turn.
+    tokio::task::spawn_local(async move {
+        accepting.await;
+        drop(alive);
+    });
+    Some(stop)
+}
+
+async fn tell_when_empty(local: Rc<Local>, done: oneshot::Sender<()>) {
+    // Listeners that were just stopped get their turn first, and what they accept counts.
+    tokio::task::yield_now().await;
+    local.emptied().await;
+    // Whoever asked may have stopped waiting.
+    done.send(()).unwrap_or_default();
+}
+
+async fn tick(local: Rc<Local>) {
+    let mut seconds = tokio::time::interval(Deadlines::TICK);
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    seconds.tick().await;
+    loop {
+        seconds.tick().await;
+        local.tick();
+    }
+}
