@@ -1,12 +1,107 @@
 //! Management: the lines, and the HTTP, by which people and programs see and change a node's fleet.
 //!
-//! One way only: bytes -> [`line`] -> [`parse`] -> [`command`] -> execute -> [`render::Reply`] -> bytes.
+//! One way only: bytes -> [`line`] -> [`parse`] -> [`command`] -> `execute` -> [`render::Reply`] -> bytes. Reads are
+//! answered by this node alone; changes go to the fleet, and are answered once this node balances by them.
 
 pub mod access;
 pub mod command;
+mod connection;
 pub mod dump;
+mod execute;
+mod http;
 pub mod line;
 pub mod parse;
 pub mod query;
 pub mod render;
 pub mod script;
+mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fleetbal_raft::cluster::Cluster;
+use fleetbal_raft::model::{UnixMillis, Version};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::gossip::FleetView;
+use crate::lifecycle::Lifecycle;
+use crate::monitor::readiness::Readiness;
+use crate::monitor::stats::Stats;
+use crate::snapshot::{NodeVariables, View};
+use access::Access;
+use connection::{Limits, Port};
+
+/// What management reads and asks of the rest of the node.
+#[derive(Debug)]
+pub struct Context {
+    /// Changes go here.
+    pub cluster: Cluster,
+    /// What this node balances by; reads come from it.
+    pub view: View,
+    /// Its counters.
+    pub stats: Arc<Stats>,
+    /// The other nodes.
+    pub fleet: FleetView,
+    /// Whether this node should get traffic.
+    pub readiness: Readiness,
+    /// The version whose effects were all tried on this node.
+    pub settled: watch::Receiver<Version>,
+    /// Ends this node.
+    pub lifecycle: Lifecycle,
+    /// For `${…}`.
+    pub variables: NodeVariables,
+    /// When this node started.
+    pub started: Started,
+    /// The management listener of this node alone: a management service on the same address is no conflict.
+    pub own_listener: Option<SocketAddr>,
+}
+
+/// When a node started.
+#[derive(Debug, Clone, Copy)]
+pub struct Started {
+    /// By the wall clock.
+    pub at: UnixMillis,
+    /// By the clock that never jumps.
+    pub instant: Instant,
+}
+
+impl Started {
+    /// Now.
+    pub fn now() -> Self {
+        Self {
+            at: crate::clock::now(),
+            instant: Instant::now(),
+        }
+    }
+}
+
+/// Serves a management listener: lines and HTTP. Once `stop` is cancelled the listener is closed, and the future ends
+/// with its last connection; dropping it cuts the connections off.
+pub async fn serve(
+    listener: TcpListener,
+    context: Arc<Context>,
+    access: Arc<Access>,
+    stop: CancellationToken,
+) {
+    connection::serve(
+        listener,
+        context,
+        Port::Management(access),
+        Limits::default(),
+        stop,
+    )
+    .await;
+}
+
+/// Serves the read-only HTTP endpoints to everybody, and nothing else (`--metrics`). Ends as [`serve`] does.
+pub async fn serve_metrics(listener: TcpListener, context: Arc<Context>, stop: CancellationToken) {
+    connection::serve(listener, context, Port::Metrics, Limits::default(), stop).await;
+}
+
+#[cfg(test)]
+mod test_node;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! Carries a command out. A change is proposed to the fleet and answered when this node balances by it.
+
+mod change;
+mod local;
+
+use super::Context;
+use super::command::{Command, Format, Query};
+use super::dump;
+use super::query::{self, Figures};
+use super::render::Reply;
+use crate::clock;
+use crate::gossip::ConfigHash;
+
+use fleetbal_raft::model::{BackendAddress, PoolName, ServiceName};
+
+/// Carries one command out for whoever typed it. Dropping the future leaves a change's outcome unknown.
+pub(super) async fn execute(command: Command, typist: &str, context: &Context) -> Reply {
+    match command {
+        Command::Change(change) => change::execute(change, typist, context).await,
+        Command::Query(query) => answer(&query, context),
+        Command::Local(local) => local::execute(local, typist, context).await,
+    }
+}
+
+/// Answers a read from what this node knows.
+fn answer(query: &Query, context: &Context) -> Reply {
+    let snapshot = context.view.load();
+    let config = &snapshot.config;
+    let fill = |variable: &fleetbal_raft::model::Variable| context.variables.fill(variable);
+    match query {
+        Query::Services => Reply::Lines(query::service::list(config, &fill)),
+        Query::Service(name) => query::service::show(config, name, &fill, context)
+            .map_or_else(|| Reply::Refused("Unknown service".to_owned()), Reply::Lines),
+        Query::Pools => Reply::Lines(query::pool::list(config)),
+        Query::Pool(name) => query::pool::show(config, name, context).map_or_else(
+            || Reply::Refused(format!("pool '{name}' does not exist")),
+            Reply::Lines,
+        ),
+        Query::Dump => Reply::Dump(dump::dump(config)),
+        Query::Uptime => Reply::Lines(query::node::uptime(
+            context.started.at,
+            context.started.instant.elapsed(),
+        )),
+        Query::Help => Reply::Lines(query::node::help()),
+        Query::ConfigVersion => {
+            let hash = ConfigHash::of(config).to_string();
+            Reply::Lines(query::node::config_version(config.version, &hash))
+        }
+        Query::Ready => {
+            let reason = context.readiness.not_ready().map(|reason| reason.to_string());
+            Reply::Lines(query::node::ready(reason.as_deref()))
+        }
+        Query::Tokens => {
+            let applied = context.cluster.feed().latest();
+            Reply::Lines(query::tokens::list(applied.state.tokens(), clock::now()))
+        }
+        Query::ClusterStatus(format) => cluster_status(*format, context),
+        Query::ClusterMembers(format) => {
+            let members = query::cluster::MembersStatus::assemble(&context.cluster.status());
+            Reply::Lines(match format {
+                Format::Text => members.lines(),
+                Format::Json => vec![members.json()],
+            })
+        }
+    }
+}
+
+fn cluster_status(format: Format, context: &Context) -> Reply {
+    let status = fleet_status(context);
+    Reply::Lines(match format {
+        Format::Text => status.lines(),
+        Format::Json => vec![status.json()],
+    })
+}
+
+/// The fleet at a glance, from what this node knows.
+pub(super) fn fleet_status(context: &Context) -> query::cluster::FleetStatus {
+    let applied = context.cluster.feed().latest();
+    let raft = context.cluster.status();
+    query::cluster::FleetStatus::assemble(&raft, &applied.state, &context.fleet.nodes(), clock::now())
+}
+
+impl Figures for Context {
+    fn backend_requests(&self, pool: &PoolName, backend: BackendAddress) -> u64 {
+        let snapshot = self.view.load();
+        let backend = snapshot
+            .pool(pool.as_str())
+            .and_then(|pool| pool.backend(backend));
+        backend.map_or(0, |backend| backend.requests_total())
+    }
+
+    fn pending_clients(&self, _service: &ServiceName) -> u64 {
+        // Requests do not wait for a backend yet.
+        0
+    }
+
+    fn idle_backends(&self, _service: &ServiceName) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,156 @@
+//! Changes of the configuration: check what only this machine knows, propose, wait until it is in effect here.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use fleetbal_raft::model::{
+    Answer, Batch, Change, Command as Proposal, Kind, Role, ServiceName, Template, Tunable, Version,
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::super::Context;
+use super::super::render::Reply;
+
+/// How long the fleet may take to agree.
+const PROPOSE: Duration = Duration::from_secs(5);
+
+/// How long this node may take to put into effect what the fleet agreed on.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long `ENABLE` waits for the other nodes to try.
+const ENABLE: Duration = Duration::from_secs(2);
+
+pub(super) async fn execute(change: Change, typist: &str, context: &Context) -> Reply {
+    if let Err(text) = check_here(&change, context) {
+        return Reply::Refused(text);
+    }
+    let enables = matches!(change, Change::SetEnabled { enabled: true, .. });
+    let batch = Batch {
+        changes: vec![change],
+        if_version: None,
+    };
+    let version = match propose(Proposal::Batch(batch), typist, context).await {
+        Ok(Some(version)) => version,
+        Ok(None) => return Reply::Done,
+        Err(text) => return Reply::Refused(text),
+    };
+    if !settled(version, Instant::now() + SETTLE, context).await {
+        return Reply::Refused(format!(
+            "applied as version {version}, but not in effect on this node yet"
+        ));
+    }
+    if enables {
+        return tried_everywhere(version, context).await;
+    }
+    Reply::Done
+}
+
+/// Proposes, and says which version the configuration is at, where it is concerned at all.
+pub(super) async fn propose(
+    proposal: Proposal,
+    typist: &str,
+    context: &Context,
+) -> Result<Option<Version>, String> {
+    let proposed = context.cluster.propose(proposal, typist, PROPOSE).await;
+    match proposed.map_err(|error| error.to_string())?.answer {
+        Answer::Applied(version) => Ok(Some(version)),
+        Answer::Refused(refusal) => Err(refusal.text),
+        Answer::Joined(_) | Answer::Done => Ok(None),
+    }
+}
+
+/// Waits until this node balances by a version and has tried its effects; false at the deadline.
+pub(super) async fn settled(version: Version, deadline: Instant, context: &Context) -> bool {
+    let mut settled = context.settled.clone();
+    let waited = timeout_at(deadline, settled.wait_for(|at| *at >= version)).await;
+    matches!(waited, Ok(Ok(_)))
+}
+
+/// Waits until every live node has tried, and says who could not.
+async fn tried_everywhere(version: Version, context: &Context) -> Reply {
+    let deadline = Instant::now() + ENABLE;
+    let silent = context
+        .fleet
+        .wait_version(version.0, deadline)
+        .await
+        .err()
+        .unwrap_or_default();
+    if silent.is_empty() {
+        return Reply::Done;
+    }
+    let troubles: Vec<String> = silent.iter().map(|node| format!("{node}: no answer")).collect();
+    Reply::Refused(format!("enabled, but {}", troubles.join("; ")))
+}
+
+/// Checks what looks at this machine; the configuration itself is `apply`'s to judge.
+fn check_here(change: &Change, context: &Context) -> Result<(), String> {
+    match change {
+        Change::Set { key, value, .. } | Change::SetDefault { key, value } => {
+            check_variables(key, value, context)
+        }
+        Change::SetEnabled {
+            service,
+            enabled: true,
+        } => check_bind(service, context),
+        Change::SetEnabled { enabled: false, .. }
+        | Change::CreatePool(_)
+        | Change::CreateService(_)
+        | Change::PoolAdd { .. }
+        | Change::PoolRemove { .. }
+        | Change::SetVoters(_) => Ok(()),
+    }
+}
+
+/// An interface or label that this node does not have is a mistake where it is typed.
+fn check_variables(key: &str, value: &str, context: &Context) -> Result<(), String> {
+    match Tunable::find(key).map(|tunable| tunable.kind) {
+        Some(Kind::Text | Kind::Listen) => {
+            let template = Template::parse(value).map_err(|error| error.to_string())?;
+            template
+                .expand(|variable| context.variables.fill(variable))
+                .map(drop)
+        }
+        Some(Kind::Bool | Kind::Int | Kind::Size | Kind::Pool | Kind::Networks | Kind::Role) | None => Ok(()),
+    }
+}
+
+/// Whether this machine lets the service listen. A service that is unknown, has no role or is enabled already is
+/// left to `apply`.
+fn check_bind(name: &ServiceName, context: &Context) -> Result<(), String> {
+    let snapshot = context.view.load();
+    let Some(service) = snapshot
+        .config
+        .service(name.as_str())
+        .filter(|service| !service.enabled)
+    else {
+        return Ok(());
+    };
+    let Some(role) = service.role() else { return Ok(()) };
+    let address = service
+        .listen_on(|variable| context.variables.fill(variable))
+        .map_err(|reason| format!("Can't start service '{name}': {reason}"))?;
+    match address {
+        Some(address) if role == Role::Management && context.own_listener == Some(address) => Ok(()),
+        Some(address) => try_bind(name, address),
+        None => Ok(()),
+    }
+}
+
+/// Perlbal's text, to the letter.
+fn try_bind(name: &ServiceName, address: SocketAddr) -> Result<(), String> {
+    TcpListener::bind(address).map(drop).map_err(|error| {
+        let reason = system_words(&error);
+        format!(
+            "Can't start service '{name}' on {address}: Error creating listening socket: IO::Socket::INET: {reason}"
+        )
+    })
+}
+
+/// The system's own words, without the number that Rust adds.
+fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}

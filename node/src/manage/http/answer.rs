@@ -1,0 +1,75 @@
+//! Answers, each with the fields that keep a browser from doing anything clever with them.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use super::super::query::cluster::FleetStatus;
+use super::Answer;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'"),
+    );
+    response
+}
+
+/// A line of text.
+pub(super) fn plain(status: StatusCode, text: &str) -> Answer {
+    respond(status, PLAIN, format!("{text}\n"))
+}
+
+/// The same, as a reason not to go on.
+pub(super) fn refuse(status: StatusCode, text: &str) -> Box<Answer> {
+    Box::new(plain(status, text))
+}
+
+/// Text of a type of its own.
+pub(super) fn text(content_type: &'static str, text: String) -> Answer {
+    respond(StatusCode::OK, content_type, text)
+}
+
+/// A JSON document.
+pub(super) fn json(status: StatusCode, document: String) -> Answer {
+    respond(status, "application/json", document + "\n")
+}
+
+/// A page for people.
+pub(super) fn page(body: &str) -> Answer {
+    let html = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>fleetbal</title></head>\n\
+         <body>\n{body}</body>\n</html>\n"
+    );
+    respond(StatusCode::OK, "text/html; charset=utf-8", html)
+}
+
+/// What `/` shows: the fleet at a glance, and where to go.
+pub(super) fn index(status: &FleetStatus) -> String {
+    let links = ["/api/v1/status", "/metrics", "/healthz", "/readyz", "/leaderz"];
+    let items = links.map(|link| format!("<li><a href=\"{link}\">{link}</a></li>\n"));
+    format!(
+        "<h1>fleetbal</h1>\n<pre>{}</pre>\n<ul>\n{}</ul>\n",
+        escaped(&status.lines().join("\n")),
+        items.concat()
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

@@ -1,0 +1,197 @@
+//! `/metrics`: this node's figures, gathered.
+
+use super::super::Context;
+use super::super::execute::fleet_status;
+use crate::gossip::NodeState;
+use crate::monitor::openmetrics::{Exposition, Format, Kind};
+use crate::snapshot::{BackendState, Snapshot};
+
+/// Writes all figures down.
+pub(super) fn write(context: &Context, format: Format) -> String {
+    let mut out = Exposition::new(format);
+    node(context, &mut out);
+    fleet(context, &mut out);
+    services(context, &mut out);
+    backends(&context.view.load(), &mut out);
+    out.finish()
+}
+
+fn node(context: &Context, out: &mut Exposition) {
+    let version = env!("CARGO_PKG_VERSION");
+    out.family("fleetbal_build_info", Kind::Info, "The release that runs.")
+        .figure(&[("version", version)], 1);
+    let started = context.started.at.0;
+    out.family(
+        "fleetbal_start_time_seconds",
+        Kind::Gauge,
+        "When this node started, seconds since 1970.",
+    )
+    .figure(&[], format_args!("{}.{:03}", started / 1000, started % 1000));
+    let ready = u8::from(context.readiness.not_ready().is_none());
+    out.family(
+        "fleetbal_node_ready",
+        Kind::Gauge,
+        "Whether this node should get traffic.",
+    )
+    .figure(&[], ready);
+    let version = context.view.load().version;
+    out.family(
+        "fleetbal_config_version",
+        Kind::Gauge,
+        "The version of the configuration that this node balances by.",
+    )
+    .figure(&[], version);
+}
+
+fn fleet(context: &Context, out: &mut Exposition) {
+    let raft = context.cluster.status();
+    let has_leader = raft.leader.is_some() && raft.has_quorum;
+    let is_leader = raft.leader == Some(raft.node_id);
+    out.family(
+        "fleetbal_raft_has_leader",
+        Kind::Gauge,
+        "Whether there is a leader who can commit changes.",
+    )
+    .figure(&[], u8::from(has_leader));
+    out.family("fleetbal_raft_is_leader", Kind::Gauge, "Whether this node leads.")
+        .figure(&[], u8::from(is_leader));
+    out.family("fleetbal_raft_term", Kind::Gauge, "The Raft term of this node.")
+        .figure(&[], raft.term);
+    out.family(
+        "fleetbal_raft_commit_index",
+        Kind::Gauge,
+        "The last log entry known to be committed.",
+    )
+    .figure(&[], raft.commit_index);
+    out.family(
+        "fleetbal_raft_applied_index",
+        Kind::Gauge,
+        "The last log entry that this node has applied.",
+    )
+    .figure(&[], raft.applied_index);
+    let nodes = context.fleet.nodes();
+    out.family(
+        "fleetbal_cluster_members",
+        Kind::Gauge,
+        "Nodes of the fleet, as this node sees them.",
+    );
+    for state in [
+        NodeState::Alive,
+        NodeState::Suspect,
+        NodeState::Dead,
+        NodeState::Left,
+    ] {
+        let count = nodes.iter().filter(|node| node.state == state).count();
+        out.figure(&[("state", state.as_str())], count);
+    }
+    let tolerates = fleet_status(context).quorum.tolerates;
+    out.family(
+        "fleetbal_cluster_failure_tolerance",
+        Kind::Gauge,
+        "How many more voters may fail.",
+    )
+    .figure(&[], tolerates);
+}
+
+fn services(context: &Context, out: &mut Exposition) {
+    let services = context.stats.services();
+    out.family(
+        "fleetbal_service_http_requests_total",
+        Kind::Counter,
+        "Requests answered, by service and status code.",
+    );
+    for (name, stats) in &services {
+        for (code, count) in stats.requests_by_code() {
+            out.figure(&[("service", name.as_str()), ("code", &code.to_string())], count);
+        }
+    }
+    out.family(
+        "fleetbal_service_requests_in_flight",
+        Kind::Gauge,
+        "Requests that are being served.",
+    );
+    for (name, stats) in &services {
+        out.figure(&[("service", name.as_str())], stats.requests_in_flight());
+    }
+    out.family(
+        "fleetbal_service_connections",
+        Kind::Gauge,
+        "Client connections that are open.",
+    );
+    for (name, stats) in &services {
+        out.figure(&[("service", name.as_str())], stats.open_connections());
+    }
+    out.family(
+        "fleetbal_service_accepted_total",
+        Kind::Counter,
+        "Client connections accepted.",
+    );
+    for (name, stats) in &services {
+        out.figure(&[("service", name.as_str())], stats.accepted_total());
+    }
+}
+
+fn backends(snapshot: &Snapshot, out: &mut Exposition) {
+    type Figure = fn(&BackendState) -> u64;
+    let families: [(&'static str, Kind, &str, Figure); 4] = [
+        (
+            "fleetbal_backend_requests_total",
+            Kind::Counter,
+            "Requests that the backend answered.",
+            BackendState::requests_total,
+        ),
+        (
+            "fleetbal_backend_failures_total",
+            Kind::Counter,
+            "Requests that the backend did not answer, or not to the end.",
+            BackendState::failures_total,
+        ),
+        (
+            "fleetbal_backend_connects_total",
+            Kind::Counter,
+            "Connections opened to the backend.",
+            BackendState::connects_total,
+        ),
+        (
+            "fleetbal_backend_connect_failures_total",
+            Kind::Counter,
+            "Connections to the backend that could not be opened or verified.",
+            BackendState::connect_failures_total,
+        ),
+    ];
+    for (name, kind, help, figure) in families {
+        out.family(name, kind, help);
+        each_backend(snapshot, |pool, backend, state| {
+            out.figure(&[("pool", pool), ("backend", backend)], figure(state));
+        });
+    }
+    out.family(
+        "fleetbal_backend_connections",
+        Kind::Gauge,
+        "Connections to the backend, by state.",
+    );
+    each_backend(snapshot, |pool, backend, state| {
+        let labels = [("pool", pool), ("backend", backend), ("state", "open")];
+        out.figure(&labels, state.open_connections());
+    });
+    out.family(
+        "fleetbal_backend_up",
+        Kind::Gauge,
+        "Whether the backend may be chosen.",
+    );
+    let now = std::time::Instant::now();
+    each_backend(snapshot, |pool, backend, state| {
+        out.figure(
+            &[("pool", pool), ("backend", backend)],
+            u8::from(!state.is_barred(now)),
+        );
+    });
+}
+
+fn each_backend(snapshot: &Snapshot, mut with: impl FnMut(&str, &str, &BackendState)) {
+    for (name, pool) in snapshot.pools() {
+        for backend in pool.backends() {
+            with(name.as_str(), &backend.address().to_string(), backend);
+        }
+    }
+}
