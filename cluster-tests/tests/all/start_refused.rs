@@ -85,10 +85,11 @@ fn the_directory_of_another_fleet() -> Result {
     // Told to join another fleet with it: the directory says where it belongs.
     let before = files_below(&one.node(1)?.data)?;
     two.restart(1)?;
-    let mut flags = two.join_flags(1, &token)?;
-    replace(&mut flags, "--data-dir", &one.node(1)?.data.display().to_string())?;
+    let mut flags = one.place_flags(1)?;
+    flags.extend(["--join".to_owned(), two.node(1)?.cluster().to_string()]);
+    flags.extend(["--token".to_owned(), token]);
     let ended = run(&one, &flags)?;
-    check_refused(&ended, &["fleet"])?;
+    check_refused(&ended, &["'acme'", "another fleet"])?;
     ensure!(files_below(&one.node(1)?.data)? == before, "files came or went");
     // Nothing was lost by either.
     one.restart(1)?;
