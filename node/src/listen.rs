@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::role::{self, Local, Served};
+use crate::role::{self, Counted, Local, Served};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -78,8 +78,9 @@ pub(crate) async fn accept(
 }
 
 fn start(local: &Rc<Local>, served: &Rc<Served>, io: TcpStream, peer: SocketAddr) {
+    let counted = Counted::new(Rc::clone(local), Rc::clone(served));
     // A panic ends its task, and with it the connection, but nothing else.
-    tokio::task::spawn_local(role::serve(Rc::clone(local), Rc::clone(served), io, peer));
+    tokio::task::spawn_local(role::serve(counted, io, peer));
 }
 
 /// Accepts until the queue is empty. Asks the system itself: the runtime may not have heard of the latest yet.

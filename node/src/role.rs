@@ -6,19 +6,18 @@ mod local;
 mod reverse_proxy;
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 use fleetbal_raft::model::Role;
 use tokio::net::TcpStream;
 
 pub(crate) use deadline::Deadlines;
-pub(crate) use local::{Local, Served};
+pub(crate) use local::{Counted, Local, Served};
 
 /// Serves a client's connection to its end.
-pub(crate) async fn serve(local: Rc<Local>, served: Rc<Served>, io: TcpStream, peer: SocketAddr) {
-    let role = served.current(&local).and_then(|current| current.view.role);
-    match role {
-        Some(Role::ReverseProxy) => reverse_proxy::serve(local, served, io, peer.ip()).await,
+pub(crate) async fn serve(counted: Counted, io: TcpStream, peer: SocketAddr) {
+    let current = counted.served.current(&counted.local);
+    match current.and_then(|current| current.view.role) {
+        Some(Role::ReverseProxy) => reverse_proxy::serve(counted, io, peer.ip()).await,
         // Management has listeners of its own; they are not the workers'.
         Some(Role::Management) | None => drop(io),
     }

@@ -187,13 +187,14 @@ impl Current {
 
 /// A client's connection, counted as open for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     pub(super) local: Rc<Local>,
     pub(super) served: Rc<Served>,
 }
 
 impl Counted {
-    pub(super) fn new(local: Rc<Local>, served: Rc<Served>) -> Self {
+    /// Counts one more.
+    pub(crate) fn new(local: Rc<Local>, served: Rc<Served>) -> Self {
         local.connections.set(local.connections.get() + 1);
         served.shard().connection_opened();
         Self { local, served }

@@ -9,11 +9,10 @@ mod held;
 mod relay;
 
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
-use super::local::{Local, Served};
+use super::local::Counted;
 use client::{Client, NoRequest};
 
 /// What becomes of a client's connection after a request.
@@ -30,8 +29,8 @@ enum Next {
 }
 
 /// Serves a client's connection to its end.
-pub(super) async fn serve(local: Rc<Local>, served: Rc<Served>, io: TcpStream, peer: IpAddr) {
-    let mut client = Client::new(local, served, io, peer);
+pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
+    let mut client = Client::new(counted, io, peer);
     client.set_up().await;
     loop {
         let next = match client.next_request().await {

@@ -7,7 +7,8 @@ use crate::fixture::{Client, Origin, Proxy, free_address, soon, until};
 
 /// Bytes that are nowhere the same.
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at * 31 + at / 251) as u8).collect()
+    let bytes = (0..length).map(|at| u8::try_from((at * 31 + at / 251) % 256));
+    bytes.map(Result::unwrap).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

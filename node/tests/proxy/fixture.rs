@@ -13,10 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Nothing here may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until something holds.
-pub async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     let give_up = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < give_up, "waited in vain: {what}");
@@ -25,14 +25,14 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Gives up on what hangs.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await
         .expect("it takes too long")
 }
 
 /// An address that nobody else uses in this process, and hardly anybody outside.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let host = NEXT.fetch_add(1, Ordering::Relaxed);
     let net = (std::process::id() % 200) as u8;
@@ -42,15 +42,15 @@ pub fn free_address() -> SocketAddr {
         .unwrap()
 }
 
-pub fn pool() -> PoolName {
+pub(crate) fn pool() -> PoolName {
     PoolName::parse("p").unwrap()
 }
 
-pub fn service() -> ServiceName {
+pub(crate) fn service() -> ServiceName {
     ServiceName::parse("s").unwrap()
 }
 
-pub fn set(key: &str, value: &str) -> Change {
+pub(crate) fn set(key: &str, value: &str) -> Change {
     let object = if key == "balance_method" { "p" } else { "s" };
     Change::Set {
         object: object.into(),
@@ -59,43 +59,43 @@ pub fn set(key: &str, value: &str) -> Change {
     }
 }
 
-pub fn add(backend: SocketAddr) -> Change {
+pub(crate) fn add(backend: SocketAddr) -> Change {
     Change::PoolAdd {
         pool: pool(),
         backend: BackendAddress::parse(&backend.to_string()).unwrap(),
     }
 }
 
-pub fn remove(backend: SocketAddr) -> Change {
+pub(crate) fn remove(backend: SocketAddr) -> Change {
     Change::PoolRemove {
         pool: pool(),
         backend: BackendAddress::parse(&backend.to_string()).unwrap(),
     }
 }
 
-pub fn enable(enabled: bool) -> Change {
+pub(crate) fn enable(enabled: bool) -> Change {
     Change::SetEnabled {
         service: service(),
         enabled,
     }
 }
 
-pub struct Proxy {
-    pub address: SocketAddr,
-    pub workers: Workers,
-    pub stats: Arc<Stats>,
-    pub view: View,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) workers: Workers,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) view: View,
     publisher: Publisher,
     config: Arc<FleetConfig>,
 }
 
 impl Proxy {
     /// One service over one pool; connections are kept on both sides unless `settings` say otherwise.
-    pub fn start(backends: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(backends: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
         Self::start_with(1, backends, settings)
     }
 
-    pub fn start_with(workers: usize, backends: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(workers: usize, backends: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
         let (publisher, view) = Publisher::new(NodeVariables::default());
         let stats = Arc::new(Stats::new());
         let mut proxy = Self {
@@ -123,7 +123,7 @@ impl Proxy {
         proxy
     }
 
-    pub fn change(&mut self, changes: Vec<Change>) {
+    pub(crate) fn change(&mut self, changes: Vec<Change>) {
         let batch = Batch {
             changes,
             if_version: None,
@@ -132,12 +132,12 @@ impl Proxy {
         self.publisher.publish(&self.config);
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::to(self.address).await
     }
 
     /// One GET on a connection of its own.
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         let mut client = self.client().await;
         client
             .ask(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"))
@@ -147,33 +147,33 @@ impl Proxy {
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Response {
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Response {
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head[9..12].parse().unwrap()
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn has(&self, line: &str) -> bool {
+    pub(crate) fn has(&self, line: &str) -> bool {
         self.head.split("\r\n").any(|l| l == line)
     }
 }
 
 /// A client's connection.
-pub struct Client {
-    pub io: TcpStream,
-    pub input: Vec<u8>,
+pub(crate) struct Client {
+    pub(crate) io: TcpStream,
+    pub(crate) input: Vec<u8>,
 }
 
 impl Client {
-    pub async fn to(address: SocketAddr) -> Self {
+    pub(crate) async fn to(address: SocketAddr) -> Self {
         let io = soon(TcpStream::connect(address)).await.unwrap();
         Self {
             io,
@@ -181,27 +181,27 @@ impl Client {
         }
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon(self.io.write_all(bytes.as_ref())).await.unwrap();
     }
 
-    pub async fn ask(&mut self, request: &str) -> Response {
+    pub(crate) async fn ask(&mut self, request: &str) -> Response {
         self.send(request).await;
         self.response().await
     }
 
     /// Reads more; false at the end.
-    pub async fn more(&mut self) -> bool {
+    pub(crate) async fn more(&mut self) -> bool {
         soon(self.io.read_buf(&mut self.input)).await.unwrap_or(0) > 0
     }
 
     /// The rest until the other side closes.
-    pub async fn rest(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.input)
     }
 
-    pub async fn head(&mut self) -> String {
+    pub(crate) async fn head(&mut self) -> String {
         loop {
             if let Some(at) = self.input.windows(4).position(|w| w == b"\r\n\r\n") {
                 let rest = self.input.split_off(at + 4);
@@ -212,7 +212,7 @@ impl Client {
         }
     }
 
-    pub async fn take(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) async fn take(&mut self, length: usize) -> Vec<u8> {
         while self.input.len() < length {
             assert!(self.more().await, "closed within a body");
         }
@@ -221,7 +221,7 @@ impl Client {
     }
 
     /// Chunks as they are, to the end of an empty trailer section.
-    pub async fn chunks(&mut self) -> Vec<u8> {
+    pub(crate) async fn chunks(&mut self) -> Vec<u8> {
         loop {
             if let Some(at) = self.input.windows(5).position(|w| w == b"0\r\n\r\n") {
                 return self.take(at + 5).await;
@@ -231,7 +231,7 @@ impl Client {
     }
 
     /// A whole answer to anything but HEAD.
-    pub async fn response(&mut self) -> Response {
+    pub(crate) async fn response(&mut self) -> Response {
         let head = self.head().await;
         let lower = head.to_ascii_lowercase();
         let status = &head[9..12];
@@ -249,26 +249,26 @@ impl Client {
 }
 
 /// The value of a field of a head; both in lower case.
-pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let prefix = format!("{name}: ");
     head.split("\r\n").find_map(|line| line.strip_prefix(&prefix))
 }
 
 /// What a backend got.
 #[derive(Debug, Clone)]
-pub struct Request {
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     /// Which of its connections it came on, counted from 0.
-    pub connection: usize,
+    pub(crate) connection: usize,
 }
 
 /// A backend that answers every request with what a closure says; nothing: it closes the connection.
-pub struct Origin {
-    pub address: SocketAddr,
-    pub requests: Arc<Mutex<Vec<Request>>>,
-    pub connections: Arc<AtomicUsize>,
-    pub open: Arc<AtomicUsize>,
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    pub(crate) requests: Arc<Mutex<Vec<Request>>>,
+    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) open: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -279,7 +279,7 @@ impl Drop for Origin {
 }
 
 impl Origin {
-    pub async fn start(answer: impl Fn(&Request) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Request) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(free_address()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -310,12 +310,12 @@ impl Origin {
     }
 
     /// Answers with `text`.
-    pub async fn saying(text: &'static str) -> Self {
+    pub(crate) async fn saying(text: &'static str) -> Self {
         Self::start(move |_| Some(ok(text))).await
     }
 
     /// Answers with the path and body of the request.
-    pub async fn echo() -> Self {
+    pub(crate) async fn echo() -> Self {
         Self::start(|request| {
             let path = request.head.split(' ').nth(1).unwrap();
             let mut body = path.as_bytes().to_vec();
@@ -326,16 +326,16 @@ impl Origin {
         .await
     }
 
-    pub fn seen(&self) -> Vec<Request> {
+    pub(crate) fn seen(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
-pub fn ok(text: &str) -> Vec<u8> {
+pub(crate) fn ok(text: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into_bytes()
 }
 

@@ -65,15 +65,16 @@ pub(super) enum NoRequest {
 type Incoming = Result<Request, NoRequest>;
 
 impl Client {
-    pub(super) fn new(local: Rc<Local>, served: Rc<Served>, io: TcpStream, peer: IpAddr) -> Self {
+    pub(super) fn new(counted: Counted, io: TcpStream, peer: IpAddr) -> Self {
         let peer = peer.to_canonical();
+        let current = counted.served.current(&counted.local);
         Self {
             io,
-            deadline: local.deadlines.add(),
+            deadline: counted.local.deadlines.add(),
             input: Vec::new(),
             replay: Vec::new(),
-            idle_limit: served.current(&local).and_then(|c| c.view.settings.idle_timeout),
-            counted: Counted::new(local, served),
+            idle_limit: current.and_then(|current| current.view.settings.idle_timeout),
+            counted,
             peer,
             peer_text: peer.to_string().into_bytes().into(),
         }

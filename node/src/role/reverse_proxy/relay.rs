@@ -440,10 +440,11 @@ impl Relay<'_> {
         if persist && head.backend_persists && is_sent && !excess {
             client.served().keep(client.local(), &request.current, lease);
         }
-        match (head.client_persists, is_read) {
-            (true, _) => Next::Keep,
-            (false, true) => Next::Close,
-            (false, false) => Next::Linger,
+        if head.client_persists {
+            return Next::Keep;
         }
+        // With unread bytes a plain close would be a reset.
+        let is_quiet = is_read && client.input.is_empty();
+        if is_quiet { Next::Close } else { Next::Linger }
     }
 }
