@@ -1,11 +1,12 @@
 //! Changes of the configuration: check what only this machine knows, propose, wait until it is in effect here.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use fleetbal_raft::model::{
     Answer, Batch, Change, Command as Proposal, Kind, Role, ServiceName, Template, Tunable, Version,
 };
+use socket2::{Domain, Socket, Type};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::Context;
@@ -138,12 +139,20 @@ fn check_bind(name: &ServiceName, context: &Context) -> Result<(), String> {
 
 /// Perlbal's text, to the letter.
 fn try_bind(name: &ServiceName, address: SocketAddr) -> Result<(), String> {
-    TcpListener::bind(address).map(drop).map_err(|error| {
+    bind(address).map_err(|error| {
         let reason = system_words(&error);
         format!(
             "Can't start service '{name}' on {address}: Error creating listening socket: IO::Socket::INET: {reason}"
         )
     })
+}
+
+/// Binds without listening, so that no client can connect to what goes away at once. Sockets of connections that
+/// ended a moment ago are no obstacle; one that listens is.
+fn bind(address: SocketAddr) -> std::io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
 }
 
 /// The system's own words, without the number that Rust adds.
