@@ -33,7 +33,7 @@ const HANDSHAKES: usize = 128;
 /// Connections whose handshake is done and that the services have not taken over yet.
 const ACCEPTED: usize = 64;
 /// How long calls in flight may take once the port closes.
-const CLOSING: Duration = Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_millis(500);
 /// How long to wait before accepting again where the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Header fields of one call; ours have a few hundred bytes.
@@ -46,7 +46,7 @@ const CONNECTION_WINDOW: u32 = 2 * CALL_WINDOW;
 /// A connection without traffic is asked for a sign of life this often, and closed when none comes.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Serves until `shutdown` is ready, then lets calls in flight end for a second. Dropping the future closes the port
+/// Serves until `shutdown` is ready, then lets calls in flight end for half a second. Dropping the future closes the port
 /// at once.
 ///
 /// # Errors

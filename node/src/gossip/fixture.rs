@@ -222,6 +222,8 @@ pub(crate) async fn push(channel: Channel, data: &[u8]) -> Result<(), Code> {
         from: "127.0.0.1:1".to_owned(),
         data: data.to_vec(),
     };
-    let pushed = GossipClient::new(channel).push(message).await;
+    let pushed = GossipClient::new(channel)
+        .push(tokio_stream::iter([message]))
+        .await;
     pushed.map(drop).map_err(|status: Status| status.code())
 }
