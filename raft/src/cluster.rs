@@ -7,10 +7,11 @@ pub(crate) mod admit;
 pub(crate) mod forward;
 mod join;
 mod membership;
+mod start;
 mod status;
+mod stop;
 mod token;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
@@ -20,8 +21,9 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
+use self::start::{Parts, open_stores};
 use crate::error::{OpenError, ProposeError};
 use crate::feed::Feed;
 use crate::identity::{DataDir, FOUNDER, Identity, KnownMembers};
@@ -31,7 +33,7 @@ use crate::model::{
 };
 use crate::store::LogStore;
 use crate::timing::Timing;
-use crate::transport::client::{Network, PeerChannels};
+use crate::transport::client::PeerChannels;
 use crate::transport::server;
 use crate::transport::tls::FleetTls;
 use crate::types::{ClusterMember, NodeId, TypeConfig};
@@ -43,12 +45,6 @@ pub use token::{JoinToken, TokenError};
 
 /// The largest change that is taken as one, in bytes.
 pub const MAX_CHANGE: usize = 16 * 1024 * 1024;
-
-/// How long a new fleet may take to write its first entry.
-const FOUNDING: Duration = Duration::from_secs(10);
-
-/// How long a leader that goes down waits for another.
-const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// What a node that stands alone calls its fleet.
 const STANDALONE: &str = "standalone";
@@ -291,7 +287,7 @@ impl Cluster {
     }
 
     /// Asks every voter whether it is there: how many answer, this node included, and how many there are. Takes at
-    /// most half a second.
+    /// most 0.6 seconds.
     pub async fn probe(&self) -> (u32, u32) {
         self.0.probe().await
     }
@@ -331,64 +327,6 @@ impl Cluster {
     }
 }
 
-/// Opens what lies on disk, off the runtime's threads: a long log takes a while.
-async fn open_stores(dir: DataDir) -> Result<(LogStore, StateMachine, Feed), OpenError> {
-    let opening = tokio::task::spawn_blocking(move || {
-        let path = dir.raft_path();
-        let log = LogStore::open(&path.join("log"))?;
-        let (machine, feed) = StateMachine::open(SnapshotPlace::Dir(path.join("snapshots")))?;
-        Ok((log, machine, feed))
-    });
-    opening
-        .await
-        .map_err(|error| OpenError::Raft(error.to_string()))?
-}
-
-struct Parts {
-    node_id: NodeId,
-    name: NodeName,
-    machine: StateMachine,
-    feed: Feed,
-    home: Option<Home>,
-    clock: Clock,
-    timing: Timing,
-}
-
-impl Parts {
-    async fn assemble(self, log: LogStore, fleet: &str) -> Result<Arc<Inner>, OpenError> {
-        let failed = |error: &dyn fmt::Display| OpenError::Raft(error.to_string());
-        let config = self
-            .timing
-            .raft_config(fleet)
-            .validate()
-            .map_err(|error| failed(&error))?;
-        let channels = PeerChannels::new(self.home.as_ref().map(|home| home.tls.clone()));
-        if let Some(home) = &self.home {
-            channels.follow(&home.known.members);
-        }
-        let network = Network(channels.clone());
-        let raft = Raft::new(self.node_id, Arc::new(config), network, log, self.machine.clone())
-            .await
-            .map_err(|error| failed(&error))?;
-        Ok(Arc::new(Inner {
-            node_id: self.node_id,
-            name: self.name,
-            raft,
-            heard: Heard(Mutex::default()),
-            machine: self.machine,
-            feed: self.feed,
-            channels,
-            home: self.home,
-            clock: self.clock,
-            timing: self.timing,
-            answering: AtomicU32::new(1),
-            keeper: Notify::new(),
-            stopping: watch::Sender::new(false),
-            tasks: Mutex::default(),
-        }))
-    }
-}
-
 impl Inner {
     async fn propose_command(
         &self,
@@ -415,59 +353,6 @@ impl Inner {
             });
         }
         self.propose(request_id, &entry, within).await
-    }
-
-    /// A fleet begins where its founder starts for the first time, and nowhere else: a founder that lost its log but
-    /// knows of others must not begin a second one.
-    async fn found_if_new(&self) -> Result<(), OpenError> {
-        let Some(home) = &self.home else { return Ok(()) };
-        let alone = home.known.members.keys().all(|node| *node == self.node_id);
-        if self.node_id != FOUNDER || !alone {
-            return Ok(());
-        }
-        let (address, key_hash) = (home.advertise.to_string(), home.identity.keys.key_hash()?);
-        let member = ClusterMember {
-            name: self.name.to_string(),
-            address: address.clone(),
-            key_hash,
-        };
-        let founding = Command::Found {
-            name: home.identity.fleet.clone(),
-            id: home.identity.fleet_id,
-            ca_certificate: home.identity.keys.ca_certificate.clone(),
-            founder: NewMember {
-                name: self.name.clone(),
-                address,
-                key_hash,
-            },
-        };
-        self.found(member, founding).await
-    }
-
-    /// Makes this node the only voter and writes the first entry, each where it was not done before.
-    async fn found(&self, member: ClusterMember, founding: Command) -> Result<(), OpenError> {
-        let failed = |error: &dyn fmt::Display| OpenError::Raft(error.to_string());
-        if !self.raft.is_initialized().await.map_err(|error| failed(&error))? {
-            let members = BTreeMap::from([(self.node_id, member)]);
-            self.raft
-                .initialize(members)
-                .await
-                .map_err(|error| failed(&error))?;
-        }
-        let index = self.read_index(FOUNDING).await.map_err(OpenError::Founding)?;
-        self.feed.wait_index(index, Instant::now() + FOUNDING).await;
-        if self.feed.latest().state.members().len() > 0 {
-            return Ok(());
-        }
-        let request_id = RequestId(rand::random());
-        let proposed = self
-            .propose_command(request_id, founding, "", FOUNDING)
-            .await
-            .map_err(OpenError::Founding)?;
-        self.feed
-            .wait_index(proposed.log_index, Instant::now() + FOUNDING)
-            .await;
-        Ok(())
     }
 
     async fn issue_token(
@@ -506,45 +391,7 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner)
             .spawn(task);
     }
-
-    async fn shutdown(&self) {
-        let was_stopping = self.stopping.send_replace(true);
-        if !was_stopping && self.leader() == Some(self.node_id) {
-            self.hand_over().await;
-        }
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(%error, "the replicated log did not end in order");
-        }
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .abort_all();
-    }
-
-    /// Gives the leadership to another voter, so that nobody has to wait for an election.
-    async fn hand_over(&self) {
-        if self.voters().len() < 2 {
-            return;
-        }
-        let handing_over = async {
-            let heir = loop {
-                match self.heir() {
-                    Some(heir) => break heir,
-                    None => sleep(HEIR).await,
-                }
-            };
-            if self.raft.trigger().transfer_leader(heir).await.is_ok() {
-                self.led_by_another_than(self.node_id).await;
-            }
-        };
-        if timeout(HAND_OVER, handing_over).await.is_err() {
-            tracing::warn!("the leadership was not taken over in time");
-        }
-    }
 }
-
-/// How often a leader that goes down looks for a voter that has caught up.
-const HEIR: Duration = Duration::from_millis(10);
 
 /// How long the making of a token is tried.
 const TOKEN_WITHIN: Duration = Duration::from_secs(5);

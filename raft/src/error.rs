@@ -171,7 +171,7 @@ pub enum ProposeError {
     /// There is no fleet here that a node could join.
     #[error("this node stands alone; start it with --init to found a fleet that others can join")]
     Standalone,
-    /// This node is going down.
-    #[error("this node is shutting down; nothing was changed")]
+    /// This node is going down, or its store has failed.
+    #[error("this node takes no part in its fleet any more; nothing was changed")]
     Stopped,
 }

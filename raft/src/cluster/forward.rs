@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use fleetbal_proto::v1;
 use fleetbal_proto::v1::forward_client::ForwardClient;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -23,10 +25,10 @@ use crate::wire::decode_answer;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a voter is given to say that it is there.
-const PROBE: Duration = Duration::from_millis(400);
+const PROBE: Duration = Duration::from_millis(600);
 
 /// For how long nobody is given up: a machine that is busy for a moment is not away.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What came of one attempt to propose.
 #[derive(Debug)]
@@ -249,10 +251,18 @@ impl Inner {
         (small(count), small(voters.len()))
     }
 
-    /// How many voters are there, where they are no majority.
+    /// How many voters are there, where they are no majority. Where they are, it takes no longer than to see that.
     async fn minority(&self) -> Option<(u32, u32)> {
-        let (reachable, voters) = self.probe().await;
-        (reachable * 2 <= voters).then_some((reachable, voters))
+        let voters = self.voters();
+        let mut asked: FuturesUnordered<_> = voters.iter().map(|voter| self.is_there(*voter)).collect();
+        let mut there = 0;
+        while let Some(is_there) = asked.next().await {
+            there += usize::from(is_there);
+            if there * 2 > voters.len() {
+                return None;
+            }
+        }
+        Some((small(there), small(voters.len())))
     }
 
     async fn fail_without_majority(&self) -> Result<(), ProposeError> {

@@ -16,7 +16,7 @@ use fleetbal_proto::v1::raft_client::RaftClient;
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -38,8 +38,12 @@ pub(crate) const MAX_MESSAGE: usize = 20 * 1024 * 1024;
 /// Entries of more than this many bytes in all do not travel in one call, unless it is one alone.
 const APPEND_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a call that carries entries may take: large ones take their time on the way to the other's disk.
+/// How long a call to append may take: large entries take their time on the way to the other's disk, and a busy
+/// machine is not to be given up. A heartbeat must be back before the next one.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Between two calls to a member that is away.
+const AWAY: Duration = Duration::from_millis(200);
 
 /// The pieces in which a snapshot travels, in bytes.
 const SNAPSHOT_PIECE: usize = 256 * 1024;
@@ -188,6 +192,7 @@ pub(crate) struct Network(pub(crate) PeerChannels);
 #[derive(Debug)]
 pub(crate) struct PeerConnection {
     node: NodeId,
+    is_for_heartbeats: bool,
     channels: PeerChannels,
 }
 
@@ -195,12 +200,23 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = PeerConnection;
 
     async fn new_client(&mut self, target: NodeId, node: &ClusterMember) -> PeerConnection {
+        self.connection(target, node, false)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, node: &ClusterMember) -> PeerConnection {
+        self.connection(target, node, true)
+    }
+}
+
+impl Network {
+    fn connection(&self, target: NodeId, node: &ClusterMember, is_for_heartbeats: bool) -> PeerConnection {
         // The membership that names it may be a moment ahead of whoever follows it.
         if self.0.get(target).is_none() {
             self.0.learn(target, &node.address);
         }
         PeerConnection {
             node: target,
+            is_for_heartbeats,
             channels: self.0.clone(),
         }
     }
@@ -292,8 +308,8 @@ impl RaftNetworkV2<TypeConfig> for PeerConnection {
         let mut client = self.client()?;
         let is_cut = cut(&mut request);
         let last = request.entries.last().map(|entry| entry.log_id);
-        let limit = if request.entries.is_empty() {
-            option.soft_ttl()
+        let limit = if self.is_for_heartbeats {
+            option.hard_ttl()
         } else {
             APPEND_TIMEOUT
         };
@@ -359,6 +375,12 @@ impl RaftNetworkV2<TypeConfig> for PeerConnection {
             answer = sent => Ok(wire::decode_snapshot_answer(&answer?).map_err(|error| undecodable(&error))?),
             closed = &mut cancel => Err(StreamingError::Closed(closed)),
         }
+    }
+
+    /// A hiccup is over soon; who is away is asked five times a second.
+    fn backoff(&self) -> Option<Backoff> {
+        let first = [20, 40, 80].map(Duration::from_millis).into_iter();
+        Some(Backoff::new(first.chain(std::iter::repeat(AWAY))))
     }
 
     async fn transfer_leader(
