@@ -15,6 +15,7 @@ pub mod lifecycle;
 pub mod listen;
 pub mod manage;
 pub mod monitor;
+pub mod os_error;
 pub mod role;
 pub mod settings;
 pub mod snapshot;

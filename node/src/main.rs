@@ -1,3 +1,7 @@
 //! The fleetbal binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fleetbal::cli::main()
+}

@@ -4,17 +4,15 @@
 
 mod advertise;
 mod flags;
-mod variables;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use fleetbal_raft::model::NodeName;
 
 pub use flags::{LogFormat, RunFlags};
-pub use variables::interface_ipv4;
 
 /// Where a fleet's node keeps its state when nothing else was said.
 const DATA_DIR: &str = "/var/lib/fleetbal";
@@ -25,8 +23,14 @@ const MANAGEMENT: &str = "127.0.0.1:60000";
 /// Where a fleet's node listens for its peers when nothing else was said.
 const CLUSTER_LISTEN: &str = "0.0.0.0:7400";
 
-/// Config files that are read when none was named, the first that exists.
-const CONFIG_FILES: [&str; 2] = ["/etc/fleetbal/fleetbal.conf", "/etc/perlbal/perlbal.conf"];
+/// The config file that is read when none was named.
+const CONFIG_FILE: &str = "/etc/fleetbal/fleetbal.conf";
+
+/// Perlbal's own, which a node that takes its place alone reads where there is no other.
+const PERLBAL_CONFIG_FILE: &str = "/etc/perlbal/perlbal.conf";
+
+/// The name of a fleet that was founded without one.
+pub const FLEET: &str = "fleet";
 
 /// How often gossip goes round in a small fleet.
 pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
@@ -55,8 +59,8 @@ pub enum SettingsError {
 /// How a clustered node begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begin {
-    /// Found a new fleet of this name.
-    Found(String),
+    /// Found a new fleet, of this name where one was given.
+    Found(Option<String>),
     /// Join one: addresses of members, and the token as text or file.
     Join {
         /// `ip:port` of cluster ports.
@@ -102,8 +106,10 @@ pub struct ClusterSettings {
 /// Everything that this node alone was told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The node's name.
+    /// The node's name: given, or the host's.
     pub node: NodeName,
+    /// Whether the name was given; a directory's own name gives way to no host name.
+    pub node_given: bool,
     /// The config file, where there is one.
     pub config: Option<PathBuf>,
     /// Whether it is a member of a fleet.
@@ -139,6 +145,7 @@ impl Settings {
         let management = flags.management.as_deref().or(default_management);
         Ok(Self {
             node,
+            node_given: flags.node.is_some(),
             cluster,
             management: management.map(|text| address("--management", text)).transpose()?,
             management_token_file: flags.management_token_file,
@@ -154,20 +161,33 @@ impl Settings {
         })
     }
 
-    /// What `${node:…}` stands for on this node.
+    /// Where the others reach this node's cluster port; nowhere where it stands alone.
+    pub fn advertised(&self) -> SocketAddr {
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        self.cluster.as_ref().map_or(nowhere, |cluster| cluster.advertise)
+    }
+
+    /// What `${node:ip}` stands for on this node.
     pub fn advertised_ip(&self) -> Option<IpAddr> {
         self.cluster.as_ref().map(|cluster| cluster.advertise.ip())
     }
 }
 
-/// The config file to read: the one named, else the first of the usual ones that exists.
-pub fn config_file(named: Option<&PathBuf>) -> Option<PathBuf> {
-    named.cloned().or_else(|| {
-        CONFIG_FILES
+/// The config file to read: the one named, else the usual one where it exists. Perlbal's counts only for a node that
+/// stands alone: a member has its configuration from its fleet.
+pub fn config_file(flags: &RunFlags) -> Option<PathBuf> {
+    let usual = [
+        Some(CONFIG_FILE),
+        (!flags.is_clustered()).then_some(PERLBAL_CONFIG_FILE),
+    ];
+    let usual = || {
+        usual
             .into_iter()
+            .flatten()
             .map(PathBuf::from)
             .find(|path| path.exists())
-    })
+    };
+    flags.config.clone().or_else(usual)
 }
 
 fn cluster(flags: &RunFlags) -> Result<ClusterSettings, SettingsError> {
@@ -205,9 +225,7 @@ fn begin(flags: &RunFlags) -> Result<Begin, SettingsError> {
         (true, false) => Err(SettingsError::Combination(
             "--init founds a new fleet and --join joins one; give only one of them".to_owned(),
         )),
-        (true, true) => Ok(Begin::Found(
-            flags.cluster.clone().unwrap_or_else(|| "fleet".to_owned()),
-        )),
+        (true, true) => Ok(Begin::Found(flags.cluster.clone())),
         (false, false) => {
             for peer in &flags.join {
                 address("--join", peer)?;
@@ -314,7 +332,7 @@ mod tests {
         let settings = build(&["--node", "N1"], &lines).unwrap();
         assert_eq!(settings.node.as_str(), "n1");
         let cluster = settings.cluster.unwrap();
-        assert_eq!(cluster.begin, Begin::Found("acme".to_owned()));
+        assert_eq!(cluster.begin, Begin::Found(Some("acme".to_owned())));
         assert_eq!(cluster.advertise.to_string(), "127.0.0.9:7400");
         assert_eq!(settings.management.unwrap().to_string(), MANAGEMENT);
     }

@@ -11,3 +11,7 @@ pub mod timing;
 pub mod transport;
 pub mod types;
 pub mod wire;
+
+pub use cluster::{Clock, Cluster, JoinToken, Proposed, StartOptions};
+pub use error::{JoinError, OpenError, ProposeError};
+pub use timing::Timing;

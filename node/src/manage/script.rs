@@ -13,6 +13,7 @@ use super::line::{self, Line, LineError};
 use super::parse::{ParseError, parse};
 use super::query::{self, NoFigures};
 use super::render::Reply;
+use crate::os_error;
 
 /// What a config file says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,7 +42,7 @@ impl Script {
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// It cannot be opened or read (Perlbal's text).
-    #[error("Error opening config file ({}): {}", path.display(), plain(source))]
+    #[error("Error opening config file ({}): {}", path.display(), os_error::words(source))]
     Open {
         /// The file.
         path: PathBuf,
@@ -58,15 +59,6 @@ pub enum ScriptError {
         /// What is wrong: Perlbal prints it behind `ERROR: `.
         text: String,
     },
-}
-
-/// The system's own words, without the number that Rust adds.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_owned(),
-        None => text,
-    }
 }
 
 /// A line of a script that is wrong.

@@ -9,7 +9,7 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::identity::keys::CaHash;
+use crate::identity::keys::{CaHash, NodeKeys};
 use crate::model::{SecretHash, TokenId};
 
 /// Leads every token; counts its format.
@@ -88,6 +88,11 @@ impl JoinToken {
     /// Its public part.
     pub fn id(&self) -> &TokenId {
         &self.id
+    }
+
+    /// Whether it is for the fleet that these keys belong to.
+    pub fn is_for(&self, keys: &NodeKeys) -> bool {
+        self.ca == keys.ca_hash()
     }
 
     pub(crate) fn ca(&self) -> CaHash {

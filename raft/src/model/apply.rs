@@ -179,7 +179,7 @@ impl FleetConfig {
                 change: u32::try_from(index).unwrap_or(u32::MAX),
             })?;
         }
-        if next != *self {
+        if !next.says_the_same(self) {
             next.version = Version(self.version.0 + 1);
         }
         next.check_invariants();

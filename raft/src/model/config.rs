@@ -70,6 +70,15 @@ impl FleetConfig {
         self.voters
     }
 
+    /// Whether both say the same, whatever their versions.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self, other);
+        ours.pools == theirs.pools
+            && ours.services == theirs.services
+            && ours.defaults == theirs.defaults
+            && ours.voters == theirs.voters
+    }
+
     /// Panics in debug builds where an object points to another that is not there.
     pub(crate) fn check_invariants(&self) {
         for service in self.services.values() {

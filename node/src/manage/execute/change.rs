@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::Context;
 use super::super::render::Reply;
+use crate::os_error;
 
 /// How long the fleet may take to agree.
 const PROPOSE: Duration = Duration::from_secs(5);
@@ -140,7 +141,7 @@ fn check_bind(name: &ServiceName, context: &Context) -> Result<(), String> {
 /// Perlbal's text, to the letter.
 fn try_bind(name: &ServiceName, address: SocketAddr) -> Result<(), String> {
     bind(address).map_err(|error| {
-        let reason = system_words(&error);
+        let reason = os_error::words(&error);
         format!(
             "Can't start service '{name}' on {address}: Error creating listening socket: IO::Socket::INET: {reason}"
         )
@@ -153,13 +154,4 @@ fn bind(address: SocketAddr) -> std::io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())
-}
-
-/// The system's own words, without the number that Rust adds.
-fn system_words(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_owned(),
-        None => text,
-    }
 }

@@ -1,0 +1,115 @@
+//! How this node comes to its configuration: alone, founding, joining, or resuming what its directory holds.
+
+use std::sync::Arc;
+
+use fleetbal_raft::cluster;
+use fleetbal_raft::identity::{self, DataDir, Identity};
+use fleetbal_raft::{Clock, Cluster, JoinToken, StartOptions, Timing};
+
+use super::BootError;
+use crate::clock;
+use crate::settings::{Begin, ClusterSettings, FLEET, Settings, TokenSource};
+
+/// The handle on the replicated configuration of a node with these settings.
+pub(super) async fn cluster(settings: &Settings) -> Result<Cluster, BootError> {
+    let clock: Clock = Arc::new(clock::now);
+    let Some(clustered) = &settings.cluster else {
+        return Cluster::standalone(settings.node.clone(), clock)
+            .await
+            .map_err(BootError::config);
+    };
+    let dir = DataDir::open(&clustered.data_dir).map_err(BootError::config)?;
+    let identity = match dir.identity().map_err(BootError::config)? {
+        Some(identity) => resume(settings, clustered, identity)?,
+        None => begin(settings, clustered, &dir).await?,
+    };
+    let options = StartOptions {
+        dir,
+        identity,
+        advertise: clustered.advertise,
+        timing: Timing::default(),
+        clock,
+    };
+    Cluster::start(options).await.map_err(BootError::config)
+}
+
+/// A directory that belongs to a fleet is resumed, also where the flags that made it are still there; flags that
+/// say another fleet or another name are a mistake.
+fn resume(
+    settings: &Settings,
+    clustered: &ClusterSettings,
+    identity: Identity,
+) -> Result<Identity, BootError> {
+    let other = |what: String| {
+        let path = clustered.data_dir.display();
+        let (name, fleet) = (&identity.name, &identity.fleet);
+        Err(BootError::Config(format!(
+            "data directory {path} belongs to node '{name}' of fleet '{fleet}', {what}"
+        )))
+    };
+    if settings.node_given && settings.node != identity.name {
+        return other(format!(
+            "not to node '{}'; choose another directory or name",
+            settings.node
+        ));
+    }
+    match &clustered.begin {
+        Begin::Found(Some(fleet)) if *fleet != identity.fleet => other(format!(
+            "not to fleet '{fleet}'; choose an empty directory to found that one"
+        )),
+        Begin::Join {
+            token: Some(source), ..
+        } => match token(source) {
+            Ok(token) if !token.is_for(&identity.keys) => other(
+                "and the join token is another fleet's; choose an empty directory to join that one"
+                    .to_owned(),
+            ),
+            // A resumed node needs no token, so one that is gone or spent by now is no mistake.
+            Ok(_) | Err(_) => Ok(identity),
+        },
+        Begin::Found(_) | Begin::Join { .. } | Begin::Resume => Ok(identity),
+    }
+}
+
+async fn begin(
+    settings: &Settings,
+    clustered: &ClusterSettings,
+    dir: &DataDir,
+) -> Result<Identity, BootError> {
+    let name = settings.node.clone();
+    match &clustered.begin {
+        Begin::Found(fleet) => {
+            let fleet = fleet.as_deref().unwrap_or(FLEET);
+            tracing::info!(node = %name, fleet, "founding a new fleet");
+            identity::found(dir, fleet, name, clustered.advertise).map_err(BootError::config)
+        }
+        Begin::Join { peers, token: source } => {
+            let source = source.as_ref().ok_or_else(|| {
+                BootError::Config(
+                    "--join needs a token: run `fleetbal cluster token` on a member and give it with --token or \
+                     --token-file"
+                        .to_owned(),
+                )
+            })?;
+            let token = token(source)?;
+            tracing::info!(node = %name, ?peers, "joining");
+            cluster::join(dir, peers, &token, name, clustered.advertise)
+                .await
+                .map_err(BootError::config)
+        }
+        Begin::Resume => Err(BootError::Config(format!(
+            "data directory {} belongs to no fleet yet; found one with --init, or join one with --join IP:PORT and \
+             --token T",
+            clustered.data_dir.display()
+        ))),
+    }
+}
+
+fn token(source: &TokenSource) -> Result<JoinToken, BootError> {
+    let text = match source {
+        TokenSource::Text(text) => text.clone(),
+        TokenSource::File(path) => std::fs::read_to_string(path)
+            .map_err(|error| BootError::Config(format!("--token-file {}: {error}", path.display())))?,
+    };
+    JoinToken::parse(text.trim()).map_err(BootError::config)
+}

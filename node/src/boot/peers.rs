@@ -1,0 +1,101 @@
+//! What joins this node to the others: the cluster port, gossip, and what it says of itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetbal_raft::Cluster;
+use fleetbal_raft::model::{UnixMillis, Version};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::tasks::Tasks;
+use crate::cluster_port;
+use crate::gossip::{ConfigHash, FleetView, Gossip, OwnState};
+use crate::monitor::readiness::Readiness;
+use crate::monitor::stats::Stats;
+use crate::snapshot::View;
+
+/// How often what changes all the time is said anew.
+const SAY: Duration = Duration::from_millis(500);
+
+/// Where what this node says of itself comes from.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) view: View,
+    pub(super) stats: Arc<Stats>,
+    pub(super) readiness: Readiness,
+    pub(super) started: UnixMillis,
+    /// Moves on when this node balances by another version.
+    pub(super) settled: watch::Receiver<Version>,
+}
+
+/// What is needed to meet the others.
+pub(super) struct Peers<'a> {
+    /// The cluster port; none where the node stands alone.
+    pub(super) port: Option<TcpListener>,
+    /// Where the others reach it.
+    pub(super) advertise: SocketAddr,
+    pub(super) cluster: &'a Cluster,
+    pub(super) said: Said,
+}
+
+impl Peers<'_> {
+    /// Opens the cluster port and begins to gossip; a node that stands alone sees itself only.
+    pub(super) fn start(self, tasks: &mut Tasks) -> FleetView {
+        let mut own = Own {
+            said: self.said,
+            hash: (Version::default(), ConfigHash::default()),
+        };
+        let (gossip, view) = Gossip::of(self.cluster, self.advertise, own.state(self.cluster));
+        if let Some((port, tls)) = self.port.zip(self.cluster.tls()) {
+            let routes = self.cluster.services().add_service(gossip.service());
+            tasks.spawn(async move {
+                if let Err(error) = cluster_port::serve(port, tls, routes, std::future::pending()).await {
+                    tracing::error!(%error, "the cluster port failed");
+                }
+            });
+        }
+        tasks.spawn(own.keep_saying(gossip, self.cluster.clone()));
+        view
+    }
+}
+
+/// Keeps gossip's word about this node true.
+struct Own {
+    said: Said,
+    /// The hash of the version that was hashed last: hashing is for changes, not for every word.
+    hash: (Version, ConfigHash),
+}
+
+impl Own {
+    fn state(&mut self, cluster: &Cluster) -> OwnState {
+        let snapshot = self.said.view.load();
+        if self.hash.0 != snapshot.version || snapshot.version == Version::default() {
+            self.hash = (snapshot.version, ConfigHash::of(&snapshot.config));
+        }
+        let not_ready = self.said.readiness.not_ready();
+        OwnState {
+            version: snapshot.version,
+            log_index: cluster.feed().latest().log_index,
+            hash: self.hash.1,
+            ready: not_ready.is_none(),
+            not_ready_because: not_ready.map(|reason| reason.to_string()),
+            requests_total: self.said.stats.requests_total(),
+            started: self.said.started,
+        }
+    }
+
+    async fn keep_saying(mut self, gossip: Gossip, cluster: Cluster) {
+        let mut settled = self.said.settled.clone();
+        let mut readiness = self.said.readiness.subscribe();
+        loop {
+            gossip.set_own(self.state(&cluster));
+            tokio::select! {
+                Ok(()) = settled.changed() => {}
+                Ok(()) = readiness.changed() => {}
+                () = tokio::time::sleep(SAY) => {}
+            }
+        }
+    }
+}

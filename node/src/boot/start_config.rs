@@ -1,0 +1,67 @@
+//! What a config file does at the start: everything where a node stands alone, once and as one change where it
+//! founds a fleet, nothing where the fleet has its configuration already.
+
+use std::time::Duration;
+
+use fleetbal_raft::model::{Answer, Command, FleetConfig, Version};
+use fleetbal_raft::{Cluster, ProposeError};
+
+use super::BootError;
+use crate::manage::script::Script;
+use crate::settings::{Begin, Settings};
+
+/// How long the fleet may take to agree on the configuration that its founder brings.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Who the history names as the typist.
+const TYPIST: &str = "config file";
+
+/// Brings the config file's changes in, where they are this node's to bring.
+pub(super) async fn apply(settings: &Settings, script: &Script, cluster: &Cluster) -> Result<(), BootError> {
+    let config = cluster.feed().latest().state.config.clone();
+    let founds = match &settings.cluster {
+        None => true,
+        Some(clustered) => matches!(clustered.begin, Begin::Found(_)) && config.version == Version::default(),
+    };
+    if !founds {
+        warn_of_difference(script, &config);
+        return Ok(());
+    }
+    if script.changes.is_empty() {
+        return Ok(());
+    }
+    match cluster
+        .propose(Command::Batch(script.batch()), TYPIST, WITHIN)
+        .await
+    {
+        Ok(proposed) => accepted(&proposed.answer, script),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn accepted(answer: &Answer, script: &Script) -> Result<(), BootError> {
+    let Answer::Refused(refusal) = answer else {
+        return Ok(());
+    };
+    let index = usize::try_from(refusal.change).unwrap_or(usize::MAX);
+    let line = script.changes.get(index).map_or(0, |(line, _)| *line);
+    Err(BootError::Script {
+        line,
+        text: refusal.text.clone(),
+    })
+}
+
+fn failed(error: &ProposeError) -> BootError {
+    BootError::Running(format!("the configuration could not be brought in: {error}"))
+}
+
+/// A fleet's configuration is never overwritten by a file; that the two differ is said once.
+fn warn_of_difference(script: &Script, config: &FleetConfig) {
+    if !script.changes.is_empty() && !script.config.says_the_same(config) {
+        tracing::warn!(
+            version = config.version.0,
+            "the config file differs from the fleet's configuration, which stays as it is; `fleetbal config diff \
+             FILE` shows where"
+        );
+    }
+}

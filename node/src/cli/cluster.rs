@@ -1,0 +1,145 @@
+//! `fleetbal cluster …`: the fleet at a glance, and what makes it grow.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+
+use super::client::{Answer, Server, print, print_lines, report};
+use super::exit;
+
+/// Ask and change the fleet.
+#[derive(Debug, Args)]
+pub(super) struct ClusterArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    command: ClusterCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// Who is there, who leads, who lags; exits with 3 where something is wrong
+    Status {
+        /// One line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One line a member
+    Members {
+        /// One line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a new join token
+    Token {
+        /// How long it is good for, in seconds
+        #[arg(long, value_name = "SECONDS")]
+        ttl: Option<u64>,
+        /// How often it may be used [default: without limit]
+        #[arg(long, value_name = "N")]
+        uses: Option<u32>,
+    },
+    /// List the join tokens that are still good
+    Tokens,
+    /// Take a join token back
+    Revoke {
+        /// Its id, as `tokens` prints it
+        id: String,
+    },
+}
+
+/// What decides the exit code of `status`.
+#[derive(Debug, Deserialize)]
+struct Health {
+    in_sync: bool,
+    quorum: Quorum,
+    nodes: Vec<Member>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Quorum {
+    ok: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Member {
+    state: String,
+    ready: Option<bool>,
+}
+
+impl Health {
+    fn is_fine(&self) -> bool {
+        let here = |member: &Member| match member.state.as_str() {
+            "left" => true,
+            state => state == "alive" && member.ready == Some(true),
+        };
+        self.in_sync && self.quorum.ok && self.nodes.iter().all(here)
+    }
+}
+
+pub(super) fn run(args: &ClusterArgs) -> ExitCode {
+    match &args.command {
+        ClusterCommand::Status { json } => status(&args.server, *json),
+        ClusterCommand::Members { json: true } => print(args.server.ask("cluster members json")),
+        ClusterCommand::Members { json: false } => print(args.server.ask("cluster members")),
+        ClusterCommand::Token { ttl, uses } => print(args.server.ask(&token_command(*ttl, *uses))),
+        ClusterCommand::Tokens => print(args.server.ask("cluster tokens")),
+        ClusterCommand::Revoke { id } => print(args.server.ask(&format!("cluster revoke {id}"))),
+    }
+}
+
+fn token_command(ttl: Option<u64>, uses: Option<u32>) -> String {
+    let ttl = ttl.map(|seconds| format!(" ttl {seconds}")).unwrap_or_default();
+    let uses = uses.map(|uses| format!(" uses {uses}")).unwrap_or_default();
+    format!("cluster token{ttl}{uses}")
+}
+
+fn status(server: &Server, json: bool) -> ExitCode {
+    let lines = match server.ask("cluster status json") {
+        Ok(Answer::Lines(lines)) => lines,
+        other => return print(other),
+    };
+    let health = lines.first().map(|line| serde_json::from_str::<Health>(line));
+    if json {
+        print_lines(&lines);
+    } else {
+        match server.ask("cluster status") {
+            Ok(Answer::Lines(table)) => print_lines(&table),
+            Ok(refused @ Answer::Refused(_)) => return print(Ok(refused)),
+            Err(error) => return report(&error),
+        }
+    }
+    match health {
+        Some(Ok(health)) if health.is_fine() => ExitCode::SUCCESS,
+        _ => ExitCode::from(exit::DEGRADED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anything_amiss_is_degraded() {
+        let fine = |text: &str| serde_json::from_str::<Health>(text).unwrap().is_fine();
+        let status = |in_sync: bool, ok: bool, state: &str, ready: &str| {
+            format!(
+                r#"{{"in_sync":{in_sync},"quorum":{{"ok":{ok},"voters":3}},"nodes":[{{"state":"{state}","ready":{ready}}}]}}"#
+            )
+        };
+        assert!(fine(&status(true, true, "alive", "true")));
+        assert!(fine(&status(true, true, "left", "null")));
+        assert!(!fine(&status(false, true, "alive", "true")));
+        assert!(!fine(&status(true, false, "alive", "true")));
+        assert!(!fine(&status(true, true, "dead", "true")));
+        assert!(!fine(&status(true, true, "alive", "false")));
+        assert!(!fine(&status(true, true, "alive", "null")));
+    }
+
+    #[test]
+    fn token_arguments_become_words() {
+        assert_eq!(token_command(None, None), "cluster token");
+        assert_eq!(token_command(Some(60), Some(2)), "cluster token ttl 60 uses 2");
+    }
+}

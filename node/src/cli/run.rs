@@ -1,0 +1,138 @@
+//! The daemon itself, and `--check`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::exit;
+use crate::boot::{self, BootError};
+use crate::manage::script::{self, Script, ScriptError};
+use crate::settings::{LogFormat, RunFlags, Settings, config_file};
+
+/// Threads of the control plane: consensus, gossip, management. Traffic has its own.
+const CONTROL_THREADS: usize = 2;
+
+/// What Perlbal says, and what ends it, where a configuration would do nothing at all.
+const NOTHING_TO_DO: &str = "No services or management port configured.  Nothing to do.  Stopping.";
+
+/// Runs a node until it is asked to end.
+pub(super) fn run(flags: RunFlags) -> ExitCode {
+    if let Err(problem) = start_log(&flags) {
+        eprintln!("fleetbal: {problem}");
+        return ExitCode::from(exit::USAGE);
+    }
+    let file = config_file(&flags);
+    let script = match file.as_deref().map(script::read).transpose() {
+        Ok(script) => script.unwrap_or_default(),
+        Err(error) => return report_script(&error),
+    };
+    if flags.check {
+        return check_passed(file.as_deref());
+    }
+    for line in &script.output {
+        println!("{line}");
+    }
+    let settings = match Settings::build(flags, &script.settings) {
+        Ok(settings) => settings,
+        Err(error) => return config_error(error),
+    };
+    if does_nothing(&settings, &script) {
+        return config_error(NOTHING_TO_DO);
+    }
+    boot(settings, &script, file.as_deref())
+}
+
+/// Reads and checks a config file.
+pub(super) fn check(file: &Path) -> ExitCode {
+    match script::read(file) {
+        Ok(_) => check_passed(Some(file)),
+        Err(error) => report_script(&error),
+    }
+}
+
+fn check_passed(file: Option<&Path>) -> ExitCode {
+    match file {
+        Some(file) => println!("{}: OK", file.display()),
+        None => println!("no config file: OK"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn boot(settings: Settings, script: &Script, file: Option<&Path>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("fleetbal: cannot start threads: {error}");
+            return ExitCode::from(exit::FAILED);
+        }
+    };
+    let outcome = runtime.block_on(Box::pin(boot::run(settings, script)));
+    // Whatever still blocks must not hold up the end.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let BootError::Script { line, text } = &error {
+                println!("ERROR: {text}");
+                eprintln!("{}:{line}: {text}", file.unwrap_or(Path::new("-")).display());
+            }
+            eprintln!("fleetbal: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn does_nothing(settings: &Settings, script: &Script) -> bool {
+    let serves = script.config.services().any(|(_, service)| service.enabled);
+    settings.cluster.is_none() && settings.management.is_none() && !serves
+}
+
+/// As Perlbal: the `ERROR:` on stdout, that the start failed on stderr; and where the mistake is.
+fn report_script(error: &ScriptError) -> ExitCode {
+    if let ScriptError::Line { text, .. } = error {
+        println!("ERROR: {text}");
+        eprintln!("{error}");
+        eprintln!("Error starting up.");
+    } else {
+        eprintln!("{error}");
+    }
+    ExitCode::from(exit::CONFIG)
+}
+
+fn config_error(error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("fleetbal: {error}");
+    ExitCode::from(exit::CONFIG)
+}
+
+fn start_log(flags: &RunFlags) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(quiet(&flags.log_level))
+        .map_err(|error| format!("--log-level '{}': {error}", flags.log_level))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let colours =
+        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let outcome = match flags.log_format {
+        LogFormat::Text => log.with_ansi(colours).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    outcome.map_err(|error| format!("cannot write a log: {error}"))
+}
+
+/// A bare level is about fleetbal's own words; the libraries under it only warn.
+fn quiet(level: &str) -> String {
+    let bare = ["error", "warn", "info", "debug", "trace"].contains(&level.to_ascii_lowercase().as_str());
+    let libraries = [
+        "openraft", "chitchat", "h2", "hyper", "tonic", "tower", "sled", "rustls",
+    ];
+    if !bare || matches!(level, "error" | "warn") {
+        return level.to_owned();
+    }
+    libraries.iter().fold(level.to_owned(), |filter, library| {
+        format!("{filter},{library}=warn")
+    })
+}
