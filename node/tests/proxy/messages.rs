@@ -57,6 +57,20 @@ async fn answers_pipelined_requests_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_thousands_that_were_sent_ahead() {
+    let origin = Origin::echo().await;
+    let proxy = Proxy::start(&[origin.address], &[]);
+    let mut client = proxy.client().await;
+    let requests: Vec<_> = (0..3000)
+        .map(|n| format!("GET /{n} HTTP/1.1\r\nHost: h\r\n\r\n"))
+        .collect();
+    client.send(requests.concat()).await;
+    for n in 0..3000 {
+        assert_eq!(client.response().await.text(), format!("/{n}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn believes_whom_it_trusts() {
     let origin = Origin::echo().await;
     let mut proxy = Proxy::start(&[origin.address], &[]);

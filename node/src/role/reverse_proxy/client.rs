@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::Next;
 use super::dispatch::{self, Turn};
-use super::held::{Held, poll_read, rest, write_now};
+use super::held::{Ahead, Held, poll_read, rest, write_now};
 use crate::http::answer::{PageRules, write_page};
 use crate::http::{Body, ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
 use crate::role::deadline::Deadline;
@@ -30,7 +30,7 @@ pub(super) struct Client {
     pub(super) counted: Counted,
     pub(super) deadline: Rc<Deadline>,
     /// Read, but not used yet: part of a head, or what was sent ahead.
-    pub(super) input: Vec<u8>,
+    pub(super) input: Ahead,
     /// The head that was sent to the backend, if it may be sent again. It keeps its memory between requests.
     pub(super) replay: Vec<u8>,
     /// How long it may be idle now.
@@ -71,7 +71,7 @@ impl Client {
         Self {
             io,
             deadline: counted.local.deadlines.add(),
-            input: Vec::new(),
+            input: Ahead::default(),
             replay: Vec::new(),
             idle_limit: current.and_then(|current| current.view.settings.idle_timeout),
             counted,
@@ -124,11 +124,14 @@ impl Client {
                 });
             }
             if std::mem::take(unread) {
-                let input = std::mem::take(&mut self.input);
-                if let Some(incoming) = self.begin(&input, cx) {
+                // Set aside, and not copied: many short requests may be in it.
+                let mut input = std::mem::take(&mut self.input);
+                let begun = self.begin(input.bytes(), cx);
+                input.advance(begun.as_ref().map_or(0, |(used, _)| *used));
+                self.input = input;
+                if let Some((_, incoming)) = begun {
                     return Poll::Ready(incoming);
                 }
-                self.input = input;
             }
             let mut buffer = self.counted.local.buffers.take();
             let read = poll_read(&mut self.io, cx, &mut buffer);
@@ -154,17 +157,18 @@ impl Client {
             return None;
         }
         if self.input.is_empty() {
-            let incoming = self.begin(bytes, cx);
-            if incoming.is_none() {
-                self.input = bytes.to_vec();
+            let begun = self.begin(bytes, cx);
+            let used = begun.as_ref().map_or(0, |(used, _)| *used);
+            self.input.append(bytes.get(used..).unwrap_or_default());
+            if begun.is_none() {
                 // A head that was begun has to be complete in time, however slowly it trickles in.
                 self.arm_for_head();
             }
-            return incoming;
+            return begun.map(|(_, incoming)| incoming);
         }
-        self.input.extend_from_slice(bytes);
+        self.input.append(bytes);
         // A head ends with a line; without a new line there is nothing new to be read.
-        *unread = self.input.len() > MAX_HEAD || memchr::memchr(b'\n', bytes).is_some();
+        *unread = self.input.bytes().len() > MAX_HEAD || memchr::memchr(b'\n', bytes).is_some();
         None
     }
 
@@ -173,11 +177,11 @@ impl Client {
         self.arm(current.and_then(|current| current.view.settings.idle_timeout));
     }
 
-    /// Reads a head at the start of `input` and sends it on; what follows the request is kept. None: it is not
-    /// complete yet.
-    fn begin(&mut self, input: &[u8], cx: &mut Context<'_>) -> Option<Incoming> {
+    /// Reads a head at the start of `input` and sends it on. How many bytes are used; what follows them is another
+    /// request. None: it is not complete yet.
+    fn begin(&mut self, input: &[u8], cx: &mut Context<'_>) -> Option<(usize, Incoming)> {
         let Some(current) = self.served().current(self.local()) else {
-            return Some(Err(NoRequest::Refused(DISABLED)));
+            return Some(refused(DISABLED));
         };
         let settings = &current.view.settings;
         let rules = Forwarding {
@@ -188,13 +192,13 @@ impl Client {
         let mut output = self.local().take_output();
         let incoming = match request::read(input, rules, &mut output) {
             Ok(None) => None,
-            Ok(Some(_)) if !current.view.enabled => Some(Err(NoRequest::Refused(DISABLED))),
+            Ok(Some(_)) if !current.view.enabled => Some(refused(DISABLED)),
             Ok(Some(head)) => {
                 self.arm(settings.idle_timeout);
                 self.idle_limit = settings.persist_client_idle_timeout;
                 Some(self.send(input, head, current, &output, cx))
             }
-            Err(error) => Some(Err(NoRequest::Refused(error))),
+            Err(error) => Some(refused(error)),
         };
         self.local().give_output(output);
         incoming
@@ -208,7 +212,7 @@ impl Client {
         current: Rc<Current>,
         output: &[u8],
         cx: &mut Context<'_>,
-    ) -> Incoming {
+    ) -> (usize, Incoming) {
         self.served().shard().request_started();
         let mut upload = Body::new(head.framing);
         let after = input.get(head.length..).unwrap_or_default();
@@ -216,12 +220,9 @@ impl Client {
             Ok(taken) => after.get(..taken).unwrap_or_default(),
             Err(error) => {
                 self.served().shard().request_ended();
-                return Err(NoRequest::Refused(ProxyError::BadRequest(error.0)));
+                return refused(ProxyError::BadRequest(error.0));
             }
         };
-        if let Some(ahead) = after.get(body.len()..).filter(|ahead| !ahead.is_empty()) {
-            self.input = ahead.to_vec();
-        }
         let turn = Turn::next(&current);
         let total = output.len() + body.len();
         let (lease, to_backend) = self.send_on_idle(&current, turn, output, body, cx);
@@ -229,7 +230,7 @@ impl Client {
         if is_repeatable(&head) {
             self.replay.extend_from_slice(output);
         }
-        Ok(Request {
+        let request = Request {
             current,
             head,
             upload,
@@ -237,7 +238,8 @@ impl Client {
             to_backend,
             lease,
             turn,
-        })
+        };
+        (head.length + body.len(), Ok(request))
     }
 
     fn send_on_idle(
@@ -329,6 +331,10 @@ impl Client {
             self.replay = Vec::new();
         }
     }
+}
+
+fn refused(error: ProxyError) -> (usize, Incoming) {
+    (0, Err(NoRequest::Refused(error)))
 }
 
 const DISABLED: ProxyError = ProxyError::Unavailable("The service is disabled.");

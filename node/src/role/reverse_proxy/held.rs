@@ -82,6 +82,39 @@ impl Held {
     }
 }
 
+/// Bytes that a client sent ahead of what can be done with them.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Ahead {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// The first of them are used. With the last, the memory goes.
+    pub(super) fn advance(&mut self, used: usize) {
+        self.at += used;
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    pub(super) fn append(&mut self, more: &[u8]) {
+        if !more.is_empty() {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+            self.bytes.extend_from_slice(more);
+        }
+    }
+}
+
 /// Reads what is there; 0 bytes are the end.
 #[inline]
 pub(super) fn poll_read(

@@ -385,19 +385,16 @@ impl Relay<'_> {
     /// Reads more of the request's body, and sends what the backend takes now.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
         let mut buffer = self.client.counted.local.buffers.take();
-        let length = if self.client.input.is_empty() {
-            match poll_read(&mut self.client.io, cx, &mut buffer) {
-                Poll::Pending => {
-                    self.client.counted.local.buffers.give(buffer);
-                    return Poll::Pending;
-                }
-                // A client that leaves in the middle of its request wants no answer.
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Gone)),
-                Poll::Ready(Ok(length)) => length,
+        // Whatever came ahead of it was used with the head.
+        debug_assert!(self.client.input.is_empty());
+        let length = match poll_read(&mut self.client.io, cx, &mut buffer) {
+            Poll::Pending => {
+                self.client.counted.local.buffers.give(buffer);
+                return Poll::Pending;
             }
-        } else {
-            buffer = std::mem::take(&mut self.client.input);
-            buffer.len()
+            // A client that leaves in the middle of its request wants no answer.
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Trouble::Gone)),
+            Poll::Ready(Ok(length)) => length,
         };
         self.client.arm(self.request.current.view.settings.idle_timeout);
         Poll::Ready(self.pass_up(buffer, length, cx))
@@ -407,9 +404,7 @@ impl Relay<'_> {
         let input = buffer.get(..length).unwrap_or_default();
         let taken = self.request.upload.take(input);
         let taken = taken.map_err(|error| Trouble::Answer(ProxyError::BadRequest(error.0)))?;
-        if let Some(ahead) = input.get(taken..).filter(|ahead| !ahead.is_empty()) {
-            self.client.input = ahead.to_vec();
-        }
+        self.client.input.append(input.get(taken..).unwrap_or_default());
         let bytes = input.get(..taken).unwrap_or_default();
         let (written, result) = write_now(&mut self.lease.io, cx, bytes, &[]);
         let buffers = &self.client.counted.local.buffers;
