@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpListener;
@@ -26,7 +26,11 @@ pub(super) struct Fleet {
     temp: tempfile::TempDir,
     pub(super) nodes: Vec<Node>,
     net: u8,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One fleet at a time: these tests look at how long things take.
+static ALONE: Mutex<()> = Mutex::new(());
 
 pub(super) struct Node {
     pub(super) cluster: Cluster,
@@ -81,6 +85,7 @@ impl Fleet {
             temp: tempfile::tempdir().unwrap(),
             nodes: Vec::new(),
             net: NETS.fetch_add(1, Ordering::Relaxed),
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
         };
         let (listener, address) = fleet.listen();
         let dir = DataDir::open(fleet.path("n1")).unwrap();
