@@ -129,7 +129,7 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
         stats: stats.clone(),
         readiness: readiness.clone(),
         started: started.at,
-        settled: effects.settled(),
+        effects: effects.clone(),
     };
     let peers = Peers {
         port,

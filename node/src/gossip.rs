@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 
-pub use keys::{ConfigHash, OwnState, SOFTWARE_VERSION, Said};
+pub use keys::{ConfigHash, OwnState, SOFTWARE_VERSION, Said, Trouble};
 pub use liveness::{NodeState, NodeView};
 pub use transport::GossipService;
 

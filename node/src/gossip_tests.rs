@@ -27,6 +27,7 @@ async fn three_nodes_see_each_other_and_what_they_say() {
         ready: false,
         not_ready_because: Some("draining".to_owned()),
         requests_total: 9,
+        troubles: Vec::new(),
         ..own(42)
     });
     let took = until("all know version 42", || {

@@ -49,6 +49,7 @@ fn own(cluster: &Cluster, readiness: &Readiness) -> OwnState {
         ready: reason.is_none(),
         not_ready_because: reason.map(|reason| reason.to_string()),
         requests_total: 0,
+        troubles: Vec::new(),
         started: fleetbal::clock::now(),
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use fleetbal_raft::Cluster;
 use fleetbal_raft::model::{UnixMillis, Version};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use super::tasks::Tasks;
 use crate::cluster_port;
-use crate::gossip::{ConfigHash, FleetView, Gossip, OwnState};
+use crate::effects::{Effects, Failure};
+use crate::gossip::{ConfigHash, FleetView, Gossip, OwnState, Trouble};
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
 use crate::snapshot::View;
@@ -26,8 +26,8 @@ pub(super) struct Said {
     pub(super) stats: Arc<Stats>,
     pub(super) readiness: Readiness,
     pub(super) started: UnixMillis,
-    /// Moves on when this node balances by another version.
-    pub(super) settled: watch::Receiver<Version>,
+    /// What it could not do; moves on when this node balances by another version.
+    pub(super) effects: Effects,
 }
 
 /// What is needed to meet the others.
@@ -83,11 +83,12 @@ impl Own {
             not_ready_because: not_ready.map(|reason| reason.to_string()),
             requests_total: self.said.stats.requests_total(),
             started: self.said.started,
+            troubles: self.said.effects.failures().iter().map(trouble).collect(),
         }
     }
 
     async fn keep_saying(mut self, gossip: Gossip, cluster: Cluster) {
-        let mut settled = self.said.settled.clone();
+        let mut settled = self.said.effects.settled();
         let mut readiness = self.said.readiness.subscribe();
         loop {
             gossip.set_own(self.state(&cluster));
@@ -97,5 +98,12 @@ impl Own {
                 () = tokio::time::sleep(SAY) => {}
             }
         }
+    }
+}
+
+fn trouble(failure: &Failure) -> Trouble {
+    Trouble {
+        object: failure.object.clone(),
+        reason: failure.reason.clone(),
     }
 }

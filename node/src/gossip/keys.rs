@@ -17,6 +17,7 @@ const NOT_READY_BECAUSE: &str = "not_ready_because";
 const SOFTWARE: &str = "software";
 const STARTED: &str = "started";
 const REQUESTS: &str = "requests";
+const TROUBLES: &str = "troubles";
 
 /// The release of this binary.
 pub const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -24,6 +25,9 @@ pub const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How many characters of another node's reason and release are kept.
 const REASON_MAX: usize = 200;
 const SOFTWARE_MAX: usize = 32;
+
+/// How many troubles of one node are told.
+const TROUBLES_MAX: usize = 32;
 
 /// SHA-256 of a configuration's encoding: the same hash is the same configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -64,6 +68,42 @@ impl fmt::Debug for ConfigHash {
     }
 }
 
+/// Something that the configuration asks for and a node could not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What it is about, e.g. `service www`.
+    pub object: String,
+    /// Why it failed.
+    pub reason: String,
+}
+
+impl Trouble {
+    /// One line a trouble, a tab between its parts.
+    fn write(troubles: &[Self]) -> String {
+        let line = |trouble: &Self| {
+            let (object, reason) = (&trouble.object, &trouble.reason);
+            format!(
+                "{}\t{}",
+                one_line(object, REASON_MAX),
+                one_line(reason, REASON_MAX)
+            )
+        };
+        let lines: Vec<_> = troubles.iter().take(TROUBLES_MAX).map(line).collect();
+        lines.join("\n")
+    }
+
+    fn read(text: &str) -> Vec<Self> {
+        let trouble = |line: &str| {
+            let (object, reason) = line.split_once('\t')?;
+            Some(Self {
+                object: one_line(object, REASON_MAX),
+                reason: one_line(reason, REASON_MAX),
+            })
+        };
+        text.lines().take(TROUBLES_MAX).filter_map(trouble).collect()
+    }
+}
+
 /// What this node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnState {
@@ -81,12 +121,17 @@ pub struct OwnState {
     pub requests_total: u64,
     /// When it started.
     pub started: UnixMillis,
+    /// What it could not do of the configuration.
+    pub troubles: Vec<Trouble>,
 }
 
 impl OwnState {
     /// Whether there is nothing in `other` that somebody may wait for.
     pub(super) fn same_news(&self, other: &Self) -> bool {
-        self.version == other.version && self.ready == other.ready && self.hash == other.hash
+        self.version == other.version
+            && self.ready == other.ready
+            && self.hash == other.hash
+            && self.troubles == other.troubles
     }
 
     /// As another node would read it.
@@ -96,7 +141,7 @@ impl OwnState {
     }
 
     /// As gossip keys and values, with the Raft term this node is in.
-    pub(super) fn pairs(&self, term: u64) -> [(&'static str, String); 9] {
+    pub(super) fn pairs(&self, term: u64) -> [(&'static str, String); 10] {
         let reason = self.not_ready_because.as_deref().unwrap_or_default();
         [
             (VERSION, self.version.to_string()),
@@ -108,6 +153,7 @@ impl OwnState {
             (SOFTWARE, SOFTWARE_VERSION.to_owned()),
             (STARTED, self.started.0.to_string()),
             (REQUESTS, self.requests_total.to_string()),
+            (TROUBLES, Trouble::write(&self.troubles)),
         ]
     }
 }
@@ -133,6 +179,8 @@ pub struct Said {
     pub started: Option<UnixMillis>,
     /// Requests it has answered since its start.
     pub requests_total: Option<u64>,
+    /// What it could not do of the configuration.
+    pub troubles: Vec<Trouble>,
 }
 
 impl Said {
@@ -153,6 +201,7 @@ impl Said {
                 SOFTWARE => said.software = release(value),
                 STARTED => said.started = value.parse().ok().map(UnixMillis),
                 REQUESTS => said.requests_total = value.parse().ok(),
+                TROUBLES => said.troubles = Trouble::read(value),
                 _ => {}
             }
         }
@@ -197,6 +246,10 @@ mod tests {
             not_ready_because: Some("draining".to_owned()),
             requests_total: u64::MAX,
             started: UnixMillis(1_700_000_000_000),
+            troubles: vec![Trouble {
+                object: "service www".to_owned(),
+                reason: "cannot listen on 0.0.0.0:80: Address already in use".to_owned(),
+            }],
         }
     }
 
@@ -217,6 +270,7 @@ mod tests {
             software: Some(SOFTWARE_VERSION.to_owned()),
             started: Some(UnixMillis(1_700_000_000_000)),
             requests_total: Some(u64::MAX),
+            troubles: own().troubles,
         };
         assert_eq!(said, expected);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fleetbal_raft::model::UnixMillis;
 use tokio::time::Instant;
 
-use super::keys::{ConfigHash, Said};
+use super::keys::{ConfigHash, Said, Trouble};
 
 /// How long a node that has left is still shown.
 const LEFT_SHOWN: Duration = Duration::from_mins(10);
@@ -79,6 +79,8 @@ pub struct NodeView {
     pub started: Option<UnixMillis>,
     /// Requests answered since its start; unknown once it is dead.
     pub requests_total: Option<u64>,
+    /// What it could not do of the configuration.
+    pub troubles: Vec<Trouble>,
 }
 
 impl NodeView {
@@ -310,6 +312,7 @@ impl Known {
             software: said.software,
             started: said.started,
             requests_total: said.requests_total,
+            troubles: said.troubles.clone(),
         };
         if matches!(state, NodeState::Dead | NodeState::Left) {
             view.ready = Some(false);

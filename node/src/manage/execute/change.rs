@@ -26,7 +26,20 @@ pub(super) async fn execute(change: Change, typist: &str, context: &Context) -> 
     if let Err(text) = check_here(&change, context) {
         return Reply::Refused(text);
     }
-    let enables = matches!(change, Change::SetEnabled { enabled: true, .. });
+    let enabled = match &change {
+        Change::SetEnabled {
+            service,
+            enabled: true,
+        } => Some(service.clone()),
+        Change::SetEnabled { .. }
+        | Change::CreatePool(_)
+        | Change::CreateService(_)
+        | Change::Set { .. }
+        | Change::SetDefault { .. }
+        | Change::PoolAdd { .. }
+        | Change::PoolRemove { .. }
+        | Change::SetVoters(_) => None,
+    };
     let batch = Batch {
         changes: vec![change],
         if_version: None,
@@ -41,8 +54,8 @@ pub(super) async fn execute(change: Change, typist: &str, context: &Context) -> 
             "applied as version {version}, but not in effect on this node yet"
         ));
     }
-    if enables {
-        return tried_everywhere(version, context).await;
+    if let Some(service) = enabled {
+        return tried_everywhere(&service, version, context).await;
     }
     Reply::Done
 }
@@ -69,18 +82,22 @@ pub(super) async fn settled(version: Version, deadline: Instant, context: &Conte
 }
 
 /// Waits until every live node has tried, and says who could not.
-async fn tried_everywhere(version: Version, context: &Context) -> Reply {
+async fn tried_everywhere(service: &ServiceName, version: Version, context: &Context) -> Reply {
     let deadline = Instant::now() + ENABLE;
-    let silent = context
-        .fleet
-        .wait_version(version.0, deadline)
-        .await
-        .err()
-        .unwrap_or_default();
-    if silent.is_empty() {
+    let waited = context.fleet.wait_version(version.0, deadline).await;
+    let silent = waited.err().unwrap_or_default();
+    let object = format!("service {service}");
+    let mut troubles: Vec<String> = Vec::new();
+    for node in context.fleet.nodes() {
+        if silent.contains(&node.name) {
+            troubles.push(format!("{}: no answer", node.name));
+        } else if let Some(trouble) = node.troubles.iter().find(|trouble| trouble.object == object) {
+            troubles.push(format!("{}: {}", node.name, trouble.reason));
+        }
+    }
+    if troubles.is_empty() {
         return Reply::Done;
     }
-    let troubles: Vec<String> = silent.iter().map(|node| format!("{node}: no answer")).collect();
     Reply::Refused(format!("enabled, but {}", troubles.join("; ")))
 }
 

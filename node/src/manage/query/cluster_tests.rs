@@ -64,6 +64,7 @@ fn node(id: u64) -> NodeView {
         software: Some("0.1.0".to_owned()),
         started: Some(UnixMillis(NOW.0 - 86_400_999)),
         requests_total: Some(1_234_567),
+        troubles: Vec::new(),
     }
 }
 
@@ -78,6 +79,7 @@ fn dead(id: u64) -> NodeView {
         not_ready_because: Some("dead".to_owned()),
         started: None,
         requests_total: None,
+        troubles: Vec::new(),
         ..node(id)
     }
 }
@@ -94,6 +96,7 @@ fn never_seen(id: u64) -> NodeView {
         software: None,
         started: None,
         requests_total: None,
+        troubles: Vec::new(),
         ..node(id)
     }
 }
