@@ -129,6 +129,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 self.shared.publish();
                 unanswered.answer();
                 unpublished = 0;
+                // A long batch must not keep Raft's own calls from this thread.
+                tokio::task::yield_now().await;
             }
         };
         if unpublished > 0 {
