@@ -1,0 +1,146 @@
+"""nginx, HAProxy and fleetbal, set up for the same work.
+
+All of them: HTTP/1.1 on both sides, connections kept open on both sides and reused for any client, Host passed on,
+X-Forwarded-For with the client's address, bodies streamed both ways without files, no access log, no limits in reach.
+`recorder.py` checks that this is so; nothing here is taken on trust.
+"""
+
+import os
+
+from process import Process, Trouble, first_line, free_port
+
+NAMES = ("nginx", "haproxy", "fleetbal")
+PEERS = ("nginx", "haproxy")
+
+# Mistakes in nginx's settings that a run must not survive; `--spoil` makes them, to see that it does not.
+SPOILERS = {
+    "host": ("proxy_set_header Host $http_host;", ""),
+    "forwarded": ("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", ""),
+    "extra": ("proxy_http_version 1.1;", "proxy_http_version 1.1; proxy_set_header X-Real-IP $remote_addr;"),
+    "version": ("proxy_http_version 1.1;", ""),
+    "reuse": ('proxy_set_header Connection "";', 'proxy_set_header Connection close;'),
+    "body": ("proxy_pass http://u;", 'return 200 "another";'),
+    "errors": ("proxy_http_version 1.1;", "proxy_http_version 1.1; limit_conn z 20;"),
+    "client": ("keepalive_requests 1000000000; #client", "keepalive_requests 1;"),
+}
+
+# keepalive_requests and worker_connections have defaults that would cost nginx connections.
+NGINX = """daemon off; master_process {master}; worker_processes {workers}; {user} pid {d}/{n}.pid;
+error_log {d}/{n}.err; worker_rlimit_nofile {files};
+events {{ worker_connections {connections}; }}
+http {{ access_log off; keepalive_requests 1000000000; #client
+keepalive_timeout 300s; server_tokens on; client_max_body_size 0; client_body_buffer_size 2m;
+client_body_temp_path {d}/{n}1; proxy_temp_path {d}/{n}2; fastcgi_temp_path {d}/{n}3;
+uwsgi_temp_path {d}/{n}4; scgi_temp_path {d}/{n}5;
+"""
+
+
+def nginx_head(d, name, files, workers=1):
+    user = "user root;" if os.geteuid() == 0 and workers > 1 else ""
+    return NGINX.format(d=d, n=name, files=files, connections=files + 100, workers=workers, user=user,
+                        master="on" if workers > 1 else "off")
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+class Contender:
+    """One of them, with so many workers, in front of a backend."""
+
+    def __init__(self, name, d, backend, workers, options):
+        self.name, self.dir, self.backend, self.workers = name, d, backend, workers
+        self.options = options
+        self.label = f"{name}-{workers}-{free_port()}"
+        self.port = free_port()
+        self.process = None
+
+    def start(self, cpus):
+        command = {"nginx": self._nginx, "haproxy": self._haproxy, "fleetbal": self._fleetbal}[self.name]()
+        log = f"{self.dir}/{self.label}.log"
+        self.process = Process(self.label, command, cpus, log).wait_port(self.port)
+        return self
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+            self.process = None
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def _nginx(self):
+        conf = nginx_head(self.dir, self.label, self.options.descriptors, self.workers)
+        # reuseport: without it one of two workers gets most of the connections. Buffers: with those it has by
+        # default, or with files, a body of 1 MiB costs it twice as much.
+        reuse = "reuseport" if self.workers > 1 else ""
+        conf += f"""limit_conn_zone $binary_remote_addr zone=z:1m;
+upstream u {{ server 127.0.0.1:{self.backend}; keepalive 16384; keepalive_requests 1000000000; keepalive_timeout 300s; }}
+server {{ listen 127.0.0.1:{self.port} backlog=4096 {reuse};
+location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection "";
+proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; }} }} }}"""
+        if self.options.spoil:
+            before, after = SPOILERS[self.options.spoil]
+            if before not in conf:
+                raise Trouble(f"nothing to spoil: {before!r}")
+            conf = conf.replace(before, after)
+        return ["nginx", "-p", self.dir, "-c", write(f"{self.dir}/{self.label}.conf", conf)]
+
+    def _haproxy(self):
+        # Spliced, large bodies cost it less. The pool ratios and the purge delay: or it closes idle connections to the backend under many clients.
+        # Limits: or it asks for two descriptors for each of 10,000 idle connections, and does not start.
+        conf = f"""global
+ nbthread {self.workers}
+ maxconn {self.options.descriptors // 2 + 40}
+ no strict-limits
+ tune.pool-high-fd-ratio 100
+ tune.pool-low-fd-ratio 100
+defaults
+ mode http
+ timeout connect 5s
+ timeout client 300s
+ timeout server 300s
+ option forwardfor
+ option splice-auto
+ http-reuse always
+frontend f
+ bind 127.0.0.1:{self.port} backlog 4096
+ maxconn {self.options.descriptors // 2 + 40}
+ default_backend b
+backend b
+ balance roundrobin
+ server s1 127.0.0.1:{self.backend} pool-purge-delay 300s
+"""
+        return ["haproxy", "-f", write(f"{self.dir}/{self.label}.cfg", conf)]
+
+    def _fleetbal(self):
+        conf = f"""CREATE POOL a
+POOL a ADD 127.0.0.1:{self.backend}
+CREATE SERVICE balancer
+SET role = reverse_proxy
+SET listen = 127.0.0.1:{self.port}
+SET pool = a
+SET persist_client = on
+SET persist_client_idle_timeout = 300
+SET persist_backend = on
+SET backend_persist_cache = 16384
+ENABLE balancer
+"""
+        path = write(f"{self.dir}/{self.label}.conf", conf)
+        return fleet_of_one(self.options.ours, f"{self.dir}/{self.label}", self.workers) + ["--config", path]
+
+
+def fleet_of_one(binary, directory, workers, init=True):
+    """A node of a fleet of its own: consensus, gossip and management run in the process that is measured."""
+    command = [os.path.abspath(binary), "--workers", str(workers), "--node", "n1", "--data-dir", directory]
+    command += ["--cluster-listen", f"127.0.0.1:{free_port()}", "--management", f"127.0.0.1:{free_port()}"]
+    return command + (["--init", "--cluster", "bench"] if init else [])
+
+
+def versions(binary, names):
+    commands = {"nginx": ["nginx", "-v"], "haproxy": ["haproxy", "-v"],
+                "fleetbal": [os.path.abspath(binary), "--version"]}
+    return {name: first_line(commands[name]) for name in names}

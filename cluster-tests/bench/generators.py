@@ -1,0 +1,82 @@
+"""Load: wrk as fast as it goes, h2load at a given pace. Whatever went wrong ends the run."""
+
+import os
+import re
+import subprocess
+
+from process import Trouble, pinned
+from recorder import HOST
+
+UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+# wrk counts timeouts as errors; with ten thousand clients in one queue two seconds are not enough.
+TIMEOUT = "10s"
+PACED_START_MS = 3
+
+
+def start_wrk(d, url, cell, seconds, cpus):
+    command = ["wrk", f"-t{len(cpus)}", f"-c{cell.connections}", f"-d{seconds}s", "--timeout", TIMEOUT]
+    command += ["-H", f"Host: {HOST}"] + (["-H", "Connection: close"] if cell.close else [])
+    if cell.upload:
+        script = f"{d}/upload-{cell.upload}.lua"
+        with open(script, "w", encoding="ascii") as f:
+            f.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {cell.upload})\n')
+        command += ["-s", script]
+    return subprocess.Popen(pinned(cpus, command + [url]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish_wrk(process, name, body):
+    """Requests answered, and how many a second; errors, and answers too short to be whole, end the run."""
+    text, _ = process.communicate(timeout=60)
+    for bad in (r"Non-2xx or 3xx responses: .*", r"Socket errors: .*", r"unable to .*"):
+        if found := re.search(bad, text):
+            raise Trouble(f"{name}: {found.group(0)}")
+    found = re.search(r"(\d+) requests in [^,]*, ([\d.]+)([KMGT]?B) read", text)
+    if process.returncode != 0 or not found:
+        raise Trouble(f"{name}: wrk failed: {text}")
+    requests, read = int(found.group(1)), float(found.group(2)) * UNITS[found.group(3)]
+    # wrk shows three or four digits.
+    if requests == 0 or read < 0.99 * requests * body:
+        raise Trouble(f"{name}: {requests} answers of {body} bytes cannot be in {read:.0f} bytes")
+    return {"requests": requests, "per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)),
+            "errors": 0}
+
+
+def h2load(d, url, name, pace):
+    """Response times in µs at a pace of so many requests a second; beginning and end are left out.
+
+    By count: by duration, h2load 1.52 may never end. Connections are opened one by one, so that their requests are
+    not all due at the same time."""
+    log = f"{d}/h2load.log"
+    if os.path.exists(log):
+        os.remove(log)
+    command = ["h2load", "--h1", "-t1", f"-c{pace.connections}", f"--rps={pace.rate / pace.connections:.3f}",
+               f"-n{int(pace.rate * pace.seconds)}", "-r1", f"--rate-period={PACED_START_MS}ms",
+               f"--log-file={log}", url]
+    try:
+        done = subprocess.run(pinned(pace.cpus, command), capture_output=True, text=True, check=False,
+                              timeout=2 * pace.seconds + 20)
+    except subprocess.TimeoutExpired:
+        raise Trouble(f"{name}: paced requests were not answered in time") from None
+    if done.returncode != 0 or not os.path.exists(log):
+        raise Trouble(f"{name}: h2load failed: {done.stdout}{done.stderr}")
+    answers, bad = [], 0
+    with open(log, encoding="ascii") as f:
+        for line in f:
+            start, status, took = line.split("\t")
+            answers.append((int(start), int(took)))
+            bad += status != "200"
+    failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", done.stdout)
+    if bad or not answers or not failed or any(int(count) for count in failed.groups()):
+        raise Trouble(f"{name}: {bad} of {len(answers)} paced requests failed: {done.stdout}")
+    begin = min(answers)[0] + pace.warm * 1e6
+    # Connections end in the order in which they began.
+    end = max(answers)[0] - 2 * PACED_START_MS * pace.connections * 1e3
+    kept = sorted(took for start, took in answers if begin <= start < end)
+    if not kept:
+        raise Trouble(f"{name}: nothing was left of {len(answers)} paced requests")
+
+    def at(part):
+        return kept[min(len(kept) - 1, int(len(kept) * part))]
+
+    return {"requests": len(kept), "asked_per_second": pace.rate, "per_second": len(kept) / (end - begin) * 1e6,
+            "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": kept[-1], "errors": 0}

@@ -1,0 +1,56 @@
+"""The machine: which CPU does what, what it allows, and what it was doing meanwhile."""
+
+import os
+import platform
+import resource
+import subprocess
+
+from process import first_line
+
+
+class Layout:
+    """Load and backend are never on a CPU of a proxy with one worker. With two workers, two CPUs are theirs; where
+    there are only two, everybody shares them, and the comparison with one worker is made on both as well."""
+
+    def __init__(self):
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            raise SystemExit("two CPUs are needed: one for the proxy, one for load and backend")
+        if len(cpus) >= 4:
+            self.load, self.one, self.two = cpus[:2], [cpus[2]], [cpus[2], cpus[3]]
+        else:
+            self.load, self.one, self.two = cpus[:1], [cpus[1]], cpus[:2]
+        # Who makes the load for two workers would otherwise be what is measured.
+        self.load_for_two = self.load if len(cpus) >= 4 else self.two
+
+    def describe(self):
+        shown = {"load and backend": self.load, "a proxy with one worker": self.one, "two workers": self.two}
+        return "; ".join(f"{who}: CPU {','.join(map(str, cpus))}" for who, cpus in shown.items())
+
+
+def raise_descriptor_limit():
+    """As many files as anybody may open. Children inherit it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def crowd(descriptors):
+    """How many connections the largest load has: 10,000, or what leaves every one of them a backend's."""
+    return min(10_000, (descriptors - 500) // 2)
+
+
+def describe(root):
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        models = [line.split(":", 1)[1].strip() for line in f if line.startswith("model name")]
+    git = ["git", "-C", root]
+    commit = subprocess.run(git + ["rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    dirty = subprocess.run(git + ["status", "--porcelain"], capture_output=True, text=True, check=False)
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "commit": commit.stdout.strip() + ("+" if dirty.stdout.strip() else ""),
+        "wrk": first_line(["wrk", "-v"]).split(" Copyright")[0],
+        "h2load": first_line(["h2load", "--version"]),
+    }

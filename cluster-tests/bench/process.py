@@ -1,0 +1,113 @@
+"""Processes: started on given CPUs, waited for, measured by the kernel's own accounting, stopped."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Trouble(Exception):
+    """The run means nothing: it ends, and says why."""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def first_line(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip().splitlines()[0]
+
+
+def require(tools):
+    lacking = [tool for tool in tools if not shutil.which(tool)]
+    if lacking:
+        raise Trouble(f"not installed: {' '.join(lacking)} "
+                      "(Debian: apt-get install nginx-light haproxy wrk nghttp2-client)")
+
+
+def pinned(cpus, command):
+    return ["taskset", "-c", ",".join(map(str, cpus))] + command
+
+
+class Process:
+    """A started command with its log."""
+
+    def __init__(self, name, command, cpus, log):
+        self.name, self.log = name, log
+        with open(log, "ab") as out:
+            self.popen = subprocess.Popen(pinned(cpus, command), stdout=out, stderr=out, start_new_session=True)
+
+    def said(self):
+        with open(self.log, encoding="utf-8", errors="replace") as f:
+            return f.read()[-4000:]
+
+    def wait_port(self, port, host="127.0.0.1", within=60, pause=0.01):
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline and self.popen.poll() is None:
+            try:
+                socket.create_connection((host, port), 0.3).close()
+                return self
+            except OSError:
+                time.sleep(pause)
+        raise Trouble(f"{self.name} does not listen on {host}:{port}:\n{self.said()}")
+
+    def alive(self):
+        if self.popen.poll() is not None:
+            raise Trouble(f"{self.name} ended by itself:\n{self.said()}")
+
+    def members(self):
+        """It and its descendants."""
+        children = {}
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                children.setdefault(_stat(entry)[1], []).append(int(entry))
+            except (OSError, IndexError):
+                continue
+        found, todo = [], [self.popen.pid]
+        while todo:
+            found.append(todo.pop())
+            todo += children.get(found[-1], [])
+        return found
+
+    def cpu(self):
+        """User and system time so far, in seconds: (of every living thread, to the nanosecond; of the processes with
+        threads that ended, to the kernel's tick)."""
+        threads, ticks = 0, 0
+        for member in self.members():
+            for task in os.listdir(f"/proc/{member}/task"):
+                with open(f"/proc/{member}/task/{task}/schedstat", encoding="ascii") as f:
+                    threads += int(f.read().split()[0])
+            stat = _stat(member)
+            ticks += stat[11] + stat[12]
+        return threads / 1e9, ticks / TICK
+
+    def rss_mib(self):
+        total = 0
+        for member in self.members():
+            with open(f"/proc/{member}/status", encoding="utf-8") as f:
+                total += sum(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+        return total / 1024
+
+    def stop(self, within=10):
+        try:
+            os.killpg(self.popen.pid, signal.SIGTERM)
+            self.popen.wait(within)
+        except ProcessLookupError:
+            self.popen.wait()
+        except subprocess.TimeoutExpired:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait()
+
+
+def _stat(pid):
+    """Fields of /proc/PID/stat behind the name: state, parent, … (the third of proc(5) is the first here)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return [fields[0]] + [int(field) for field in fields[1:20]]
