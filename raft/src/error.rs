@@ -152,7 +152,7 @@ pub enum ProposeError {
         voters: u32,
     },
     /// The proposal was out when the majority went away: it may or may not count in the end.
-    #[error("outcome unknown ({request_id})")]
+    #[error("outcome unknown (request {request_id})")]
     Unknown {
         /// To ask for the outcome later.
         request_id: RequestId,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Change, TokenId};
+use fleetbal_raft::model::{Change, RequestId, TokenId};
 
 use crate::lifecycle::Stop;
 
@@ -81,6 +81,8 @@ pub enum Local {
     },
     /// `cluster revoke ID`
     RevokeToken(TokenId),
+    /// `config request ID`: what became of a change whose outcome was unknown.
+    Outcome(RequestId),
 }
 
 impl Command {
@@ -95,7 +97,8 @@ impl Command {
                 | Local::Auth(_)
                 | Local::Quit
                 | Local::Sync
-                | Local::Barrier(_) => true,
+                | Local::Barrier(_)
+                | Local::Outcome(_) => true,
                 Local::Shutdown(_) | Local::IssueToken { .. } | Local::RevokeToken(_) => false,
             },
         }

@@ -155,7 +155,8 @@ impl Reader {
             | Local::Sync
             | Local::Barrier(_)
             | Local::IssueToken { .. }
-            | Local::RevokeToken(_) => Err(not_in_a_file(word)),
+            | Local::RevokeToken(_)
+            | Local::Outcome(_) => Err(not_in_a_file(word)),
         }
     }
 

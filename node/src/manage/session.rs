@@ -107,7 +107,8 @@ impl Session {
             | Local::Sync
             | Local::Barrier(_)
             | Local::IssueToken { .. }
-            | Local::RevokeToken(_)) => goes_on(execute(Command::Local(local), &self.typist, context).await),
+            | Local::RevokeToken(_)
+            | Local::Outcome(_)) => goes_on(execute(Command::Local(local), &self.typist, context).await),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::Command as Proposal;
+use fleetbal_raft::model::{Answer, Batch, Command as Proposal, RequestId};
 use tokio::time::Instant;
 
 use super::super::Context;
@@ -33,8 +33,35 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
             let revoked = propose(Proposal::RevokeToken(id), typist, context).await;
             done(revoked.map(|_| ()))
         }
+        Local::Outcome(request) => Reply::Lines(vec![outcome(request, typist, context).await]),
         // A connection's own affairs; it keeps them to itself.
         Local::Use(_) | Local::Verbose(_) | Local::Auth(_) | Local::Quit => Reply::Silent,
+    }
+}
+
+/// What became of a request. An entry of ours behind it in the log decides it: once that one is applied, the request
+/// is either applied too or can never be.
+async fn outcome(request: RequestId, typist: &str, context: &Context) -> String {
+    if let Some(answer) = context.cluster.answer(request) {
+        return told(&answer);
+    }
+    let nothing = Proposal::Batch(Batch::default());
+    let Ok(proposed) = context.cluster.propose(nothing, typist, SYNC).await else {
+        return "pending".to_owned();
+    };
+    let feed = context.cluster.feed();
+    if !feed.wait_index(proposed.log_index, Instant::now() + SYNC).await {
+        return "pending".to_owned();
+    }
+    let answer = context.cluster.answer(request);
+    answer.map_or_else(|| "never applied".to_owned(), |answer| told(&answer))
+}
+
+fn told(answer: &Answer) -> String {
+    match answer {
+        Answer::Applied(version) => format!("applied as version {version}"),
+        Answer::Refused(refusal) => format!("refused: {}", refusal.text),
+        Answer::Joined(_) | Answer::Done => "applied".to_owned(),
     }
 }
 

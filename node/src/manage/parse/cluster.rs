@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Change, TokenId};
+use fleetbal_raft::model::{Change, RequestId, TokenId};
 
 use super::super::command::{Command, Format, Local, Query};
 use super::super::line::Line;
@@ -20,7 +20,7 @@ const TOKEN: ParseError = ParseError::Usage("usage: cluster token [ttl <seconds>
 const TOKENS: ParseError = ParseError::Usage("usage: cluster tokens");
 const REVOKE: ParseError = ParseError::Usage("usage: cluster revoke <token id>");
 const VOTERS: ParseError = ParseError::Usage("usage: cluster set voters = <number>");
-const CONFIG: ParseError = ParseError::Usage("usage: config version");
+const CONFIG: ParseError = ParseError::Usage("usage: config version; config request <request id>");
 const BARRIER_USAGE: ParseError = ParseError::Usage("usage: barrier [<seconds>]");
 
 pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
@@ -77,6 +77,9 @@ fn voters(assignment: &str) -> Option<Command> {
 pub(super) fn config(line: &Line) -> Result<Command, ParseError> {
     match line.arguments().ok_or(CONFIG)?.as_slice() {
         [word] if word.eq_ignore_ascii_case("version") => Ok(Command::Query(Query::ConfigVersion)),
+        [word, id] if word.eq_ignore_ascii_case("request") => RequestId::parse(id)
+            .map(|id| Command::Local(Local::Outcome(id)))
+            .ok_or(CONFIG),
         _ => Err(CONFIG),
     }
 }
