@@ -6,13 +6,12 @@ mod ports;
 mod start_config;
 mod tasks;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbal_raft::Cluster;
-use tokio::net::TcpListener;
+use fleetbal_raft::model::NodeName;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit;
@@ -20,15 +19,14 @@ use crate::effects::effects;
 use crate::lifecycle::{Lifecycle, Signals, Stop};
 use crate::manage::access::{Access, TokenFileError};
 use crate::manage::script::Script;
-use crate::manage::{self, Context, Started};
+use crate::manage::{Context, Started};
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
-use crate::os_error;
 use crate::settings::Settings;
 use crate::snapshot::{NodeVariables, Publisher};
 use crate::workers::Workers;
 use peers::{Peers, Said};
-use ports::{Management, NodePorts};
+use ports::{Management, NodePorts, OwnListeners};
 use tasks::Tasks;
 
 /// How long a leader may take to hand over, and the store to close, at the end.
@@ -113,12 +111,9 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
     let readiness = Readiness::default();
     let mut tasks = Tasks::default();
     let access = access(settings).map_err(BootError::config)?;
-    let port = match &settings.cluster {
-        Some(clustered) => Some(cluster_port(clustered.listen).await?),
-        None => None,
-    };
-    let cluster = Box::pin(join::cluster(settings)).await?;
-    let variables = variables(settings, &cluster);
+    let mut own = OwnListeners::bind(settings).map_err(BootError::Config)?;
+    let cluster = Box::pin(join::cluster(settings, script)).await?;
+    let variables = variables(settings, cluster.name());
     let (publisher, view) = Publisher::new(variables.clone());
     let stats = Arc::new(Stats::new());
     let workers = Workers::start(settings.workers, view.clone(), stats.clone());
@@ -132,7 +127,7 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
         effects: effects.clone(),
     };
     let peers = Peers {
-        port,
+        port: own.cluster.take(),
         advertise: settings.advertised(),
         cluster: &cluster,
         said,
@@ -151,7 +146,7 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
         own_listener: settings.management,
     });
     let management = CancellationToken::new();
-    let listeners = serve_management(settings, context, access, &management, &mut tasks)?;
+    let listeners = Management::serve_own(own, context, access, management.clone());
     tasks.spawn(runner.run(cluster.feed(), NodePorts::new(workers.clone(), listeners)));
     start_config::apply(settings, script, &cluster).await?;
     settle(&cluster, &effects, settings).await?;
@@ -166,23 +161,6 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
         management,
         tasks,
     })
-}
-
-/// Opens the listeners of this node alone.
-fn serve_management(
-    settings: &Settings,
-    context: Arc<Context>,
-    access: Access,
-    stop: &CancellationToken,
-    tasks: &mut Tasks,
-) -> Result<Management, BootError> {
-    let listeners = Management::new(context.clone(), access, settings.management, stop.clone());
-    listeners.open_own().map_err(BootError::Config)?;
-    if let Some(address) = settings.metrics {
-        let listener = control_listener("--metrics", address)?;
-        tasks.spawn(manage::serve_metrics(listener, context, stop.clone()));
-    }
-    Ok(listeners)
 }
 
 /// Waits until the effects of what is applied were tried. A node that stands alone, and one that was just given its
@@ -222,30 +200,12 @@ fn access(settings: &Settings) -> Result<Access, TokenFileError> {
     })
 }
 
-fn variables(settings: &Settings, cluster: &Cluster) -> NodeVariables {
+fn variables(settings: &Settings, name: &NodeName) -> NodeVariables {
     NodeVariables {
-        name: cluster.name().to_string(),
+        name: name.to_string(),
         ip: settings.advertised_ip(),
         labels: settings.labels.clone(),
     }
-}
-
-async fn cluster_port(address: SocketAddr) -> Result<TcpListener, BootError> {
-    TcpListener::bind(address).await.map_err(|error| {
-        BootError::Config(format!(
-            "--cluster-listen: cannot listen on {address}: {}",
-            os_error::words(&error)
-        ))
-    })
-}
-
-fn control_listener(flag: &str, address: SocketAddr) -> Result<TcpListener, BootError> {
-    ports::control(address).map_err(|error| {
-        BootError::Config(format!(
-            "{flag}: cannot listen on {address}: {}",
-            os_error::words(&error)
-        ))
-    })
 }
 
 impl Node {

@@ -4,6 +4,7 @@
 //! answered by this node alone; changes go to the fleet, and are answered once this node balances by them.
 
 pub mod access;
+pub mod bind;
 pub mod command;
 mod connection;
 pub mod dump;

@@ -141,6 +141,12 @@ impl Settings {
         let clustered = clustered_by_file || flags.is_clustered();
         let node = node_name(flags.node.as_deref())?;
         let cluster = if clustered { Some(cluster(&flags)?) } else { None };
+        if let (false, Some(flag)) = (clustered, flags.for_members_only()) {
+            return Err(SettingsError::Combination(format!(
+                "{flag} is for a member of a fleet: found one with --init, join one with --join, or resume one with \
+                 --data-dir"
+            )));
+        }
         let default_management = clustered.then_some(MANAGEMENT);
         let management = flags.management.as_deref().or(default_management);
         Ok(Self {
@@ -176,10 +182,8 @@ impl Settings {
 /// The config file to read: the one named, else the usual one where it exists. Perlbal's counts only for a node that
 /// stands alone: a member has its configuration from its fleet.
 pub fn config_file(flags: &RunFlags) -> Option<PathBuf> {
-    let usual = [
-        Some(CONFIG_FILE),
-        (!flags.is_clustered()).then_some(PERLBAL_CONFIG_FILE),
-    ];
+    let alone = !flags.is_clustered() && flags.for_members_only().is_none();
+    let usual = [Some(CONFIG_FILE), alone.then_some(PERLBAL_CONFIG_FILE)];
     let usual = || {
         usual
             .into_iter()

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::effects::{Listener, Ports};
 use crate::manage::{self, Context, access::Access};
 use crate::os_error;
+use crate::settings::Settings;
 use crate::workers::Workers;
 
 /// Opens listeners on this node.
@@ -43,6 +44,37 @@ impl Ports for NodePorts {
     }
 }
 
+/// The listeners that are this node's alone, bound before anything else happens, so that a taken address ends a start
+/// that has changed nothing.
+#[derive(Debug)]
+pub(super) struct OwnListeners {
+    /// The cluster port; none where the node stands alone.
+    pub(super) cluster: Option<TcpListener>,
+    management: Option<TcpListener>,
+    metrics: Option<TcpListener>,
+}
+
+impl OwnListeners {
+    /// # Errors
+    /// When one of the addresses cannot be had, in words for whoever chose it.
+    pub(super) fn bind(settings: &Settings) -> Result<Self, String> {
+        let bind = |flag: &str, address: Option<SocketAddr>| {
+            let Some(address) = address else { return Ok(None) };
+            control(address)
+                .map(Some)
+                .map_err(|error| format!("{flag}: cannot listen on {address}: {}", os_error::words(&error)))
+        };
+        Ok(Self {
+            cluster: bind(
+                "--cluster-listen",
+                settings.cluster.as_ref().map(|cluster| cluster.listen),
+            )?,
+            management: bind("--management", settings.management)?,
+            metrics: bind("--metrics", settings.metrics)?,
+        })
+    }
+}
+
 /// The management listeners of a node.
 #[derive(Debug)]
 pub(super) struct Management {
@@ -55,41 +87,41 @@ pub(super) struct Management {
 }
 
 impl Management {
-    /// None is open yet. Cancelling `all` closes every one.
-    pub(super) fn new(
+    /// Serves the listeners of this node alone. Cancelling `all` closes every listener, these included.
+    pub(super) fn serve_own(
+        own: OwnListeners,
         context: Arc<Context>,
         access: Access,
-        own: Option<SocketAddr>,
         all: CancellationToken,
     ) -> Self {
-        Self {
+        if let Some(listener) = own.metrics {
+            tokio::spawn(manage::serve_metrics(
+                listener,
+                Arc::clone(&context),
+                all.child_token(),
+            ));
+        }
+        let management = Self {
+            own: own
+                .management
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok()),
             context,
             access: Arc::new(access),
-            own,
             open: BTreeMap::new(),
             all,
+        };
+        if let Some(listener) = own.management {
+            management.serve(listener, management.all.child_token());
         }
-    }
-
-    /// Opens the listener of this node alone, where there is one.
-    ///
-    /// # Errors
-    /// When its address cannot be had, in words for whoever chose it.
-    pub(super) fn open_own(&self) -> Result<(), String> {
-        let Some(address) = self.own else { return Ok(()) };
-        self.serve(address, self.all.child_token()).map_err(|error| {
-            format!(
-                "--management: cannot listen on {address}: {}",
-                os_error::words(&error)
-            )
-        })
+        management
     }
 
     fn open(&mut self, service: &ServiceName, address: SocketAddr) -> io::Result<()> {
         let stop = self.all.child_token();
         // The configuration may name the address of this node's own listener: that one serves it then.
         if self.own != Some(address) {
-            self.serve(address, stop.clone())?;
+            self.serve(control(address)?, stop.clone());
         }
         self.open.insert(service.clone(), stop);
         Ok(())
@@ -101,16 +133,14 @@ impl Management {
         }
     }
 
-    fn serve(&self, address: SocketAddr, stop: CancellationToken) -> io::Result<()> {
-        let listener = control(address)?;
+    fn serve(&self, listener: TcpListener, stop: CancellationToken) {
         let (context, access) = (Arc::clone(&self.context), Arc::clone(&self.access));
         tokio::spawn(manage::serve(listener, context, access, stop));
-        Ok(())
     }
 }
 
 /// A listener for the control plane.
-pub(super) fn control(address: SocketAddr) -> io::Result<TcpListener> {
+fn control(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)

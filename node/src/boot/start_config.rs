@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Answer, Command, FleetConfig, Version};
+use fleetbal_raft::model::{Answer, Change, Command, FleetConfig, Version};
 use fleetbal_raft::{Cluster, ProposeError};
 
 use super::BootError;
+use crate::manage::bind;
 use crate::manage::script::Script;
 use crate::settings::{Begin, Settings};
 
@@ -15,6 +16,25 @@ const WITHIN: Duration = Duration::from_secs(30);
 
 /// Who the history names as the typist.
 const TYPIST: &str = "config file";
+
+/// Tries the addresses of the services that the file enables, before anything is changed.
+pub(super) fn check(settings: &Settings, script: &Script) -> Result<(), BootError> {
+    let variables = super::variables(settings, &settings.node);
+    for (line, change) in &script.changes {
+        let Change::SetEnabled {
+            service: name,
+            enabled: true,
+        } = change
+        else {
+            continue;
+        };
+        if let Some(service) = script.config.service(name.as_str()) {
+            bind::check(name, service, &variables, settings.management)
+                .map_err(|text| BootError::Script { line: *line, text })?;
+        }
+    }
+    Ok(())
+}
 
 /// Brings the config file's changes in, where they are this node's to bring.
 pub(super) async fn apply(settings: &Settings, script: &Script, cluster: &Cluster) -> Result<(), BootError> {

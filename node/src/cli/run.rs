@@ -123,16 +123,22 @@ fn start_log(flags: &RunFlags) -> Result<(), String> {
     outcome.map_err(|error| format!("cannot write a log: {error}"))
 }
 
-/// A bare level is about fleetbal's own words; the libraries under it only warn.
+/// A bare level is about fleetbal's own words; the libraries under it warn at most. openraft warns of every heartbeat
+/// that a dead member does not answer, which `cluster status` says once; what sled says of a damaged store, the store
+/// says in one sentence.
 fn quiet(level: &str) -> String {
-    let bare = ["error", "warn", "info", "debug", "trace"].contains(&level.to_ascii_lowercase().as_str());
-    let libraries = [
-        "openraft", "chitchat", "h2", "hyper", "tonic", "tower", "sled", "rustls",
-    ];
-    if !bare || matches!(level, "error" | "warn") {
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    if !levels.contains(&level.to_ascii_lowercase().as_str()) {
         return level.to_owned();
     }
-    libraries.iter().fold(level.to_owned(), |filter, library| {
-        format!("{filter},{library}=warn")
-    })
+    let libraries = ["chitchat", "h2", "hyper", "tonic", "tower", "rustls"];
+    let most = if level.eq_ignore_ascii_case("error") {
+        "error"
+    } else {
+        "warn"
+    };
+    let quieter = libraries.iter().fold(level.to_owned(), |filter, library| {
+        format!("{filter},{library}={most}")
+    });
+    quieter + ",openraft=error,sled=off"
 }

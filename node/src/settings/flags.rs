@@ -121,6 +121,18 @@ impl RunFlags {
         self.init || !self.join.is_empty() || self.data_dir.is_some()
     }
 
+    /// A flag that makes no sense on a node that stands alone, if one was given.
+    pub(super) fn for_members_only(&self) -> Option<&'static str> {
+        let given = [
+            ("--cluster-listen", self.cluster_listen.is_some()),
+            ("--advertise", self.advertise.is_some()),
+            ("--cluster", self.cluster.is_some()),
+            ("--token", self.token.is_some()),
+            ("--token-file", self.token_file.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+
     /// Takes a `CLUSTER key = value` line, unless a flag or variable said it already.
     pub(super) fn fill(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
         let text = || Some(value.to_owned());

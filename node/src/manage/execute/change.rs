@@ -1,17 +1,14 @@
 //! Changes of the configuration: check what only this machine knows, propose, wait until it is in effect here.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use fleetbal_raft::model::{
-    Answer, Batch, Change, Command as Proposal, Kind, Role, ServiceName, Template, Tunable, Version,
+    Answer, Batch, Change, Command as Proposal, Kind, ServiceName, Template, Tunable, Version,
 };
-use socket2::{Domain, Socket, Type};
 use tokio::time::{Instant, timeout_at};
 
-use super::super::Context;
 use super::super::render::Reply;
-use crate::os_error;
+use super::super::{Context, bind};
 
 /// How long the fleet may take to agree.
 const PROPOSE: Duration = Duration::from_secs(5);
@@ -133,42 +130,13 @@ fn check_variables(key: &str, value: &str, context: &Context) -> Result<(), Stri
     }
 }
 
-/// Whether this machine lets the service listen. A service that is unknown, has no role or is enabled already is
-/// left to `apply`.
+/// Whether this machine lets the service listen. A service that is unknown or enabled already is left to `apply`.
 fn check_bind(name: &ServiceName, context: &Context) -> Result<(), String> {
     let snapshot = context.view.load();
-    let Some(service) = snapshot
-        .config
-        .service(name.as_str())
-        .filter(|service| !service.enabled)
-    else {
-        return Ok(());
-    };
-    let Some(role) = service.role() else { return Ok(()) };
-    let address = service
-        .listen_on(|variable| context.variables.fill(variable))
-        .map_err(|reason| format!("Can't start service '{name}': {reason}"))?;
-    match address {
-        Some(address) if role == Role::Management && context.own_listener == Some(address) => Ok(()),
-        Some(address) => try_bind(name, address),
-        None => Ok(()),
+    match snapshot.config.service(name.as_str()) {
+        Some(service) if !service.enabled => {
+            bind::check(name, service, &context.variables, context.own_listener)
+        }
+        Some(_) | None => Ok(()),
     }
-}
-
-/// Perlbal's text, to the letter.
-fn try_bind(name: &ServiceName, address: SocketAddr) -> Result<(), String> {
-    bind(address).map_err(|error| {
-        let reason = os_error::words(&error);
-        format!(
-            "Can't start service '{name}' on {address}: Error creating listening socket: IO::Socket::INET: {reason}"
-        )
-    })
-}
-
-/// Binds without listening, so that no client can connect to what goes away at once. Sockets of connections that
-/// ended a moment ago are no obstacle; one that listens is.
-fn bind(address: SocketAddr) -> std::io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())
 }
