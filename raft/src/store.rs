@@ -147,10 +147,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.durable().await
     }
 
-    /// Without a sync: only a hint, of use to replay more of the log before a leader is heard.
+    /// Nobody waits for it: only a hint. But what it says, a node goes by that starts without a quorum, so it must not
+    /// stay in memory until the next entry.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         let bytes = committed.map(|log_id| encode_log_id(&log_id).encode_to_vec());
-        self.records.put(Key::Committed, bytes)
+        self.records.put(Key::Committed, bytes)?;
+        self.records.durable_soon();
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

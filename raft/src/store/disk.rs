@@ -188,6 +188,10 @@ impl Records for Disk {
     fn when_durable(&self, then: WhenDurable) {
         self.syncer.when_durable(then);
     }
+
+    fn durable_soon(&self) {
+        self.syncer.soon();
+    }
 }
 
 /// What the syncing thread needs.

@@ -74,4 +74,6 @@ impl Records for Memory {
     fn when_durable(&self, then: WhenDurable) {
         then(Ok(()));
     }
+
+    fn durable_soon(&self) {}
 }

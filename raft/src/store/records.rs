@@ -46,4 +46,7 @@ pub(super) trait Records: Debug + Send + Sync {
 
     /// Calls back once all that was written so far is durable.
     fn when_durable(&self, then: WhenDurable);
+
+    /// Makes what was written so far durable before long, without word of it.
+    fn durable_soon(&self);
 }

@@ -1,18 +1,30 @@
 //! One thread makes everything durable: it takes all that wait, syncs once, and tells them all.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::store::records::WhenDurable;
 
 /// Appends that may wait for one sync; more wait for their place.
 const WAITING: usize = 4096;
 
+/// How long what nobody waits for may stay in memory before it is synced for its own sake.
+const SOON: Duration = Duration::from_millis(20);
+
+/// What the thread is asked for.
+enum Wish {
+    /// A sync, and word of it.
+    Told(WhenDurable),
+    /// A sync within [`SOON`]; any will do.
+    Soon,
+}
+
 /// The thread. Dropping it syncs what waits and ends it.
 #[derive(Debug)]
 pub(super) struct Syncer {
-    sender: Option<SyncSender<WhenDurable>>,
+    sender: Option<SyncSender<Wish>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,11 +44,18 @@ impl Syncer {
     /// Calls back after the next sync that begins.
     pub(super) fn when_durable(&self, then: WhenDurable) {
         let unsent = match &self.sender {
-            Some(sender) => sender.send(then).err().map(|unsent| unsent.0),
-            None => Some(then),
+            Some(sender) => sender.send(Wish::Told(then)).err().map(|unsent| unsent.0),
+            None => Some(Wish::Told(then)),
         };
-        if let Some(then) = unsent {
+        if let Some(Wish::Told(then)) = unsent {
             then(Err(io::Error::other("the log's sync thread has ended")));
+        }
+    }
+
+    /// Has what was written synced before long. A full channel is full of those who wait for a sync, so one comes.
+    pub(super) fn soon(&self) {
+        if let Some(sender) = &self.sender {
+            drop(sender.try_send(Wish::Soon));
         }
     }
 }
@@ -54,11 +73,15 @@ impl Drop for Syncer {
 
 /// After a sync that failed, nobody knows what is on disk, and the next one may say it is fine: so all that follow
 /// fail too.
-fn run(receiver: &Receiver<WhenDurable>, mut sync: impl FnMut() -> io::Result<()>) {
+fn run(receiver: &Receiver<Wish>, mut sync: impl FnMut() -> io::Result<()>) {
     let mut failed: Option<io::Error> = None;
     while let Ok(first) = receiver.recv() {
-        let mut waiting = vec![first];
-        waiting.extend(receiver.try_iter().take(WAITING));
+        let mut waiting = Vec::new();
+        match first {
+            Wish::Told(then) => waiting.push(then),
+            Wish::Soon => waiting.extend(within_soon(receiver)),
+        }
+        waiting.extend(receiver.try_iter().take(WAITING).filter_map(told));
         if failed.is_none() {
             failed = sync().err();
         }
@@ -67,6 +90,25 @@ fn run(receiver: &Receiver<WhenDurable>, mut sync: impl FnMut() -> io::Result<()
                 None => Ok(()),
                 Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
             });
+        }
+    }
+}
+
+fn told(wish: Wish) -> Option<WhenDurable> {
+    match wish {
+        Wish::Told(then) => Some(then),
+        Wish::Soon => None,
+    }
+}
+
+/// The first that wants word of a sync, or none once [`SOON`] is over.
+fn within_soon(receiver: &Receiver<Wish>) -> Option<WhenDurable> {
+    let end = Instant::now() + SOON;
+    loop {
+        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(Wish::Told(then)) => return Some(then),
+            Ok(Wish::Soon) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
         }
     }
 }
@@ -104,6 +146,22 @@ mod tests {
         let all: Vec<(i32, u64)> = (0..100).map(|_| tellings.recv().unwrap()).collect();
         assert!(all.iter().map(|(n, _)| *n).eq(0..100), "in order");
         assert!(all.iter().all(|(_, syncs)| (1..=2).contains(syncs)), "{all:?}");
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_synced_all_the_same_and_many_such_at_once() {
+        let (told, syncs) = channel();
+        let syncer = Syncer::start(move || {
+            told.send(()).unwrap();
+            Ok(())
+        })
+        .unwrap();
+        for _ in 0..100 {
+            syncer.soon();
+        }
+        syncs.recv().unwrap();
+        drop(syncer);
+        assert!(syncs.iter().count() < 50, "each had a sync of its own");
     }
 
     #[test]
