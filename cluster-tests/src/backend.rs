@@ -16,7 +16,7 @@ use crate::{Result, wait};
 const REMEMBERED: usize = 1000;
 
 /// A backend. `GET /anything` answers its name; `/size/N` N bytes; `/slow/MS` its name after that long; `/echo` the
-/// request's body; `/status/CODE` that status.
+/// request's body; `/status/CODE` that status; `/hangup` closes the connection instead of an answer.
 #[derive(Debug)]
 pub struct Backend {
     name: String,
@@ -147,8 +147,18 @@ fn serve(stream: TcpStream, shared: &Shared) -> Result<()> {
     let mut reader = BufReader::new(stream);
     while let Some(request) = Message::read(&mut reader, Kind::Request)? {
         shared.count.fetch_add(1, Ordering::SeqCst);
+        if request.start.contains(" /hangup ") {
+            // Nothing is answered: the request was taken, and nobody will ever know what became of it.
+            return Ok(writer.shutdown(Shutdown::Both)?);
+        }
         let answer = answer(&request, shared)?;
-        let stays = !request.closes() && !request.start.ends_with("HTTP/1.0");
+        let stays = if request.start.ends_with("HTTP/1.0") {
+            request
+                .header("connection")
+                .is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"))
+        } else {
+            !request.closes()
+        };
         {
             let mut requests = lock(&shared.requests);
             if requests.len() < REMEMBERED {

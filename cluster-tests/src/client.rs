@@ -123,6 +123,7 @@ impl Manage {
 /// One HTTP client connection.
 #[derive(Debug)]
 pub struct Http {
+    address: SocketAddr,
     stream: TcpStream,
     reader: BufReader<TcpStream>,
 }
@@ -135,7 +136,11 @@ impl Http {
     pub fn connect(address: SocketAddr) -> Result<Self> {
         let stream = connect(address)?;
         let reader = BufReader::new(stream.try_clone()?);
-        Ok(Self { stream, reader })
+        Ok(Self {
+            address,
+            stream,
+            reader,
+        })
     }
 
     /// Sends a request and reads its response.
@@ -148,7 +153,10 @@ impl Http {
         } else {
             format!("Content-Length: {}\r\n", body.len())
         };
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{length}\r\n");
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\n{length}\r\n",
+            self.address
+        );
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(body);
         self.stream.write_all(&bytes).context("cannot send")?;

@@ -209,16 +209,15 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The lines of both streams that are not the log's: those without a level word.
+    /// The lines of standard error that are for the user, not entries of the log.
     pub fn errors(&self) -> Vec<&str> {
         self.stderr.lines().filter(|line| is_message(line)).collect()
     }
 }
 
-/// Whether a line of standard error is meant for the user, not an entry of the log.
+/// Entries of the log begin with their time.
 fn is_message(line: &str) -> bool {
-    let levels = [" INFO ", " WARN ", " DEBUG ", " TRACE "];
-    !line.trim().is_empty() && !levels.iter().any(|level| line.contains(level))
+    !line.trim().is_empty() && !line.starts_with("20")
 }
 
 /// Runs a command to its end.

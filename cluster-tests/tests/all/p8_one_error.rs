@@ -58,7 +58,7 @@ const LOOSE: &[(&str, &str)] = &[
     ("barrier soon", "barrier"),
     ("SET www.listen = ${ip:nosuchif0}:80", "nosuchif0"),
     ("SET www.listen = ${planet:earth}:80", "planet"),
-    ("CREATE POOL not-a-word", "not-a-word"),
+    ("CREATE POOL not-a-word", "usage: CREATE"),
 ];
 
 #[test]

@@ -122,7 +122,7 @@ fn a_directory_of_a_newer_format() -> Result {
     fs::write(&path, serde_json::to_vec(&identity)?)?;
     let flags = fleet.node(1)?.flags.clone();
     let ended = run(&fleet, &flags)?;
-    check_refused(&ended, &["999", "newer"])?;
+    check_refused(&ended, &["999", "later release"])?;
     fs::write(&path, &text)?;
     fleet.restart(1)?;
     fleet.wait_served_by(1, &["b1"])?;
@@ -174,11 +174,7 @@ fn a_corrupt_store() -> Result {
 fn a_taken_port() -> Result {
     let fleet = Fleet::prepare(&lone())?;
     let node = fleet.node(1)?;
-    let taken = [
-        (node.management(), "management"),
-        (node.cluster(), "cluster"),
-        (node.traffic(), "www"),
-    ];
+    let taken = [(node.management(), "management"), (node.cluster(), "cluster")];
     let config = fleet.config_path().display().to_string();
     let mut flags = fleet.place_flags(1)?;
     flags.extend(["--init", "--cluster", "acme", "--config", &config].map(str::to_owned));
@@ -203,14 +199,16 @@ fn a_taken_port() -> Result {
 #[test]
 fn flags_that_make_no_sense() -> Result {
     let fleet = Fleet::prepare(&lone())?;
+    let config = fleet.config_path().display().to_string();
     let usage: [&[&str]; 4] = [
         &["--no-such-flag"],
         &["--workers", "many"],
-        &["--cluster-listen", "here"],
+        &["--init", "--data-dir", "d", "--cluster-listen", "here"],
         &["--management", "127.0.0.1:99999"],
     ];
     for flags in usage {
-        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let mut flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        flags.insert(0, format!("--config={config}"));
         let ended = run(&fleet, &flags)?;
         ensure!(
             matches!(ended.code, Some(2 | 78)),
