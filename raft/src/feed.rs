@@ -28,7 +28,7 @@ pub struct Applied {
 /// The replicated membership.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Members {
-    /// Who votes. While the membership changes: who does before or after.
+    /// Who votes. While the membership changes: who did before.
     pub voters: BTreeSet<NodeId>,
     /// Who gets every change and has no vote.
     pub learners: BTreeSet<NodeId>,

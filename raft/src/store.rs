@@ -152,7 +152,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         let bytes = committed.map(|log_id| encode_log_id(&log_id).encode_to_vec());
         self.records.put(Key::Committed, bytes)?;
-        self.records.durable_soon();
+        self.records.hand_over();
         Ok(())
     }
 

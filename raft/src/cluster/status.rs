@@ -25,7 +25,7 @@ pub struct RaftStatus {
     pub commit_index: u64,
     /// The latest entry that is applied here.
     pub applied_index: u64,
-    /// Who votes.
+    /// Who votes, as a majority knows it; while that changes, who did before.
     pub voters: BTreeSet<NodeId>,
     /// Who does not.
     pub learners: BTreeSet<NodeId>,
@@ -108,7 +108,13 @@ impl Inner {
     pub(super) fn status(&self) -> RaftStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let membership = &metrics.membership_config;
-        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        // Of those that are about to vote, nobody can be sure before it is applied.
+        let settled = self.feed.latest().members.voters.clone();
+        let voters: BTreeSet<NodeId> = if settled.is_empty() {
+            membership.voter_ids().collect()
+        } else {
+            settled
+        };
         let leads = metrics.state == ServerState::Leader;
         let leader = metrics
             .current_leader
@@ -121,7 +127,7 @@ impl Inner {
                     .count(),
             )
         } else {
-            self.answering.load(Ordering::Relaxed)
+            self.answering.load(Ordering::Relaxed).min(small(voters.len()))
         };
         RaftStatus {
             node_id: self.node_id,
@@ -132,7 +138,11 @@ impl Inner {
                 .max(metrics.local_committed)
                 .map_or(0, |id| id.index),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
-            learners: membership.membership().learner_ids().collect(),
+            learners: membership
+                .nodes()
+                .map(|(id, _)| *id)
+                .filter(|id| !voters.contains(id))
+                .collect(),
             members: membership.nodes().map(|(id, node)| (*id, node.clone())).collect(),
             has_quorum: leader.is_some() && (!leads || voters_reachable as usize * 2 > voters.len()),
             voters,

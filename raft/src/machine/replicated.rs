@@ -80,11 +80,14 @@ impl Replicated {
     }
 }
 
+/// While the membership changes, the voters of before: without them nothing is decided until the change is through.
 fn members_of(stored: &StoredMembership) -> Members {
     let membership = stored.membership();
+    let voters = membership.get_joint_config().first().cloned().unwrap_or_default();
+    let others = membership.nodes().map(|(id, _)| *id);
     Members {
-        voters: membership.voter_ids().collect(),
-        learners: membership.learner_ids().collect(),
+        learners: others.filter(|id| !voters.contains(id)).collect(),
+        voters,
         nodes: membership
             .nodes()
             .map(|(id, member)| (*id, member.clone()))

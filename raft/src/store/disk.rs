@@ -56,7 +56,9 @@ impl Disk {
             data_syncer: sync_data,
             mark: Arc::clone(&mark),
         };
-        let syncer = Syncer::start(move || sync.run()).map_err(StoreError::file(dir))?;
+        let (db, at) = (sync.db.clone(), path.clone());
+        let hand_over = move || hand_over(&db, &at);
+        let syncer = Syncer::start(move || sync.run(), hand_over).map_err(StoreError::file(dir))?;
         Ok(Self {
             syncer,
             path,
@@ -189,8 +191,8 @@ impl Records for Disk {
         self.syncer.when_durable(then);
     }
 
-    fn durable_soon(&self) {
-        self.syncer.soon();
+    fn hand_over(&self) {
+        self.syncer.hand_over();
     }
 }
 
@@ -217,6 +219,12 @@ impl Sync {
         (self.data_syncer)(&self.file)?;
         lock(&self.mark).end(begun)
     }
+}
+
+/// Gives what was written to the operating system. Should that fail, the next sync says so.
+fn hand_over(db: &sled::Db, path: &Path) {
+    let flush = || db.flush().map_err(|error| store_error(path, error));
+    drop(guarded(path, flush));
 }
 
 fn lock(mark: &Mutex<Mark>) -> MutexGuard<'_, Mark> {

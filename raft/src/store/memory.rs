@@ -75,5 +75,5 @@ impl Records for Memory {
         then(Ok(()));
     }
 
-    fn durable_soon(&self) {}
+    fn hand_over(&self) {}
 }

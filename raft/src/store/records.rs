@@ -47,6 +47,7 @@ pub(super) trait Records: Debug + Send + Sync {
     /// Calls back once all that was written so far is durable.
     fn when_durable(&self, then: WhenDurable);
 
-    /// Makes what was written so far durable before long, without word of it.
-    fn durable_soon(&self);
+    /// Has what was written so far given to the operating system, without word of it: it then survives this process,
+    /// though not the machine.
+    fn hand_over(&self);
 }

@@ -1,24 +1,20 @@
 //! One thread makes everything durable: it takes all that wait, syncs once, and tells them all.
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use crate::store::records::WhenDurable;
 
 /// Appends that may wait for one sync; more wait for their place.
 const WAITING: usize = 4096;
 
-/// How long what nobody waits for may stay in memory before it is synced for its own sake.
-const SOON: Duration = Duration::from_millis(20);
-
 /// What the thread is asked for.
 enum Wish {
     /// A sync, and word of it.
     Told(WhenDurable),
-    /// A sync within [`SOON`]; any will do.
-    Soon,
+    /// That what was written outlives this process; a sync will do as well.
+    HandOver,
 }
 
 /// The thread. Dropping it syncs what waits and ends it.
@@ -29,12 +25,16 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    /// `sync` makes durable all that was written before it is called.
-    pub(super) fn start(sync: impl FnMut() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
+    /// `sync` makes durable all that was written before it is called; `hand_over` gives it to the operating system,
+    /// so that it survives the end of this process, though not that of the machine.
+    pub(super) fn start(
+        sync: impl FnMut() -> io::Result<()> + Send + 'static,
+        hand_over: impl FnMut() + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
         let thread = thread::Builder::new()
             .name("raft-log-sync".to_owned())
-            .spawn(move || run(&receiver, sync))?;
+            .spawn(move || run(&receiver, sync, hand_over))?;
         Ok(Self {
             sender: Some(sender),
             thread: Some(thread),
@@ -52,10 +52,10 @@ impl Syncer {
         }
     }
 
-    /// Has what was written synced before long. A full channel is full of those who wait for a sync, so one comes.
-    pub(super) fn soon(&self) {
+    /// Has what was written handed over. A full channel is full of those who wait for a sync, so one comes.
+    pub(super) fn hand_over(&self) {
         if let Some(sender) = &self.sender {
-            drop(sender.try_send(Wish::Soon));
+            drop(sender.try_send(Wish::HandOver));
         }
     }
 }
@@ -73,15 +73,15 @@ impl Drop for Syncer {
 
 /// After a sync that failed, nobody knows what is on disk, and the next one may say it is fine: so all that follow
 /// fail too.
-fn run(receiver: &Receiver<Wish>, mut sync: impl FnMut() -> io::Result<()>) {
+fn run(receiver: &Receiver<Wish>, mut sync: impl FnMut() -> io::Result<()>, mut hand_over: impl FnMut()) {
     let mut failed: Option<io::Error> = None;
     while let Ok(first) = receiver.recv() {
-        let mut waiting = Vec::new();
-        match first {
-            Wish::Told(then) => waiting.push(then),
-            Wish::Soon => waiting.extend(within_soon(receiver)),
+        let rest = receiver.try_iter().take(WAITING);
+        let waiting: Vec<_> = std::iter::once(first).chain(rest).filter_map(told).collect();
+        if waiting.is_empty() {
+            hand_over();
+            continue;
         }
-        waiting.extend(receiver.try_iter().take(WAITING).filter_map(told));
         if failed.is_none() {
             failed = sync().err();
         }
@@ -97,19 +97,7 @@ fn run(receiver: &Receiver<Wish>, mut sync: impl FnMut() -> io::Result<()>) {
 fn told(wish: Wish) -> Option<WhenDurable> {
     match wish {
         Wish::Told(then) => Some(then),
-        Wish::Soon => None,
-    }
-}
-
-/// The first that wants word of a sync, or none once [`SOON`] is over.
-fn within_soon(receiver: &Receiver<Wish>) -> Option<WhenDurable> {
-    let end = Instant::now() + SOON;
-    loop {
-        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(Wish::Told(then)) => return Some(then),
-            Ok(Wish::Soon) => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
-        }
+        Wish::HandOver => None,
     }
 }
 
@@ -126,11 +114,14 @@ mod tests {
         let (go, wait) = channel::<()>();
         let syncs = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&syncs);
-        let syncer = Syncer::start(move || {
-            wait.recv().unwrap();
-            counted.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        })
+        let syncer = Syncer::start(
+            move || {
+                wait.recv().unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            },
+            || (),
+        )
         .unwrap();
         let (told, tellings) = channel();
         for n in 0..100 {
@@ -149,28 +140,24 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_synced_all_the_same_and_many_such_at_once() {
-        let (told, syncs) = channel();
-        let syncer = Syncer::start(move || {
-            told.send(()).unwrap();
-            Ok(())
-        })
-        .unwrap();
-        for _ in 0..100 {
-            syncer.soon();
-        }
-        syncs.recv().unwrap();
-        drop(syncer);
-        assert!(syncs.iter().count() < 50, "each had a sync of its own");
+    fn what_nobody_waits_for_is_handed_over_without_a_sync() {
+        let (told, handed_over) = channel();
+        let sync = || Err(io::Error::other("nobody asked for one"));
+        let syncer = Syncer::start(sync, move || told.send(()).unwrap()).unwrap();
+        syncer.hand_over();
+        handed_over.recv().unwrap();
     }
 
     #[test]
     fn after_one_failure_everything_fails() {
         let calls = AtomicU64::new(0);
-        let syncer = Syncer::start(move || match calls.fetch_add(1, Ordering::SeqCst) {
-            0 => Err(io::Error::from(io::ErrorKind::StorageFull)),
-            _ => Ok(()),
-        })
+        let syncer = Syncer::start(
+            move || match calls.fetch_add(1, Ordering::SeqCst) {
+                0 => Err(io::Error::from(io::ErrorKind::StorageFull)),
+                _ => Ok(()),
+            },
+            || (),
+        )
         .unwrap();
         for _ in 0..2 {
             let (told, telling) = channel();
