@@ -215,8 +215,12 @@ impl Fleet {
             ("--management", &management),
             ("--workers", "1"),
         ];
+        // For a closer look at a test that fails now and then.
+        let level = std::env::var("FLEETBAL_TEST_LOG_LEVEL").ok();
+        let level = level.as_deref().map(|level| ("--log-level", level));
         Ok(flags
             .into_iter()
+            .chain(level)
             .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
             .collect())
     }
@@ -486,6 +490,10 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         if !self.passed {
             self.tell();
+            if std::env::var_os("FLEETBAL_TEST_KEEP").is_some() {
+                self.dir.disable_cleanup(true);
+                eprintln!("---- kept in {}", self.dir.path().display());
+            }
         }
     }
 }
