@@ -1,6 +1,6 @@
 //! Management: the lines, and the HTTP, by which people and programs see and change a node's fleet.
 //!
-//! One way only: bytes -> [`line`] -> [`parse`] -> [`command`] -> `execute` -> [`render::Reply`] -> bytes. Reads are
+//! One way only: bytes -> [`mod@line`] -> [`parse`] -> [`command`] -> `execute` -> [`render::Reply`] -> bytes. Reads are
 //! answered by this node alone; changes go to the fleet, and are answered once this node balances by them.
 
 pub mod access;

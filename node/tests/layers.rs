@@ -1,6 +1,8 @@
 //! The layers of `docs/ARCHITECTURE.md`: nothing uses what is above it, and the data plane has never heard of
 //! consensus, gossip or command lines.
 
+#![expect(clippy::unwrap_used, reason = "a test says so by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

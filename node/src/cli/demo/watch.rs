@@ -46,16 +46,23 @@ pub(super) async fn follow(
     Ok(())
 }
 
-/// Of the first node that answers.
+/// Of the first node that knows a leader; where none does, of the first that answers. One that has just started
+/// knows nobody yet.
 async fn any_status(nodes: &Nodes<'_>) -> Option<Value> {
+    let mut leaderless = None;
     for number in 1..=nodes.count() {
-        if nodes.pid(number).is_some()
-            && let Some(status) = nodes.status(number).await
-        {
+        if nodes.pid(number).is_none() {
+            continue;
+        }
+        let Some(status) = nodes.status(number).await else {
+            continue;
+        };
+        if status.get("leader").is_some_and(Value::is_string) {
             return Some(status);
         }
+        leaderless = leaderless.or(Some(status));
     }
-    None
+    leaderless
 }
 
 /// What is worth a line when it changes: who leads, which version, and each node's state.
