@@ -9,8 +9,6 @@ mod commands;
 mod metrics;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +21,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Context;
 use super::access::{Access, Rights};
@@ -36,10 +33,6 @@ type Answer = Response<Full<Bytes>>;
 
 /// How long a request's head may take, and a connection be idle between requests.
 const HEAD: Duration = Duration::from_secs(30);
-
-/// How long what a peer still sends is read, and thrown away, before its connection is closed; and at a time.
-const LINGER: Duration = Duration::from_secs(5);
-const LINGER_CHUNK: usize = 16 * 1024;
 
 /// What stands behind one HTTP connection.
 #[derive(Debug, Clone)]
@@ -70,23 +63,15 @@ impl Door {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, door: Door) {
-    let service = service_fn(|request| Box::pin(answer(request, door.clone())));
-    let mut connection = http1::Builder::new()
+    let service = service_fn(|request| answer(request, door.clone()));
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
+        // Whoever has said all and closes that side still waits for the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     // A connection that broke is over; there is nobody to tell.
-    drop(poll_fn(|context| connection.poll_without_shutdown(context)).await);
-    drop(timeout(LINGER, linger(connection.into_parts().io.into_inner())).await);
-}
-
-/// Closes without losing the answer: where bytes of a refused body are unread, a plain close would reset the
-/// connection, and the peer might never see why (RFC 9112, 9.6).
-async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    stream.shutdown().await?;
-    let mut unread = vec![0; LINGER_CHUNK];
-    while stream.read(&mut unread).await? > 0 {}
-    Ok(())
+    drop(connection.await);
 }
 
 async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infallible> {
