@@ -68,22 +68,35 @@ class Node:
         if services:
             self.process.wait_port(self.port, address(services - 1), WITHIN, pause=0.002)
         self.process.wait_port(self.management, within=WITHIN, pause=0.002)
+        self._wait_configured()
         took = time.monotonic() - begun
         # All of them, not just the last.
         for service in range(services):
             self.process.wait_port(self.port, address(service), within=WITHIN)
         return took
 
+    def _wait_configured(self):
+        if not self.shape[0]:
+            return
+        deadline = time.monotonic() + WITHIN
+        while True:
+            try:
+                Manage(self.management).ask(f"SHOW POOL p{self.shape[0] - 1}")
+                return
+            except Trouble:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+
     def settled_rss(self):
-        """Once it stays the same: the memory of what loading took is given back."""
-        before = self.process.rss_mib()
-        for _ in range(20):
+        """Once it has stayed the same for a second."""
+        seen = []
+        for _ in range(40):
+            seen = [*seen[-4:], self.process.rss_mib()]
+            if len(seen) == 5 and max(seen) - min(seen) < 0.1:
+                break
             time.sleep(0.25)
-            now = self.process.rss_mib()
-            if abs(now - before) < 0.05:
-                return now
-            before = now
-        return before
+        return seen[-1]
 
     def stop(self):
         if self.process:

@@ -37,7 +37,8 @@ uwsgi_temp_path {d}/{n}4; scgi_temp_path {d}/{n}5;
 
 def nginx_head(d, name, files, workers=1):
     user = "user root;" if os.geteuid() == 0 and workers > 1 else ""
-    return NGINX.format(d=d, n=name, files=files, connections=files + 100, workers=workers, user=user,
+    # With less than a sixteenth of them free, nginx closes connections of clients.
+    return NGINX.format(d=d, n=name, files=files, connections=files * 5 // 4, workers=workers, user=user,
                         master="on" if workers > 1 else "off")
 
 
@@ -55,7 +56,8 @@ class Contender:
         self.options = options
         self.label = f"{name}-{workers}-{free_port()}"
         self.port = free_port()
-        self.process = None
+        # The backend, once it is not the recorder any more.
+        self.process = self.server = None
 
     def start(self, cpus):
         command = {"nginx": self._nginx, "haproxy": self._haproxy, "fleetbal": self._fleetbal}[self.name]()
@@ -64,9 +66,10 @@ class Contender:
         return self
 
     def stop(self):
-        if self.process:
-            self.process.stop()
-            self.process = None
+        for part in (self.process, self.server):
+            if part:
+                part.stop()
+        self.process = self.server = None
 
     def url(self, path):
         return f"http://127.0.0.1:{self.port}{path}"
@@ -77,7 +80,7 @@ class Contender:
         # default, or with files, a body of 1 MiB costs it twice as much.
         reuse = "reuseport" if self.workers > 1 else ""
         conf += f"""limit_conn_zone $binary_remote_addr zone=z:1m;
-upstream u {{ server 127.0.0.1:{self.backend}; keepalive 16384; keepalive_requests 1000000000; keepalive_timeout 300s; }}
+upstream u {{ server {self.backend}; keepalive 16384; keepalive_requests 1000000000; keepalive_timeout 300s; }}
 server {{ listen 127.0.0.1:{self.port} backlog=4096 {reuse};
 location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection "";
 proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -90,7 +93,8 @@ proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; pr
         return ["nginx", "-p", self.dir, "-c", write(f"{self.dir}/{self.label}.conf", conf)]
 
     def _haproxy(self):
-        # Spliced, large bodies cost it less. The pool ratios and the purge delay: or it closes idle connections to the backend under many clients.
+        # Spliced, large bodies cost it less. The pool ratios and the purge delay: or it closes idle connections to
+        # the backend under many clients.
         # Limits: or it asks for two descriptors for each of 10,000 idle connections, and does not start.
         conf = f"""global
  nbthread {self.workers}
@@ -112,13 +116,13 @@ frontend f
  default_backend b
 backend b
  balance roundrobin
- server s1 127.0.0.1:{self.backend} pool-purge-delay 300s
+ server s1 {self.backend} pool-purge-delay 300s
 """
         return ["haproxy", "-f", write(f"{self.dir}/{self.label}.cfg", conf)]
 
     def _fleetbal(self):
         conf = f"""CREATE POOL a
-POOL a ADD 127.0.0.1:{self.backend}
+POOL a ADD {self.backend}
 CREATE SERVICE balancer
 SET role = reverse_proxy
 SET listen = 127.0.0.1:{self.port}

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 
-from process import Trouble, pinned
+from process import TooBusy, Trouble, pinned
 from recorder import HOST
 
 UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -34,8 +34,10 @@ def finish_wrk(process, name, body):
     if process.returncode != 0 or not found:
         raise Trouble(f"{name}: wrk failed: {text}")
     requests, read = int(found.group(1)), float(found.group(2)) * UNITS[found.group(3)]
+    if requests == 0:
+        raise TooBusy(f"{name}: no request was answered")
     # wrk shows three or four digits.
-    if requests == 0 or read < 0.99 * requests * body:
+    if read < 0.99 * requests * body:
         raise Trouble(f"{name}: {requests} answers of {body} bytes cannot be in {read:.0f} bytes")
     return {"requests": requests, "per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)),
             "errors": 0}

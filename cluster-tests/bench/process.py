@@ -1,6 +1,7 @@
 """Processes: started on given CPUs, waited for, measured by the kernel's own accounting, stopped."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,10 +15,22 @@ class Trouble(Exception):
     """The run means nothing: it ends, and says why."""
 
 
+class TooBusy(Trouble):
+    """There was too little to measure, as on a machine with no time for us. Tried again, and said in the end."""
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the system gives to clients: with thousands of these, one would be taken meanwhile."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        first = int(f.read().split()[0])
+    while True:
+        port = random.randrange(10_000, max(first, 11_000))
+        with socket.socket() as s:
+            try:
+                s.bind(("0.0.0.0", port))
+                return port
+            except OSError:
+                continue
 
 
 def first_line(command):

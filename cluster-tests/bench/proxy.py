@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""nginx, HAProxy and fleetbal side by side on the same work, in one run of about ten minutes.
+"""nginx, HAProxy and fleetbal side by side on the same work, in one run of about eleven minutes.
 
     cluster-tests/bench/proxy.py                    everything; needs `cargo build --release`
     cluster-tests/bench/proxy.py --short            everything in under a minute: does it work at all?
@@ -32,15 +32,21 @@ from process import Trouble, free_port, require  # noqa: E402
 from recorder import Recorder, check, check_bodies  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SHORT_CROWD = 2_000
+# What --short leaves out, as there are others like it.
+LONG = ("up16k", "10000")
 OTHERS = ("latency", "memory", "configuration")
 
 
 class Stage:
     """What all parts of a run share."""
 
-    def __init__(self, directory, layout):
-        self.dir, self.layout, self.backend = directory, layout, None
-        self.begun = time.monotonic()
+    def __init__(self, directory, layout, descriptors):
+        self.dir, self.layout, self.descriptors = directory, layout, descriptors
+        self.begun, self.repeated = time.monotonic(), []
+
+    def backend(self, address):
+        return Backend(self.dir, address, cells.SIZES, self.descriptors, self.layout.load)
 
     def say(self, text):
         print(f"{time.monotonic() - self.begun:6.0f} s  {text}", flush=True)
@@ -60,7 +66,7 @@ def arguments():
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.short else 5)
     options.seconds = options.seconds or (0.4 if options.short else 2.0)
-    options.paced_seconds = 2 if options.short else 5
+    options.paced_seconds = 2 if options.short else 4
     options.names = [name for name in NAMES if name in options.contenders.split(",")]
     if options.write_docs and (options.short or options.only or options.names != list(NAMES)):
         parser.error("--write-docs needs a whole run")
@@ -69,7 +75,8 @@ def arguments():
 
 def wanted(options, matrix):
     everything = [cell.name for cell in matrix] + list(OTHERS)
-    chosen = options.only.split(",") if options.only else everything
+    usual = [name for name in everything if name not in LONG] if options.short else everything
+    chosen = options.only.split(",") if options.only else usual
     if unknown := set(chosen) - set(everything):
         raise Trouble(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(everything)}")
     # One of them says nothing without the other.
@@ -89,33 +96,33 @@ def start(stage, options, chosen):
     if any(kind(cell) != "one" for cell in chosen):
         kinds |= {"two1": (1, stage.layout.two), "two2": (2, stage.layout.two)}
     port = free_port()
-    recorder = Recorder(port)
-    teams = {}
+    # To one address there are 28,000 ports, and each contender may keep 10,000 connections.
+    seats = {(name, who): f"127.0.0.{10 + at}" for at, (name, who) in
+             enumerate((name, who) for name in kinds for who in options.names)}
+    recorder = Recorder(seats.values(), port)
+    teams = {name: {} for name in kinds}
     try:
-        for name, (workers, cpus) in kinds.items():
-            teams[name] = {}
-            for who in options.names:
-                teams[name][who] = Contender(who, stage.dir, port, workers, options)
-                check(teams[name][who].start(cpus), recorder)
+        for (name, who), host in seats.items():
+            workers, cpus = kinds[name]
+            teams[name][who] = Contender(who, stage.dir, f"{host}:{port}", workers, options)
+            check(teams[name][who].start(cpus), recorder)
         stage.say("all sent the same to the backend and to the client, and reused connections")
         recorder.stop()
-        stage.backend = Backend(stage.dir, port, cells.SIZES, options.descriptors, stage.layout.load)
         for team in teams.values():
             for contender in team.values():
+                contender.server = stage.backend(contender.backend)
                 check_bodies(contender, cells.SIZES)
         stage.say("all passed the backend's bodies on unchanged")
     except BaseException:
-        stop(stage, teams)
+        stop(teams)
         raise
     return teams
 
 
-def stop(stage, teams):
+def stop(teams):
     for team in teams.values():
         for contender in team.values():
             contender.stop()
-    if stage.backend:
-        stage.backend.stop()
 
 
 def measure(stage, options, chosen, others):
@@ -141,7 +148,7 @@ def measure(stage, options, chosen, others):
             stage.say("memory with idle connections")
             results["memory"] = memory.run(options.names, stage, options)
     finally:
-        stop(stage, teams)
+        stop(teams)
     if "configuration" in others and "fleetbal" in options.names:
         stage.say(f"configuration: {configuration.POOLS} pools of {configuration.BACKENDS}, as many services")
         results["configuration"] = configuration.run(stage, options)
@@ -154,9 +161,9 @@ def run(options, directory):
         raise Trouble(f"{options.ours} is not there: cargo build --release")
     layout = Layout()
     options.descriptors = raise_descriptor_limit()
-    matrix = cells.matrix(crowd(options.descriptors))
+    matrix = cells.matrix(SHORT_CROWD if options.short else crowd(options.descriptors))
     chosen, others = wanted(options, matrix)
-    stage = Stage(directory, layout)
+    stage = Stage(directory, layout, options.descriptors)
     machine, average, begun = describe(ROOT), os.getloadavg(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     os.sched_setaffinity(0, layout.load)
     results = measure(stage, options, chosen, others)
@@ -164,7 +171,7 @@ def run(options, directory):
         "machine": machine, "layout": layout.describe(), "versions": versions(options.ours, options.names),
         "options": {key: value for key, value in vars(options).items() if key != "json"}, "begun": begun,
         "load_average": ["/".join(f"{value:.1f}" for value in values) for values in (average, os.getloadavg())],
-        "took": time.monotonic() - stage.begun,
+        "repeated": stage.repeated, "took": time.monotonic() - stage.begun,
     }
     text = "\n".join(report.lines(results, chosen, options.names))
     print(f"\n{text}")

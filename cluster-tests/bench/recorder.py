@@ -62,16 +62,17 @@ class Stream:
 class Recorder:
     """A backend that keeps what it gets."""
 
-    def __init__(self, port):
+    def __init__(self, hosts, port):
         self.seen, self.connections, self.lock = [], 0, threading.Lock()
         self.open = set()
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.listeners = [socket.create_server((host, port), backlog=128) for host in hosts]
+        for listener in self.listeners:
+            threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
-    def _accept(self):
+    def _accept(self, listener):
         while True:
             try:
-                sock, _ = self.listener.accept()
+                sock, _ = listener.accept()
             except OSError:
                 return
             with self.lock:
@@ -104,8 +105,9 @@ class Recorder:
 
     def stop(self):
         # Blocked in accept, it would not notice being closed.
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        for listener in self.listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         with self.lock:
             for sock in self.open:
                 try:

@@ -83,7 +83,7 @@ def latency_table(results, names):
 def memory_table(results, names):
     found = results["memory"]
     rows = [["none (all of it)", *[f"{found[name]['empty']:.1f}" for name in names], "–", ""]]
-    for count in memory.STEPS:
+    for count in (step for step in memory.STEPS if str(step) in found[names[0]]):
         must, aim = memory.MUST[count], memory.AIM[count]
         judged = verdict(found["fleetbal"][str(count)], must, aim) if "fleetbal" in found else ""
         rows.append([f"{count:,} (above that)", *[f"{found[name][str(count)]:.1f}" for name in names],
@@ -122,7 +122,7 @@ def lines(results, cells, names):
                for name in row)
     options = results["options"]
     out += [
-        f"{sent:,} requests, {errors} errors; {options['rounds']} rounds of {options['seconds']} s (load) and "
+        f"{sent:,} requests, {errors} errors, {len(results['repeated'])} measurements repeated; {options['rounds']} rounds of {options['seconds']} s (load) and "
         f"{options['paced_seconds']} s (paced), medians; ratios are paired by round, with the lowest and the highest.",
         f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['layout']}.",
         f"{'; '.join(versions.values())}; {machine['wrk']}; {machine['h2load']}; commit {machine['commit']}.",
