@@ -141,7 +141,7 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
         readiness: readiness.clone(),
         settled: effects.settled(),
         lifecycle: lifecycle.clone(),
-        variables,
+        variables: variables.clone(),
         started,
         own_listener: settings.management,
     });
@@ -150,6 +150,7 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
     tasks.spawn(runner.run(cluster.feed(), NodePorts::new(workers.clone(), listeners)));
     start_config::apply(settings, script, &cluster).await?;
     settle(&cluster, &effects, settings).await?;
+    tasks.spawn(effects.nodefiles(variables).run(cluster.clone()));
     let (of, from) = (readiness.clone(), cluster.clone());
     tasks.spawn(async move { of.catch_up(&from).await });
     readiness.start_finished();

@@ -5,6 +5,7 @@
 //! configuration no longer asks for it.
 
 mod listeners;
+mod nodefiles;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use fleetbal_raft::model::Version;
 use tokio::sync::watch;
 
 pub use listeners::{Listener, Ports};
+pub use nodefiles::Nodefiles;
 
 use crate::snapshot::{NodeVariables, Publisher};
 use listeners::Listeners;
@@ -37,13 +39,20 @@ pub struct Failure {
 #[derive(Debug, Clone)]
 pub struct Effects {
     failures: Arc<ArcSwap<Vec<Failure>>>,
+    nodefiles: Arc<ArcSwap<Vec<Failure>>>,
     settled: watch::Receiver<Version>,
 }
 
 impl Effects {
-    /// What failed and is being tried again.
-    pub fn failures(&self) -> Arc<Vec<Failure>> {
-        self.failures.load_full()
+    /// What failed and is being tried again, and nodefiles that are left alone.
+    pub fn failures(&self) -> Vec<Failure> {
+        let (failures, nodefiles) = (self.failures.load(), self.nodefiles.load());
+        failures.iter().chain(nodefiles.iter()).cloned().collect()
+    }
+
+    /// What watches the nodefiles of a node with these variables.
+    pub fn nodefiles(&self, variables: NodeVariables) -> Nodefiles {
+        Nodefiles::new(variables, self.nodefiles.clone())
     }
 
     /// The version whose effects were all tried.
@@ -75,6 +84,7 @@ pub fn effects(publisher: Publisher, variables: NodeVariables) -> (Runner, Effec
         runner,
         Effects {
             failures,
+            nodefiles: Arc::default(),
             settled: settled_view,
         },
     )

@@ -9,14 +9,18 @@ pub mod answer;
 pub mod body;
 pub mod error;
 mod fields;
+mod head;
 pub mod request;
 pub mod response;
+pub mod special;
 mod target;
 
 pub use body::{Body, Framing};
 pub use error::ProxyError;
+pub use head::Head;
 pub use request::{ForwardedFor, Forwarding, Method, RequestHead};
 pub use response::{ResponseHead, ResponseRules};
+pub use special::Special;
 
 /// The longest head of a request or response, in bytes (Perlbal's limit).
 pub const MAX_HEAD: usize = 102_400;
@@ -26,3 +30,7 @@ pub const MAX_REQUEST_LINE: usize = 65_536;
 
 /// The most fields of one head.
 pub const MAX_FIELDS: usize = 100;
+
+#[cfg(test)]
+#[path = "http/roundtrip_tests.rs"]
+mod roundtrip_tests;

@@ -11,6 +11,7 @@ pub mod dump;
 mod execute;
 mod http;
 pub mod line;
+pub mod local_check;
 pub mod parse;
 pub mod query;
 pub mod render;

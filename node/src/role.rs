@@ -13,12 +13,17 @@ use tokio::net::TcpStream;
 pub(crate) use deadline::Deadlines;
 pub(crate) use local::{Counted, Local, Served};
 
+/// Prepares what a service needs that begins to listen.
+pub(crate) fn prepare(local: &Local, served: &Served) {
+    reverse_proxy::sweep(local, served);
+}
+
 /// Serves a client's connection to its end.
 pub(crate) async fn serve(counted: Counted, io: TcpStream, peer: SocketAddr) {
     let current = counted.served.current(&counted.local);
     match current.and_then(|current| current.view.role) {
         Some(Role::ReverseProxy) => reverse_proxy::serve(counted, io, peer.ip()).await,
-        // Management has listeners of its own; they are not the workers'.
-        Some(Role::Management) | None => drop(io),
+        // These have listeners of their own; they are not the workers'.
+        Some(Role::Management | Role::UploadTracker) | None => drop(io),
     }
 }

@@ -7,6 +7,7 @@
 
 mod compile;
 mod pool;
+mod reproxy;
 mod service;
 mod variables;
 
@@ -16,8 +17,11 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use fleetbal_raft::model::{FleetConfig, PoolName, ServiceName, Version};
 
-pub use pool::{BackendState, OpenConnection, PoolView};
-pub use service::{ProxySettings, ServiceView, Trust};
+pub use pool::{BackendState, OpenConnection, PoolView, millis};
+pub use reproxy::CacheRules;
+pub use service::{
+    ProxySettings, QueueSettings, ReproxySettings, RetrySettings, ServiceView, Trust, UploadSettings,
+};
 pub use variables::NodeVariables;
 
 /// One version of the configuration, compiled for this node.

@@ -2,6 +2,7 @@
 
 mod connect;
 mod idle;
+mod learning;
 mod verify;
 
 use std::sync::Arc;

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::listen;
 use crate::monitor::stats::Stats;
 use crate::snapshot::View;
+use crate::upload::Tracker;
 use worker::Order;
 
 /// Orders that may wait for a worker. Each is carried out in microseconds.
@@ -29,8 +30,9 @@ const REOPEN: Duration = Duration::from_secs(2);
 /// The workers of a node. Dropping them closes every connection at once.
 #[derive(Debug)]
 pub struct Workers {
-    workers: Vec<Worker>,
+    threads: Vec<Worker>,
     listeners: Mutex<Listeners>,
+    tracker: Arc<Tracker>,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,8 @@ impl Workers {
     )]
     pub fn start(count: usize, view: View, stats: Arc<Stats>) -> io::Result<Self> {
         let count = count.max(1);
-        let mut workers = Vec::with_capacity(count);
+        let tracker = Arc::<Tracker>::default();
+        let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let (orders, received) = mpsc::channel(ORDERS);
             let runtime = worker::Setup {
@@ -72,17 +75,24 @@ impl Workers {
                 count,
                 view: view.clone(),
                 stats: Arc::clone(&stats),
+                tracker: Arc::clone(&tracker),
                 orders: received,
             };
-            workers.push(Worker {
+            threads.push(Worker {
                 orders: Some(orders),
                 thread: Some(runtime.start()?),
             });
         }
         Ok(Self {
-            workers,
+            threads,
             listeners: Mutex::default(),
+            tracker,
         })
+    }
+
+    /// What is known of uploads, by whom they are tracked here.
+    pub fn tracker(&self) -> &Arc<Tracker> {
+        &self.tracker
     }
 
     /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is
@@ -100,9 +110,9 @@ impl Workers {
             return Ok(());
         }
         listeners.wait_for_closed(address);
-        let sockets = listen::open_shared(address, self.workers.len())?;
+        let sockets = listen::open_shared(address, self.threads.len())?;
         let alive = Arc::new(());
-        for (worker, listener) in self.workers.iter().zip(sockets) {
+        for (worker, listener) in self.threads.iter().zip(sockets) {
             worker.order(Order::Open {
                 service: service.clone(),
                 listener,
@@ -127,7 +137,7 @@ impl Workers {
             return;
         };
         listeners.closing.push((old.address, old.alive));
-        for worker in &self.workers {
+        for worker in &self.threads {
             let ordered = worker.order(Order::Close {
                 service: service.clone(),
             });
@@ -152,7 +162,7 @@ impl Workers {
             listeners.open.clear();
         }
         let mut emptied = Vec::new();
-        for worker in &self.workers {
+        for worker in &self.threads {
             let (done, is_done) = oneshot::channel();
             if worker.order(Order::Drain { done }).is_ok() {
                 emptied.push(is_done);
@@ -176,10 +186,10 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        for worker in &mut self.workers {
+        for worker in &mut self.threads {
             worker.orders = None;
         }
-        for worker in &mut self.workers {
+        for worker in &mut self.threads {
             let ended = worker.thread.take().map(thread::JoinHandle::join);
             if let Some(Err(_)) = ended {
                 tracing::error!("a worker panicked");

@@ -8,16 +8,24 @@ use std::path::{Path, PathBuf};
 
 /// From the bottom up. A module may use its own layer and those before it.
 const LAYERS: [&[&str]; 5] = [
-    &["clock", "os_error", "http", "balance", "snapshot", "lifecycle"],
-    &["monitor", "upstream"],
+    &[
+        "clock",
+        "os_error",
+        "http",
+        "balance",
+        "snapshot",
+        "lifecycle",
+        "nodefile",
+    ],
+    &["monitor", "reproxy", "upload", "upstream"],
     &["role", "listen", "workers"],
     &["gossip", "cluster_port", "effects", "manage", "settings"],
     &["boot", "cli"],
 ];
 
 /// The data plane: of the replicated state it sees the model alone.
-const DATA_PLANE: [&str; 7] = [
-    "http", "balance", "snapshot", "upstream", "role", "listen", "workers",
+const DATA_PLANE: [&str; 9] = [
+    "http", "balance", "snapshot", "reproxy", "upload", "upstream", "role", "listen", "workers",
 ];
 
 fn layer(module: &str) -> Option<usize> {

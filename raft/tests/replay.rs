@@ -263,10 +263,12 @@ fn changes() -> Vec<Change> {
         Change::PoolAdd {
             pool: web.clone(),
             backend: BackendAddress::parse("10.0.0.1:80").unwrap(),
+            weight: 1,
         },
         Change::PoolAdd {
             pool: web.clone(),
             backend: BackendAddress::parse("[::1]:80").unwrap(),
+            weight: 1,
         },
         Change::PoolRemove {
             pool: web,

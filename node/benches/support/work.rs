@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use fleetbal::balance;
+use fleetbal::balance::{self, Pick};
 use fleetbal::http::{Body, ForwardedFor, Forwarding, ResponseRules, request, response};
 use fleetbal::manage::script;
 use fleetbal::monitor::stats::Stats;
@@ -90,6 +90,7 @@ fn forwarding() -> Forwarding<'static> {
         peer: b"192.0.2.17",
         forwarded_for: ForwardedFor::Replace,
         persist_backend: true,
+        special: None,
     }
 }
 
@@ -149,7 +150,12 @@ fn pick_step() -> Result<Step> {
 fn pick(pool: &PoolView, now: Instant, rng: &mut StdRng) -> Option<usize> {
     let backends = black_box(pool).backends();
     let usable = |at: usize| backends.get(at).is_some_and(|backend| !backend.is_barred(now));
-    balance::pick(pool.method, backends.len(), usable, pool.next_turn(), rng)
+    let request = Pick {
+        turn: pool.next_turn(),
+        hash: 0,
+        now,
+    };
+    balance::pick(pool, request, usable, rng)
 }
 
 /// All of a request but input, output and the choice of a connection.

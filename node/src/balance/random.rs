@@ -1,17 +1,17 @@
-//! `random`: each usable backend with the same probability. Where a connection is idle none is picked at all.
+//! `random` and `weighted`: each usable backend as probable as its weight.
+//!
+//! With `random` this is for opening connections alone: where one is idle, it is used whoever it leads to (Perlbal,
+//! reference section 4). With `weighted` it is for each request. That draws instead of counting, as nodes and workers
+//! that each kept a smooth order would fall into step, and send their bursts to the same backend; who wants an order
+//! takes `round_robin`.
 
 use rand::Rng;
 
-/// Picks one of `count` backends among those that are usable.
-pub fn pick(count: usize, usable: impl Fn(usize) -> bool, rng: &mut impl Rng) -> Option<usize> {
-    let candidates = || (0..count).filter(|at| usable(*at));
-    match candidates().count() {
-        0 => None,
-        // Whether one is usable may change between the two counts; then any that still is will do.
-        usable => candidates()
-            .nth(rng.random_range(0..usable))
-            .or_else(|| candidates().next()),
-    }
+use super::weights::Weights;
+
+/// Picks one of the usable backends.
+pub fn pick(weights: &Weights, usable: impl Fn(usize) -> bool, rng: &mut impl Rng) -> Option<usize> {
+    weights.draw(usable, rng)
 }
 
 #[cfg(test)]
@@ -19,20 +19,26 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
+    use super::super::distribution::{assert_follows, count};
     use super::*;
 
     #[test]
     fn is_even_over_the_usable() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut seen = [0; 5];
-        for _ in 0..4000 {
-            seen[pick(5, |at| at != 2, &mut rng).unwrap()] += 1;
-        }
-        assert_eq!(seen[2], 0);
-        for at in [0, 1, 3, 4] {
-            assert!((800..1200).contains(&seen[at]), "{seen:?}");
-        }
-        assert_eq!(pick(5, |_| false, &mut rng), None);
-        assert_eq!(pick(0, |_| true, &mut rng), None);
+        let weights = Weights::new([1; 5]);
+        let seen = count(5, 20_000, || pick(&weights, |at| at != 2, &mut rng));
+        assert_follows(&seen, &[1.0, 1.0, 0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn two_workers_draw_as_one() {
+        let mut workers = [StdRng::seed_from_u64(2), StdRng::seed_from_u64(3)];
+        let weights = Weights::new([1, 2, 5]);
+        let mut turn = 0;
+        let seen = count(3, 20_000, || {
+            turn += 1;
+            pick(&weights, |_| true, &mut workers[turn % 3 % 2])
+        });
+        assert_follows(&seen, &[1.0, 2.0, 5.0]);
     }
 }

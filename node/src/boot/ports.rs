@@ -13,6 +13,7 @@ use crate::effects::{Listener, Ports};
 use crate::manage::{self, Context, access::Access};
 use crate::os_error;
 use crate::settings::Settings;
+use crate::upload::tracker;
 use crate::workers::Workers;
 
 /// Opens listeners on this node.
@@ -20,11 +21,20 @@ use crate::workers::Workers;
 pub(super) struct NodePorts {
     workers: Arc<Workers>,
     management: Management,
+    trackers: Trackers,
 }
 
 impl NodePorts {
     pub(super) fn new(workers: Arc<Workers>, management: Management) -> Self {
-        Self { workers, management }
+        let trackers = Trackers {
+            all: management.all.clone(),
+            open: BTreeMap::new(),
+        };
+        Self {
+            workers,
+            management,
+            trackers,
+        }
     }
 }
 
@@ -33,6 +43,7 @@ impl Ports for NodePorts {
         match listener.role {
             Role::ReverseProxy => self.workers.open(service, listener.address),
             Role::Management => self.management.open(service, listener.address),
+            Role::UploadTracker => self.trackers.open(service, listener.address, &self.workers),
         }
     }
 
@@ -40,6 +51,7 @@ impl Ports for NodePorts {
         match listener.role {
             Role::ReverseProxy => self.workers.close(service),
             Role::Management => self.management.close(service),
+            Role::UploadTracker => self.trackers.close(service),
         }
     }
 }
@@ -136,6 +148,30 @@ impl Management {
     fn serve(&self, listener: TcpListener, stop: CancellationToken) {
         let (context, access) = (Arc::clone(&self.context), Arc::clone(&self.access));
         tokio::spawn(manage::serve(listener, context, access, stop));
+    }
+}
+
+/// The trackers of uploads of a node; all of them tell the same memory.
+#[derive(Debug)]
+struct Trackers {
+    open: BTreeMap<ServiceName, CancellationToken>,
+    all: CancellationToken,
+}
+
+impl Trackers {
+    fn open(&mut self, service: &ServiceName, address: SocketAddr, workers: &Workers) -> io::Result<()> {
+        let socket = tracker::bind(address)?;
+        let stop = self.all.child_token();
+        let known = Arc::clone(workers.tracker());
+        tokio::spawn(tracker::listen(socket, known, stop.clone()));
+        self.open.insert(service.clone(), stop);
+        Ok(())
+    }
+
+    fn close(&mut self, service: &ServiceName) {
+        if let Some(stop) = self.open.remove(service) {
+            stop.cancel();
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use fleetbal_raft::model::{Answer, Change, Command, FleetConfig, Version};
 use fleetbal_raft::{Cluster, ProposeError};
 
 use super::BootError;
-use crate::manage::bind;
-use crate::manage::script::Script;
+use crate::manage::script::{Script, WrongLine};
+use crate::manage::{bind, local_check};
 use crate::settings::{Begin, Settings};
 
 /// How long the fleet may take to agree on the configuration that its founder brings.
@@ -17,10 +17,13 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// Who the history names as the typist.
 const TYPIST: &str = "config file";
 
-/// Tries the addresses of the services that the file enables, before anything is changed.
+/// Checks what looks at this machine, the addresses of services that the file enables included, before anything is
+/// changed.
 pub(super) fn check(settings: &Settings, script: &Script) -> Result<(), BootError> {
     let variables = super::variables(settings, &settings.node);
+    let script = script.with_nodefiles(&variables).map_err(wrong)?;
     for (line, change) in &script.changes {
+        local_check::check(change, &variables).map_err(|text| BootError::Script { line: *line, text })?;
         let Change::SetEnabled {
             service: name,
             enabled: true,
@@ -43,10 +46,14 @@ pub(super) async fn apply(settings: &Settings, script: &Script, cluster: &Cluste
         None => true,
         Some(clustered) => matches!(clustered.begin, Begin::Found(_)) && config.version == Version::default(),
     };
+    let with_nodefiles = script.with_nodefiles(&super::variables(settings, cluster.name()));
     if !founds {
+        // A nodefile that cannot be read is reported by whoever watches it.
+        let script = with_nodefiles.as_ref().unwrap_or(script);
         warn_of_difference(script, &config);
         return Ok(());
     }
+    let script = &with_nodefiles.map_err(wrong)?;
     if script.changes.is_empty() {
         return Ok(());
     }
@@ -69,6 +76,11 @@ fn accepted(answer: &Answer, script: &Script) -> Result<(), BootError> {
         line,
         text: refusal.text.clone(),
     })
+}
+
+fn wrong(wrong: WrongLine) -> BootError {
+    let WrongLine { line, text } = wrong;
+    BootError::Script { line, text }
 }
 
 fn failed(error: &ProposeError) -> BootError {

@@ -1,5 +1,8 @@
 //! Where a body ends. Bodies pass as they are; chunked ones are checked strictly on the way (RFC 9112, section 7.1).
 
+use super::error::ProxyError;
+use super::fields::is_token;
+
 /// How a message says where its body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -17,6 +20,20 @@ pub enum Framing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MalformedBody(pub &'static str);
+
+/// A chunked body that carries more than it may.
+pub const TOO_LARGE: MalformedBody = MalformedBody("the body is too large");
+
+impl From<MalformedBody> for ProxyError {
+    /// Of the body of a request.
+    fn from(error: MalformedBody) -> Self {
+        if error == TOO_LARGE {
+            Self::ContentTooLarge
+        } else {
+            Self::BadRequest(error.0)
+        }
+    }
+}
 
 /// The bytes that chunk extensions of one body may take, and those that its trailers may.
 const MAX_CHUNK_EXTRAS: u32 = 16_384;
@@ -45,6 +62,15 @@ impl Body {
             Framing::Chunked => State::Chunked(Chunked::default()),
             Framing::UntilClose => State::UntilClose,
         })
+    }
+
+    /// The same; if it is chunked, it may carry `limit` bytes at most (none: any number).
+    pub fn limited(framing: Framing, limit: Option<u64>) -> Self {
+        let mut body = Self::new(framing);
+        if let State::Chunked(chunked) = &mut body.0 {
+            chunked.allowed = limit;
+        }
+        body
     }
 
     /// Whether all of it has passed.
@@ -141,6 +167,8 @@ enum At {
 struct Chunked {
     at: At,
     left: u64,
+    /// How many bytes further chunks may carry; none: any number.
+    allowed: Option<u64>,
     digits: u8,
     extension_bytes: u32,
     trailer_bytes: u32,
@@ -181,7 +209,7 @@ impl Chunked {
             (At::Extension, b'\r') => Ok(At::SizeLf),
             (At::Extension, _) if is_control(byte) => Err(BAD_LINE),
             (At::Extension, _) => self.extension(At::Extension),
-            (At::SizeLf, b'\n') => Ok(self.after_size()),
+            (At::SizeLf, b'\n') => self.after_size(),
             (At::DataCr, b'\r') => Ok(At::DataLf),
             (At::DataLf, b'\n') => Ok(At::Size),
             (At::TrailerStart, b'\r') => Ok(At::EndLf),
@@ -212,13 +240,16 @@ impl Chunked {
         Ok(At::Size)
     }
 
-    fn after_size(&mut self) -> At {
+    fn after_size(&mut self) -> Result<At, MalformedBody> {
         self.digits = 0;
-        if self.left == 0 {
+        if let Some(allowed) = &mut self.allowed {
+            *allowed = allowed.checked_sub(self.left).ok_or(TOO_LARGE)?;
+        }
+        Ok(if self.left == 0 {
             At::TrailerStart
         } else {
             At::Data
-        }
+        })
     }
 
     fn extension(&mut self, next: At) -> Result<At, MalformedBody> {
@@ -248,28 +279,6 @@ impl Chunked {
 
 fn is_control(byte: u8) -> bool {
     byte != b'\t' && byte.is_ascii_control()
-}
-
-/// Bytes of a field name (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 #[cfg(test)]

@@ -116,6 +116,25 @@ fn extras_are_limited() {
     assert!(run(Framing::Chunked, &[trailers.as_bytes()]).is_err());
 }
 
+#[test]
+fn carries_no_more_than_it_may() {
+    let chunks = b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let take = |limit| Body::limited(Framing::Chunked, limit).take(chunks);
+    assert_eq!(take(None), Ok(chunks.len()));
+    assert_eq!(take(Some(5)), Ok(chunks.len()));
+    assert_eq!(take(Some(4)), Err(TOO_LARGE));
+    // The size says it, before any of it has come.
+    assert_eq!(
+        Body::limited(Framing::Chunked, Some(4)).take(b"5\r\n"),
+        Err(TOO_LARGE)
+    );
+    assert_eq!(ProxyError::from(TOO_LARGE), ProxyError::ContentTooLarge);
+    assert_eq!(
+        Body::limited(Framing::Length(9), Some(4)).take(b"123456789"),
+        Ok(9)
+    );
+}
+
 proptest! {
     #[test]
     fn decodes_what_was_encoded(

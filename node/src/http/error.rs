@@ -6,9 +6,18 @@ pub enum ProxyError {
     /// The request breaks the rules.
     #[error("Invalid request: {0}")]
     BadRequest(&'static str),
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(&'static str),
     /// The request did not arrive in time.
     #[error("The request took too long.")]
     RequestTimeout,
+    /// The length of the body is not said, and the backend could not be told it.
+    #[error("The length of the body has to be said.")]
+    LengthRequired,
+    /// The body is longer than it may be.
+    #[error("The request body is too large.")]
+    ContentTooLarge,
     /// The request line is longer than [`MAX_REQUEST_LINE`](super::MAX_REQUEST_LINE).
     #[error("The request line is too long.")]
     RequestLineTooLong,
@@ -19,6 +28,9 @@ pub enum ProxyError {
     /// [`MAX_FIELDS`](super::MAX_FIELDS) fields.
     #[error("The header fields are too large.")]
     HeadTooLarge,
+    /// This node cannot do what it is configured to do.
+    #[error("{0}")]
+    Internal(&'static str),
     /// The request asks for what is not done here.
     #[error("{0}")]
     NotImplemented(&'static str),
@@ -41,10 +53,14 @@ impl ProxyError {
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest(_) => 400,
+            Self::NotFound(_) => 404,
             Self::RequestTimeout => 408,
+            Self::LengthRequired => 411,
+            Self::ContentTooLarge => 413,
             Self::RequestLineTooLong => 414,
             Self::Expectation => 417,
             Self::HeadTooLarge => 431,
+            Self::Internal(_) => 500,
             Self::NotImplemented(_) => 501,
             Self::BadGateway(_) => 502,
             Self::Unavailable(_) => 503,
@@ -57,10 +73,14 @@ impl ProxyError {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "Bad Request",
+            Self::NotFound(_) => "Not Found",
             Self::RequestTimeout => "Request Timeout",
+            Self::LengthRequired => "Length Required",
+            Self::ContentTooLarge => "Content Too Large",
             Self::RequestLineTooLong => "URI Too Long",
             Self::Expectation => "Expectation Failed",
             Self::HeadTooLarge => "Request Header Fields Too Large",
+            Self::Internal(_) => "Internal Server Error",
             Self::NotImplemented(_) => "Not Implemented",
             Self::BadGateway(_) => "Bad Gateway",
             Self::Unavailable(_) => "Service Unavailable",

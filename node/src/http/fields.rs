@@ -23,29 +23,87 @@ pub(super) enum Kind {
     ForwardedHost,
     /// Belongs to the connection, not to the message (RFC 9110, section 7.6.1).
     HopByHop,
+    /// `Trailer`, which announces what follows the last chunk.
+    Trailer,
+    /// Not one of those that matter here, but one to whoever takes `_` for `-`, as CGI does (RFC 3875, section
+    /// 4.1.18): what only this node may say would be said by the client.
+    Lookalike,
 }
 
 impl Kind {
-    /// By length first: most names are decided by it alone.
+    /// By length and first letter: for most names they decide alone.
     #[inline]
     pub(super) fn of(name: &str) -> Self {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
-        match name.len() {
-            2 if is("te") => Self::HopByHop,
-            4 if is("host") => Self::Host,
-            6 if is("expect") => Self::Expect,
-            6 if is("x-host") => Self::ForwardedHost,
-            7 if is("upgrade") => Self::HopByHop,
-            10 if is("connection") => Self::Connection,
-            10 if is("keep-alive") => Self::HopByHop,
-            14 if is("content-length") => Self::ContentLength,
-            15 if is("x-forwarded-for") => Self::ForwardedFor,
-            16 if is("x-forwarded-host") => Self::ForwardedHost,
-            16 if is("proxy-connection") => Self::HopByHop,
-            17 if is("transfer-encoding") => Self::TransferEncoding,
+        let bytes = name.as_bytes();
+        let first = bytes.first().map_or(0, |byte| byte | 0x20);
+        match (name.len(), first) {
+            (2, b't') if is(bytes, b"te") => Self::HopByHop,
+            (4, b'h') if is(bytes, b"host") => Self::Host,
+            (6, b'e') if is(bytes, b"expect") => Self::Expect,
+            (6, b'x') if is(bytes, b"x-host") => Self::ForwardedHost,
+            (7, b't') if is(bytes, b"trailer") => Self::Trailer,
+            (7, b'u') if is(bytes, b"upgrade") => Self::HopByHop,
+            (10, b'c') if is(bytes, b"connection") => Self::Connection,
+            (10, b'k') if is(bytes, b"keep-alive") => Self::HopByHop,
+            (14, b'c') if is(bytes, b"content-length") => Self::ContentLength,
+            (15, b'x') if is(bytes, b"x-forwarded-for") => Self::ForwardedFor,
+            (16, b'x') if is(bytes, b"x-forwarded-host") => Self::ForwardedHost,
+            (16, b'p') if is(bytes, b"proxy-connection") => Self::HopByHop,
+            (17, b't') if is(bytes, b"transfer-encoding") => Self::TransferEncoding,
+            (6 | 15 | 16, b'x') | (14, b'c') | (17, b't') => Self::of_other(name),
             _ => Self::Other,
         }
     }
+
+    /// The kind of a name that is none of those that matter.
+    #[cold]
+    fn of_other(name: &str) -> Self {
+        let known = [
+            "x-host",
+            "content-length",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "transfer-encoding",
+        ];
+        let name = name.replace('_', "-");
+        if known.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            Self::Lookalike
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Whether a field name is this known one, which is in lower case. Of the bytes that a name may have, only letters
+/// become those of a known one by a bit; all are looked at together.
+#[inline]
+fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    <&[u8; N]>::try_from(name).is_ok_and(|name| {
+        let differences = name.iter().zip(known).map(|(byte, known)| (byte | 0x20) ^ known);
+        differences.fold(0, |all, one| all | one) == 0
+    })
+}
+
+/// Bytes of a field name (RFC 9110, section 5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// What all `Connection` fields of a head say.
@@ -59,6 +117,11 @@ pub(super) struct ConnectionOptions {
 
 impl ConnectionOptions {
     pub(super) fn add(&mut self, value: &[u8]) {
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            // What most say, and all that they say.
+            self.keep_alive = true;
+            return;
+        }
         for option in options(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
@@ -87,7 +150,8 @@ impl ConnectionOptions {
     }
 }
 
-fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The elements of a list, which may be empty.
+pub(super) fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
@@ -192,6 +256,43 @@ pub(super) fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_by_name_in_any_case() {
+        let known = [
+            ("TE", Kind::HopByHop),
+            ("Host", Kind::Host),
+            ("Expect", Kind::Expect),
+            ("X-Host", Kind::ForwardedHost),
+            ("Trailer", Kind::Trailer),
+            ("Upgrade", Kind::HopByHop),
+            ("Connection", Kind::Connection),
+            ("Keep-Alive", Kind::HopByHop),
+            ("Content-Length", Kind::ContentLength),
+            ("X-Forwarded-For", Kind::ForwardedFor),
+            ("X-Forwarded-Host", Kind::ForwardedHost),
+            ("Proxy-Connection", Kind::HopByHop),
+            ("Transfer-Encoding", Kind::TransferEncoding),
+        ];
+        for (name, kind) in known {
+            for same in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                assert_eq!(Kind::of(&same), kind, "{same}");
+            }
+            // Any other byte at any place makes another name of it.
+            for at in 0..name.len() {
+                for byte in (0..=127_u8).filter(|byte| is_token(*byte)) {
+                    let mut other = name.to_owned().into_bytes();
+                    let same = other[at].eq_ignore_ascii_case(&byte);
+                    other[at] = byte;
+                    let other = String::from_utf8(other).unwrap();
+                    let got = Kind::of(&other);
+                    assert_eq!(got == kind, same, "{other}");
+                    assert!(same || matches!(got, Kind::Other | Kind::Lookalike), "{other}");
+                }
+            }
+        }
+        assert_eq!(Kind::of(""), Kind::Other);
+    }
 
     #[test]
     fn transfer_codings() {

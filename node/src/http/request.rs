@@ -6,7 +6,8 @@ use httparse::{Header, Request, Status};
 
 use super::body::Framing;
 use super::error::ProxyError;
-use super::fields::{Codings, ConnectionOptions, Copier, Kind, content_length, write_field};
+use super::fields::{Codings, ConnectionOptions, Copier, Kind, content_length, options, write_field};
+use super::special::{Marks, Special};
 use super::target::{self, Target};
 use super::{MAX_FIELDS, MAX_HEAD, MAX_REQUEST_LINE};
 
@@ -46,6 +47,10 @@ pub struct RequestHead {
     pub http11: bool,
     /// Whether the client wants its connection kept open.
     pub keep_alive: bool,
+    /// Whether a rule gives it high priority.
+    pub high_priority: bool,
+    /// The hash of what its service hashes by, the same on every node; 0 where it does not.
+    pub hash: u64,
 }
 
 /// What becomes of X-Forwarded-For.
@@ -68,6 +73,8 @@ pub struct Forwarding<'a> {
     pub forwarded_for: ForwardedFor,
     /// Whether the backend is asked to keep its connection open.
     pub persist_backend: bool,
+    /// What this service does beyond the plain.
+    pub special: Option<&'a Special>,
 }
 
 /// Reads the head at the start of `input`, and puts the head for the backend into `output` in place of what was
@@ -172,13 +179,22 @@ impl<'a> Parsed<'_, 'a> {
             _ => Method::Other,
         };
         let target = target::parse(self.method, self.target)?;
+        if let Some(special) = rules.special {
+            special.check(framing)?;
+        }
         self.write(&kinds, &survey, target, rules, out);
+        let marks = match rules.special {
+            None => Marks::default(),
+            Some(special) => special.apply(rules.peer, out),
+        };
         Ok(RequestHead {
             length,
             framing,
             method,
             http11: self.http11,
             keep_alive: survey.connection.keeps(self.http11),
+            high_priority: marks.high_priority,
+            hash: marks.hash,
         })
     }
 
@@ -188,7 +204,12 @@ impl<'a> Parsed<'_, 'a> {
         for (field, kind) in self.fields.iter().zip(kinds) {
             *kind = Kind::of(field.name);
             match *kind {
-                Kind::Other | Kind::ForwardedFor | Kind::ForwardedHost | Kind::HopByHop => {}
+                Kind::Other
+                | Kind::ForwardedFor
+                | Kind::ForwardedHost
+                | Kind::HopByHop
+                | Kind::Trailer
+                | Kind::Lookalike => {}
                 Kind::Connection => survey.connection.add(field.value),
                 Kind::TransferEncoding => survey.codings.add(field.value),
                 Kind::ContentLength => survey.add_length(field.value)?,
@@ -252,8 +273,8 @@ impl<'a> Parsed<'_, 'a> {
         let mut has_length = false;
         for (field, kind) in self.fields.iter().zip(kinds) {
             let goes_on = match kind {
-                Kind::Other => !survey.connection.names(field.name, self.fields),
-                Kind::Connection | Kind::HopByHop => false,
+                Kind::Other | Kind::Trailer => !survey.connection.names(field.name, self.fields),
+                Kind::Connection | Kind::HopByHop | Kind::Lookalike => false,
                 Kind::ContentLength => !std::mem::replace(&mut has_length, true),
                 Kind::TransferEncoding => true,
                 Kind::Host => target.authority.is_none(),
@@ -282,10 +303,12 @@ impl<'a> Parsed<'_, 'a> {
         out.extend_from_slice(b"X-Forwarded-For: ");
         if rules.forwarded_for == ForwardedFor::Append {
             let fields = self.fields.iter().zip(kinds);
-            let said = fields.filter(|(field, kind)| **kind == Kind::ForwardedFor && !field.value.is_empty());
-            for (field, _) in said {
-                out.extend_from_slice(field.value);
-                out.extend_from_slice(b", ");
+            let said = fields.filter(|(_, kind)| **kind == Kind::ForwardedFor);
+            for address in said.flat_map(|(field, _)| options(field.value)) {
+                if !address.is_empty() {
+                    out.extend_from_slice(address);
+                    out.extend_from_slice(b", ");
+                }
             }
         }
         out.extend_from_slice(rules.peer);

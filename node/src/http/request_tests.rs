@@ -6,6 +6,7 @@ const UNTRUSTED: Forwarding<'_> = Forwarding {
     peer: b"9.9.9.9",
     forwarded_for: ForwardedFor::Replace,
     persist_backend: true,
+    special: None,
 };
 
 /// `|` stands for CR LF, so that a head fits on a line.
@@ -74,6 +75,49 @@ fn removes_what_belongs_to_the_connection() {
 }
 
 #[test]
+fn passes_on_what_is_not_its_own() {
+    let fields = "Host: h|Set-Cookie: a=b|A: 1|a: 2|Set-Cookie: c=d|EMPTY: |a: 1|X-Forwarded-Proto: https|Range: bytes=0-1\
+                  |Via: 1.0 x|Max-Forwards: 3|Authorization: Basic eDp5|Proxy-Authorization: z|Trailer: A\
+                  |X-Proxy-Capabilities: reproxy-file|Weird!#$%&'*+.^_`~: \u{e9}\tx";
+    for first in ["get /x", "M-SEARCH /%20\u{e9}\\\"?<>//../x", "OPTIONS *"] {
+        let out = forwarded(&format!("{first} HTTP/1.1|{fields}||"));
+        assert_eq!(out, format!("{first} HTTP/1.1|{fields}|{END}"));
+    }
+}
+
+#[test]
+fn refuses_to_upgrade_by_not_passing_it_on() {
+    let upgrade = |fields: &str| forwarded(&format!("GET /chat HTTP/1.1|Host: h|{fields}|A: b||"));
+    assert_eq!(
+        upgrade("Upgrade: websocket|Connection: keep-alive, Upgrade|Sec-WebSocket-Version: 13"),
+        format!("GET /chat HTTP/1.1|Host: h|Sec-WebSocket-Version: 13|A: b|{END}")
+    );
+    assert_eq!(
+        upgrade("Connection: Upgrade, HTTP2-Settings|Upgrade: h2c|HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
+        format!("GET /chat HTTP/1.1|Host: h|A: b|{END}")
+    );
+}
+
+#[test]
+fn removes_what_cgi_takes_for_what_only_this_node_says() {
+    let fields = "x_forwarded_for: 1.1.1.1|X-Forwarded_For: 1.1.1.1|X_Host: x|X_Forwarded-Host: x|Content_Length: 5\
+                  |Transfer_Encoding: chunked|A_B: 1|User_Agent12345: x|X_Forwarded_Proto: x";
+    let rules = |forwarded_for| Forwarding {
+        forwarded_for,
+        ..UNTRUSTED
+    };
+    for forwarded_for in [ForwardedFor::Replace, ForwardedFor::Append] {
+        let input = wire(&format!("GET / HTTP/1.1|Host: h|{fields}||"));
+        let (head, out) = whole(&input, rules(forwarded_for)).unwrap().unwrap();
+        assert_eq!(head.framing, Framing::Empty);
+        assert_eq!(
+            out,
+            format!("GET / HTTP/1.1|Host: h|A_B: 1|User_Agent12345: x|X_Forwarded_Proto: x|{END}")
+        );
+    }
+}
+
+#[test]
 fn keep_alive_by_version_and_option() {
     let keep = |text: &str| accepted(text).0.keep_alive;
     assert!(!keep("GET / HTTP/1.1|Host: h|Connection: Close||"));
@@ -121,6 +165,32 @@ fn forwarded_for_by_trust() {
 }
 
 #[test]
+fn what_trusted_peers_say_is_joined() {
+    let rules = Forwarding {
+        forwarded_for: ForwardedFor::Append,
+        ..UNTRUSTED
+    };
+    for (said, sent) in [
+        ("", "9.9.9.9"),
+        ("|X-Forwarded-For:", "9.9.9.9"),
+        (
+            "|X-Forwarded-For: 1.1.1.1,2.2.2.2 ,, unknown,",
+            "1.1.1.1, 2.2.2.2, unknown, 9.9.9.9",
+        ),
+        (
+            "|x-forwarded-for: 1.1.1.1|A: b|X-Forwarded-For: ,2.2.2.2",
+            "1.1.1.1, 2.2.2.2, 9.9.9.9",
+        ),
+    ] {
+        let input = wire(&format!("GET / HTTP/1.1|Host: h{said}||"));
+        let out = whole(&input, rules).unwrap().unwrap().1;
+        let end = format!("|X-Forwarded-For: {sent}|Connection: keep-alive||");
+        assert!(out.ends_with(&end), "{said}: {out}");
+        assert_eq!(out.to_ascii_lowercase().matches("x-forwarded-for").count(), 1);
+    }
+}
+
+#[test]
 fn framing() {
     let framing = |text: &str| accepted(text).0.framing;
     assert_eq!(
@@ -150,6 +220,10 @@ fn refuses_ambiguous_framing() {
         "Content-Length: 3, 3",
         "Content-Length: +3",
         "Content-Length: ",
+        "Content-Length: 0x3",
+        "Content-Length: 3 3",
+        "Content-Length: -3",
+        "Content-Length: \u{b2}",
         "Content-Length: 99999999999999999999",
         "Transfer-Encoding: chunked, identity",
         "Transfer-Encoding: identity",
@@ -158,6 +232,14 @@ fn refuses_ambiguous_framing() {
         "Transfer-Encoding: xchunked",
         "Transfer-Encoding: \"chunked\"",
         "Transfer-Encoding:",
+        "Transfer-Encoding: ,chunked",
+        "Transfer-Encoding: chunked,",
+        "Transfer-Encoding: chunked;a=b",
+        "Transfer-Encoding: chu\tnked",
+        "Transfer-Encoding: chunked\u{b}",
+        "Transfer-Encoding: \u{a0}chunked",
+        "Transfer-Encoding\u{0}: chunked",
+        "Transfer-Encoding: identity|Transfer-Encoding: chunked, chunked",
         "Transfer-Encoding : chunked",
         " Transfer-Encoding: chunked",
         "A: b| Transfer-Encoding: chunked",
@@ -184,7 +266,25 @@ fn refuses_other_requests() {
         ("GET / HTTP/1.1|Host: a b||", 400),
         ("GET / HTTP/1.1|Host: u@a||", 400),
         ("GET / HTTP/1.1|Host: a/b||", 400),
+        ("GET / HTTP/1.1|Host: a:b||", 400),
+        ("GET / HTTP/1.1|Host: a:80:80||", 400),
+        ("GET / HTTP/1.1|Host: [a]||", 400),
         ("GET x HTTP/1.1|Host: a||", 400),
+        ("GET http://a/ HTTP/1.1||", 400),
+        ("GET http://a:b/ HTTP/1.1|Host: a||", 400),
+        ("GET http://a/ HTTP/1.1|Host: a/b||", 400),
+        ("GET /\t HTTP/1.1|Host: a||", 400),
+        ("GET /\u{7f} HTTP/1.1|Host: a||", 400),
+        ("GET /\u{0} HTTP/1.1|Host: a||", 400),
+        ("GET /\r HTTP/1.1|Host: a||", 400),
+        ("GET\t/\tHTTP/1.1|Host: a||", 400),
+        ("GET / HTTP/1.1 |Host: a||", 400),
+        ("GET / HTTP/1.1\r|Host: a||", 400),
+        ("\rGET / HTTP/1.1|Host: a||", 400),
+        ("GET / HTTP/01.1|Host: a||", 505),
+        ("GET / HTTP/1.10|Host: a||", 400),
+        ("GET / HTTP/11|Host: a||", 505),
+        ("* / HTTP/1.1|A||", 400),
         ("GET  / HTTP/1.1|Host: a||", 400),
         ("GET /  HTTP/1.1|Host: a||", 400),
         ("GET / a HTTP/1.1|Host: a||", 400),
@@ -198,7 +298,13 @@ fn refuses_other_requests() {
         ("GET / HTTP/1.2|Host: a||", 505),
         ("CONNECT a:1 HTTP/1.1|Host: a||", 501),
         ("POST / HTTP/1.1|Host: a|Transfer-Encoding: gzip, chunked||", 501),
+        (
+            "POST / HTTP/1.1|Host: a|Transfer-Encoding: gzip|Transfer-Encoding: chunked||",
+            501,
+        ),
         ("POST / HTTP/1.1|Host: a|Expect: more||", 417),
+        ("POST / HTTP/1.1|Host: a|Expect: 100-continue|Expect: ||", 417),
+        ("POST / HTTP/1.1|Host: a|Expect: 100-continue, more||", 417),
         ("\u{16}\u{3}\u{1}||", 400),
     ] {
         let got = whole(&wire(bad), UNTRUSTED);

@@ -1,5 +1,7 @@
 //! Heads of responses: read, checked, and edited for the client.
 
+mod reproxy;
+
 use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Response, Status};
@@ -9,9 +11,14 @@ use super::error::ProxyError;
 use super::fields::{Codings, ConnectionOptions, Copier, Kind, content_length};
 use super::request::{Method, RequestHead};
 use super::{MAX_FIELDS, MAX_HEAD};
+pub use reproxy::{Replacements, ReproxyFields, field, reproxy_fields, rewrite};
 
 /// What the head of a response says, and what the client was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent answers to independent questions"
+)]
 pub struct ResponseHead {
     /// Its length in the input, in bytes.
     pub length: usize,
@@ -25,6 +32,8 @@ pub struct ResponseHead {
     pub client_persists: bool,
     /// Whether the client gets the content of the chunks instead of the chunks.
     pub dechunk: bool,
+    /// Whether the backend asks for something else to be sent in place of this (see [`reproxy_fields`]), and may.
+    pub reproxy: bool,
 }
 
 impl ResponseHead {
@@ -43,15 +52,18 @@ pub struct ResponseRules<'a> {
     pub http11: bool,
     /// The lines that announce that the client's connection stays open; none: it will be closed.
     pub keep_alive: Option<&'a [u8]>,
+    /// Whether backends may reproxy; if not, their fields that ask for it go to the client as they are.
+    pub reproxy: bool,
 }
 
 impl<'a> ResponseRules<'a> {
-    /// The rules for the response to a request.
+    /// The rules for the response to a request, from a backend that may not reproxy.
     pub fn new(request: &RequestHead, keep_alive: Option<&'a [u8]>) -> Self {
         Self {
             method: request.method,
             http11: request.http11,
             keep_alive,
+            reproxy: false,
         }
     }
 }
@@ -67,9 +79,21 @@ pub fn read(
     output: &mut Vec<u8>,
 ) -> Result<Option<ResponseHead>, ProxyError> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    match parse(input, &mut fields)? {
+        Some((parsed, length)) => parsed.edit(length, rules, output).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads a head, and how long it is. None: it is not complete yet.
+#[inline]
+fn parse<'h, 'a>(
+    input: &'a [u8],
+    fields: &'h mut [MaybeUninit<Header<'a>>],
+) -> Result<Option<(Parsed<'h, 'a>, usize)>, ProxyError> {
     let mut response = Response::new(&mut []);
     let parser = ParserConfig::default();
-    let length = match parser.parse_response_with_uninit_headers(&mut response, input, &mut fields) {
+    let length = match parser.parse_response_with_uninit_headers(&mut response, input, fields) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if input.len() > MAX_HEAD => return Err(TOO_LARGE),
         Ok(Status::Partial) => return Ok(None),
@@ -86,7 +110,7 @@ pub fn read(
         http11: response.version == Some(1),
         fields: response.headers,
     };
-    parsed.edit(length, rules, output).map(Some)
+    Ok(Some((parsed, length)))
 }
 
 const TOO_LARGE: ProxyError = ProxyError::BadGateway("The head of the backend's answer is too large.");
@@ -135,6 +159,7 @@ impl Parsed<'_, '_> {
             backend_persists: survey.connection.keeps(self.http11) && framing != Framing::UntilClose,
             client_persists: keep_alive.is_some(),
             dechunk,
+            reproxy: rules.reproxy && self.status >= 200 && reproxy::asks(self.fields),
         };
         self.write(&kinds, &survey, rules.http11, out);
         if !head.is_interim() {
@@ -164,7 +189,9 @@ impl Parsed<'_, '_> {
                 | Kind::ForwardedHost
                 | Kind::Host
                 | Kind::Expect
-                | Kind::HopByHop => {}
+                | Kind::HopByHop
+                | Kind::Trailer
+                | Kind::Lookalike => {}
             }
         }
         Ok(survey)
@@ -195,12 +222,7 @@ impl Parsed<'_, '_> {
     }
 
     fn write(&self, kinds: &[Kind], survey: &Survey, client_http11: bool, out: &mut Vec<u8>) {
-        out.clear();
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(self.reason.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        write_status_line(self.status, self.reason, out);
         let mut copier = Copier::new(self.input);
         let mut has_length = false;
         for (field, kind) in self.fields.iter().zip(kinds) {
@@ -209,13 +231,51 @@ impl Parsed<'_, '_> {
                 Kind::Connection | Kind::HopByHop => false,
                 Kind::ContentLength => !self.is_bodiless() && !std::mem::replace(&mut has_length, true),
                 Kind::TransferEncoding => !self.is_bodiless() && client_http11,
-                Kind::Host | Kind::Expect | Kind::ForwardedFor | Kind::ForwardedHost => true,
+                // Who gets no chunks gets no trailers.
+                Kind::Trailer => client_http11 && !survey.connection.names(field.name, self.fields),
+                Kind::Host | Kind::Expect | Kind::ForwardedFor | Kind::ForwardedHost | Kind::Lookalike => {
+                    true
+                }
             };
             if goes_on {
                 copier.copy(field, out);
             }
         }
         copier.flush(out);
+    }
+}
+
+/// Begins a head. A backend that gives no reason gets Perlbal's (reference, section 4.4).
+fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
+    let reason = if reason.is_empty() {
+        built_in_reason(status)
+    } else {
+        reason
+    };
+    out.clear();
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn built_in_reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Permanent Redirect",
+        302 => "Found",
+        304 => "Not Modified",
+        400 => "Bad request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        416 => "Request range not satisfiable",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        _ => "",
     }
 }
 

@@ -6,6 +6,7 @@ const RULES: ResponseRules<'_> = ResponseRules {
     method: Method::Get,
     http11: true,
     keep_alive: Some(b"Connection: keep-alive\r\n"),
+    reproxy: false,
 };
 
 const OLD: ResponseRules<'_> = ResponseRules {
@@ -53,6 +54,61 @@ fn edits() {
 }
 
 #[test]
+fn passes_on_what_is_not_its_own() {
+    let fields = "Set-Cookie: a=b|Server: x|set-cookie: c=d|A: 1|a: |A: 1|Via: 1.0 y|Expect: 1|Content_Length: 9\
+                  |X-Forwarded-For: z|X-REPROXY-FILE: /f|X-REPROXY-URL: u|X-Reproxy-Service: s|X-REPROXY-CACHE-FOR: 3";
+    let (head, out) = accepted(&format!("HTTP/1.1 200 OK|{fields}|Content-Length: 1||"), RULES);
+    assert_eq!(
+        out,
+        format!("HTTP/1.1 200 OK|{fields}|Content-Length: 1|Connection: keep-alive||")
+    );
+    assert!(!head.reproxy);
+    let (_, out) = accepted(
+        "HTTP/1.1 426 x|Upgrade: h2c|Connection: upgrade|Content-Length: 0||",
+        RULES,
+    );
+    assert_eq!(out, "HTTP/1.1 426 x|Content-Length: 0|Connection: keep-alive||");
+}
+
+#[test]
+fn reasons() {
+    let first_line = |text: &str| {
+        let out = accepted(&format!("{text}|Content-Length: 0||"), RULES).1;
+        out.split('|').next().unwrap().to_owned()
+    };
+    assert_eq!(
+        first_line("HTTP/1.1 404 Gone fishing"),
+        "HTTP/1.1 404 Gone fishing"
+    );
+    assert_eq!(first_line("HTTP/1.0 999 x"), "HTTP/1.1 999 x");
+    for (status, reason) in [
+        (200, "OK"),
+        (204, "No Content"),
+        (206, "Partial Content"),
+        (301, "Permanent Redirect"),
+        (302, "Found"),
+        (304, "Not Modified"),
+        (400, "Bad request"),
+        (403, "Forbidden"),
+        (404, "Not Found"),
+        (413, ""),
+        (416, "Request range not satisfiable"),
+        (500, "Internal Server Error"),
+        (501, "Not Implemented"),
+        (503, "Service Unavailable"),
+    ] {
+        let expected = format!("HTTP/1.1 {status} {reason}");
+        for empty in ["", " ", " \u{e9}"] {
+            assert_eq!(
+                first_line(&format!("HTTP/1.1 {status}{empty}")),
+                expected,
+                "{empty:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn who_persists() {
     let persists = |text: &str, rules| {
         let head = accepted(text, rules).0;
@@ -97,11 +153,20 @@ fn old_clients_get_no_chunks() {
     let (head, out) = accepted("HTTP/1.1 200 OK|A: b|Transfer-Encoding: chunked|C: d||", OLD);
     assert!(head.dechunk);
     assert_eq!(out, "HTTP/1.1 200 OK|A: b|C: d|Connection: close||");
-    let (_, out) = accepted("HTTP/1.1 200 OK|Transfer-Encoding: chunked||", RULES);
+    let (_, out) = accepted("HTTP/1.1 200 OK|Transfer-Encoding: chunked|Trailer: T||", RULES);
     assert_eq!(
         out,
-        "HTTP/1.1 200 OK|Transfer-Encoding: chunked|Connection: keep-alive||"
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked|Trailer: T|Connection: keep-alive||"
     );
+    let (_, out) = accepted("HTTP/1.1 200 OK|Transfer-Encoding: chunked|Trailer: T||", OLD);
+    assert_eq!(out, "HTTP/1.1 200 OK|Connection: close||");
+    let rules = ResponseRules {
+        method: Method::Head,
+        ..OLD
+    };
+    let (head, out) = accepted("HTTP/1.1 200 OK|Transfer-Encoding: chunked||", rules);
+    assert_eq!((head.framing, head.dechunk), (Framing::Empty, false));
+    assert_eq!(out, "HTTP/1.1 200 OK|Connection: keep-alive||");
 }
 
 #[test]
@@ -139,6 +204,22 @@ fn refuses() {
         "HTTP/1.1 101 Switching Protocols|Upgrade: x||",
         "HTTP/1.1 099 x||",
         "HTTP/1.1 20 OK||",
+        "HTTP/1.1 2000 OK||",
+        "HTTP/1.1 000 OK||",
+        "HTTP/1.1 2x0 OK||",
+        "HTTP/1.1  200 OK||",
+        "HTTP/1.1 200\tOK||",
+        "HTTP/1.1 200 O\u{0}K||",
+        "HTTP/1.1 200 O\rK||",
+        " HTTP/1.1 200 OK||",
+        "HTTP/1.1 200 OK|: b||",
+        "HTTP/1.1 200 OK|A||",
+        "HTTP/1.1 200 OK|A: \u{0}||",
+        "HTTP/1.1 200 OK|Content-Length: ||",
+        "HTTP/1.1 200 OK|Content-Length: -1||",
+        "HTTP/1.1 200 OK|Content-Length: 1, 1||",
+        "HTTP/1.1 200 OK|Transfer-Encoding: chunked, chunked||",
+        "HTTP/1.1 200 OK|Transfer-Encoding: identity||",
         "HTTP/2.0 200 OK||",
         "HTTP/1.1 200 OK|A : b||",
         "HTTP/1.1 200 OK|A: b| c||",

@@ -26,7 +26,7 @@ pub fn check(
         .map_err(|reason| format!("Can't start service '{name}': {reason}"))?;
     match address {
         Some(address) if role == Role::Management && own == Some(address) => Ok(()),
-        Some(address) => bind(address).map_err(|error| {
+        Some(address) => bind(role, address).map_err(|error| {
             let reason = os_error::words(&error);
             format!(
                 "Can't start service '{name}' on {address}: Error creating listening socket: \
@@ -39,8 +39,13 @@ pub fn check(
 
 /// Binds without listening, so that no client can connect to what goes away at once. Sockets of connections that
 /// ended a moment ago are no obstacle; one that listens is.
-fn bind(address: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
+fn bind(role: Role, address: SocketAddr) -> io::Result<()> {
+    let kind = match role {
+        Role::ReverseProxy | Role::Management => Type::STREAM,
+        Role::UploadTracker => Type::DGRAM,
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    // For datagrams it would mean to share the address.
+    socket.set_reuse_address(kind == Type::STREAM)?;
     socket.bind(&address.into())
 }

@@ -4,7 +4,7 @@
 //! all that differs from the built-in defaults. A disabled service prints a comment, because `DISABLE` of what is
 //! not enabled is an error.
 
-use fleetbal_raft::model::{BalanceMethod, FleetConfig, Pool, Service};
+use fleetbal_raft::model::{BalanceMethod, FleetConfig, HashBy, HeaderRule, Pool, Service};
 
 /// All of the configuration.
 pub fn dump(config: &FleetConfig) -> Vec<String> {
@@ -18,6 +18,13 @@ pub fn dump(config: &FleetConfig) -> Vec<String> {
     for (key, value) in config.defaults() {
         lines.push(format!("DEFAULT {key} = {value}"));
     }
+    let limits = config.reproxy_limits();
+    if limits.each > 0 {
+        lines.push(format!("SERVER max_reproxy_connections = {}", limits.each));
+    }
+    for (target, limit) in limits.by_target() {
+        lines.push(format!("SERVER max_reproxy_connections({target}) = {limit}"));
+    }
     if let Some(voters) = config.voters_set() {
         lines.push(format!("CLUSTER SET voters = {voters}"));
     }
@@ -29,8 +36,24 @@ fn dump_pool(name: &str, pool: &Pool, lines: &mut Vec<String>) {
     if pool.balance_method != BalanceMethod::default() {
         lines.push(format!("  SET balance_method = {}", pool.balance_method));
     }
+    if pool.hash_by != HashBy::default() {
+        lines.push(format!("  SET hash_by = {}", pool.hash_by));
+    }
+    if let Some(header) = &pool.load_header {
+        lines.push(format!("  SET load_header = {header}"));
+    }
+    if let Some(nodefile) = &pool.nodefile {
+        lines.push(format!("  SET nodefile = {nodefile}"));
+    }
     for backend in pool.backends() {
-        lines.push(format!("  POOL ADD {name} {}", backend.address));
+        let weight = match backend.weight {
+            1 => String::new(),
+            weight => format!(" weight {weight}"),
+        };
+        lines.push(format!("  POOL ADD {name} {}{weight}", backend.address));
+        if backend.draining {
+            lines.push(format!("  POOL DRAIN {name} {}", backend.address));
+        }
     }
     lines.push(String::new());
 }
@@ -53,6 +76,12 @@ fn dump_service(name: &str, service: &Service, lines: &mut Vec<String>) {
     set.sort_by_key(|(key, _)| place(key));
     for (key, value) in set {
         lines.push(format!("  SET {key} = {value}"));
+    }
+    for rule in service.header_rules() {
+        lines.push(match rule {
+            HeaderRule::Insert { name: header, value } => format!("  HEADER {name} INSERT {header}: {value}"),
+            HeaderRule::Remove { name: header } => format!("  HEADER {name} REMOVE {header}"),
+        });
     }
     lines.push(if service.enabled {
         format!("ENABLE {name}")

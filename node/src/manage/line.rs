@@ -155,9 +155,27 @@ fn squeeze(text: &str) -> String {
 
 fn fold(text: &str) -> String {
     match text.split_once('=') {
-        Some((before, after)) => format!("{}={after}", before.to_ascii_lowercase()),
-        None => text.to_ascii_lowercase(),
+        Some((before, after)) => format!("{}={after}", fold_words(before)),
+        None => fold_words(text),
     }
+}
+
+/// In lower case, but for `${…}`: Perlbal expands those before it folds, so their case counts.
+fn fold_words(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, variable)) = rest.split_once("${") {
+        let (name, after) = variable.split_once('}').unwrap_or((variable, ""));
+        folded.push_str(&before.to_ascii_lowercase());
+        folded.push_str("${");
+        folded.push_str(name);
+        if name.len() < variable.len() {
+            folded.push('}');
+        }
+        rest = after;
+    }
+    folded.push_str(&rest.to_ascii_lowercase());
+    folded
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ fn reads_as_perlbal_does() {
     assert_eq!(ok("SET $HOST.x = y"), "set web1.x = y");
     assert_eq!(ok("SET x = $WIDE;"), "set x = a b ;");
     assert_eq!(ok("SET x = ${node:ip}:80"), "set x = ${node:ip}:80");
+    assert_eq!(
+        ok("HEADER Px INSERT A: B${node:label.Rack}C${D"),
+        "header px insert a: b${node:label.Rack}c${D"
+    );
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! A line made into a command. Knows no state but the object that `CREATE` or `USE` implied; texts are Perlbal's.
 
 mod cluster;
+mod header;
 mod object;
 mod pool;
+mod server;
 mod show;
 
 use fleetbal_raft::model::{InvalidName, Template, VariableError};
@@ -12,7 +14,7 @@ use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 23] = [
+pub const COMMANDS: [&str; 24] = [
     "auth",
     "barrier",
     "cluster",
@@ -23,6 +25,7 @@ pub const COMMANDS: [&str; 23] = [
     "dumpconfig",
     "enable",
     "exit",
+    "header",
     "help",
     "pool",
     "quit",
@@ -66,9 +69,17 @@ pub enum ParseError {
     #[error(transparent)]
     Variable(#[from] VariableError),
     /// A `${…}` where each node must read the same.
-    #[error("a variable cannot stand here: {0}; only in SET values that are addresses, paths or text")]
+    #[error(
+        "a variable cannot stand here: {0}; only in SET values that are addresses, paths or text, and in HEADER values"
+    )]
     VariableNotHere(String),
-    /// `SERVER` lines are not read yet.
+    /// `HEADER … INSERT` of nothing.
+    #[error("no value provided")]
+    NoValue,
+    /// `SERVER x = y` with a value that is no number.
+    #[error("Expected numeric parameter")]
+    Numeric,
+    /// A `SERVER` line that is not read yet.
     #[error("server option '{0}' is not supported")]
     ServerOption(String),
 }
@@ -87,6 +98,7 @@ pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> 
         "auth" => auth(line),
         "set" => object::set(line, implied),
         "default" => object::default(line),
+        "header" => header::parse(line),
         _ => {
             no_variables(line.rest())?;
             parse_plain(line)
@@ -110,7 +122,7 @@ fn parse_plain(line: &Line) -> Result<Command, ParseError> {
         "verbose" => verbose(line),
         "shutdown" => shutdown(line),
         "quit" | "exit" if line.rest().is_empty() => Ok(Command::Local(Local::Quit)),
-        "server" => Err(server(line)),
+        "server" => server::parse(line),
         other => Err(ParseError::Unknown(other.to_owned())),
     }
 }
@@ -151,13 +163,6 @@ fn shutdown(line: &Line) -> Result<Command, ParseError> {
         _ => return Err(BAD),
     };
     Ok(Command::Local(Local::Shutdown(stop)))
-}
-
-fn server(line: &Line) -> ParseError {
-    match line.rest().trim_start().split(['=', ' ']).next() {
-        Some(key) if line.rest().contains('=') && !key.is_empty() => ParseError::ServerOption(key.to_owned()),
-        _ => ParseError::Syntax("server"),
-    }
 }
 
 /// Refuses `${…}` in a text, in Perlbal's words where it is not even a variable.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use fleetbal_raft::model::Change;
+use fleetbal_raft::model::{Change, HeaderRule};
 
 use super::super::command::{Format, Local};
 use super::*;
@@ -64,7 +64,21 @@ fn set_names_its_object_or_implies_it() {
 #[test]
 fn pool_takes_both_word_orders() {
     let show = |text: &str| match read(text, None) {
-        Ok(Command::Change(Change::PoolAdd { pool, backend })) => format!("{pool} + {backend}"),
+        Ok(Command::Change(Change::PoolAdd {
+            pool,
+            backend,
+            weight: 1,
+        })) => format!("{pool} + {backend}"),
+        Ok(Command::Change(Change::PoolAdd {
+            pool,
+            backend,
+            weight,
+        })) => format!("{pool} + {backend} * {weight}"),
+        Ok(Command::Change(Change::PoolDrain {
+            pool,
+            backend,
+            draining,
+        })) => format!("{pool} {} {backend}", if draining { "-/" } else { "+/" }),
         Ok(Command::Change(Change::PoolRemove { pool, backend })) => format!("{pool} - {backend}"),
         other => format!("{other:?}"),
     };
@@ -73,6 +87,12 @@ fn pool_takes_both_word_orders() {
     assert_eq!(show("pool add add 10.0.0.1:0"), "add + 10.0.0.1:80");
     assert_eq!(show("pool add remove 10.0.0.1"), "add - 10.0.0.1:80");
     assert_eq!(show("pool web add [::1]:81"), "web + [::1]:81");
+    assert_eq!(show("POOL web ADD 10.0.0.1 WEIGHT 7"), "web + 10.0.0.1:80 * 7");
+    assert_eq!(show("pool add web 10.0.0.1 weight 0"), "web + 10.0.0.1:80 * 0");
+    assert_eq!(show("POOL web DRAIN 10.0.0.1"), "web -/ 10.0.0.1:80");
+    assert_eq!(show("pool undrain web 10.0.0.1:81"), "web +/ 10.0.0.1:81");
+    assert_eq!(show("pool add drain 10.0.0.1"), "drain + 10.0.0.1:80");
+    assert_eq!(show("pool drain drain 10.0.0.1"), "drain -/ 10.0.0.1:80");
     assert_eq!(
         error("pool foo nope 10.0.0.1"),
         "Invalid command:  must be 'add' or 'remove'"
@@ -84,6 +104,13 @@ fn pool_takes_both_word_orders() {
         "pool web add host:80",
         "pool web add 10.0.0.300",
         "pool web add 10.0.0.1 x",
+        "pool web add 10.0.0.1 weight",
+        "pool web add 10.0.0.1 weight x",
+        "pool web add 10.0.0.1 weight +1",
+        "pool web add 10.0.0.1 weight 99999999999",
+        "pool web add 10.0.0.1 weight 1 2",
+        "pool web remove 10.0.0.1 weight 1",
+        "pool web drain 10.0.0.1 weight 1",
         "pool a-b add 10.0.0.1",
     ] {
         assert_eq!(error(bad), "Invalid syntax to 'pool' command", "{bad}");
@@ -158,6 +185,84 @@ fn fleet_commands() {
         read("auth S3cret x", None),
         Ok(Command::Local(Local::Auth("S3cret x".to_owned())))
     );
+}
+
+#[test]
+fn header_folds_as_perlbal_does() {
+    let show = |text: &str| match read(text, None) {
+        Ok(Command::Change(Change::Header { service, rule })) => match rule {
+            HeaderRule::Insert { name, value } => format!("{service} {name}={value}"),
+            HeaderRule::Remove { name } => format!("{service} -{name}"),
+        },
+        other => format!("{other:?}"),
+    };
+    assert_eq!(show("HEADER Px INSERT X-Foo: Bar"), "px x-foo=bar");
+    assert_eq!(show("header px insert X-Foo : Bar=Baz: Q"), "px x-foo=bar=Baz: Q");
+    assert_eq!(show("header px insert x:0"), "px x=0");
+    assert_eq!(
+        show("HEADER px INSERT X-Rack: Z${node:label.Rack}Z"),
+        "px x-rack=z${node:label.Rack}z"
+    );
+    assert_eq!(show("header px remove X-Foo"), "px -x-foo");
+    assert_eq!(show("header px remove X-Foo: bar"), "px -x-foo");
+    for bad in [
+        "header",
+        "header px",
+        "header px insert",
+        "header px foo x: y",
+        "header px remove :x",
+        "header insert px x: y",
+        "header p-x insert x: y",
+        "header=px insert x: y",
+    ] {
+        let usage = "Usage: HEADER <service> {INSERT|REMOVE} <header>[: <value>]";
+        assert_eq!(error(bad), usage, "{bad}");
+    }
+    for empty in ["x", "x:", ":x", "x y"] {
+        assert_eq!(error(&format!("header px insert {empty}")), "no value provided");
+    }
+    assert_eq!(
+        error("header px insert x: ${foo}"),
+        "Unknown config variable: foo"
+    );
+}
+
+#[test]
+fn server_limits_reproxying() {
+    let limit = |target: Option<&str>, limit| {
+        Ok(Command::Change(Change::SetReproxyLimit {
+            target: target.map(ToOwned::to_owned),
+            limit,
+        }))
+    };
+    assert_eq!(read("SERVER max_reproxy_connections = 5", None), limit(None, 5));
+    assert_eq!(read("server max_reproxy_connections=0", None), limit(None, 0));
+    assert_eq!(
+        read("SERVER max_reproxy_connections(Img-1.example:80) = 7", None),
+        limit(Some("img-1.example:80"), 7)
+    );
+    assert_eq!(
+        read("SERVER max_reproxy_connections([::1]:80)=7", None),
+        limit(Some("[::1]:80"), 7)
+    );
+    for bad in ["x", "-1", "1.5", "5 6", "99999999999999999999"] {
+        let line = format!("server max_reproxy_connections = {bad}");
+        assert_eq!(error(&line), "Expected numeric parameter", "{bad}");
+    }
+    for bad in [
+        "max_reproxy_connections",
+        "max_reproxy_connections =",
+        "max_reproxy_connections (1.2.3.4:80) = 5",
+        "max_reproxy_connections(foo) = 5",
+        "max_reproxy_connections(foo:0) = 5",
+        "max_reproxy_connections(:80) = 5",
+        "max_reproxy_connections(foo:80 = 5",
+        "max_reproxy_connectionsx = 5",
+        "= 5",
+    ] {
+        let line = format!("server {bad}");
+        assert_eq!(error(&line), "Invalid syntax to 'server' command", "{bad}");
+    }
 }
 
 #[test]

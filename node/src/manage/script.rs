@@ -10,10 +10,12 @@ use fleetbal_raft::model::{Batch, Change, FleetConfig};
 use super::command::{Command, Local, Query};
 use super::dump;
 use super::line::{self, Line, LineError};
+use super::local_check;
 use super::parse::{ParseError, parse};
 use super::query::{self, NoFigures};
 use super::render::Reply;
 use crate::os_error;
+use crate::snapshot::NodeVariables;
 
 /// What a config file says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +31,25 @@ pub struct Script {
 }
 
 impl Script {
+    /// The same with what its nodefiles say on this node, each behind the line that names it.
+    ///
+    /// # Errors
+    /// The first nodefile that cannot be read, or the first line that would be refused with them.
+    pub fn with_nodefiles(&self, variables: &NodeVariables) -> Result<Self, WrongLine> {
+        let mut script = self.clone();
+        script.changes.clear();
+        for (line, change) in &self.changes {
+            script.changes.push((*line, change.clone()));
+            let listed = local_check::nodefile(change, variables);
+            let listed = listed.map_err(|text| WrongLine { line: *line, text })?;
+            script.changes.extend(listed.map(|listed| (*line, listed)));
+        }
+        if script.changes.len() > self.changes.len() {
+            script.config = apply(&FleetConfig::default(), &script.changes)?;
+        }
+        Ok(script)
+    }
+
     /// All of its changes as one.
     pub fn batch(&self) -> Batch {
         Batch {
@@ -184,23 +205,26 @@ impl Reader {
         if fresh.is_empty() {
             return Ok(());
         }
-        let changes = fresh.iter().map(|(_, change)| change.clone()).collect();
-        let batch = Batch {
-            changes,
-            if_version: None,
-        };
-        match self.script.config.with_batch(&batch) {
-            Ok(config) => self.script.config = config,
-            Err(refusal) => {
-                let at = usize::try_from(refusal.change).unwrap_or(usize::MAX);
-                let line = fresh.get(at).map_or(0, |(number, _)| *number);
-                let text = refusal.text;
-                return Err(WrongLine { line, text });
-            }
-        }
+        self.script.config = apply(&self.script.config, fresh)?;
         self.settled = self.script.changes.len();
         Ok(())
     }
+}
+
+/// A configuration after numbered changes.
+fn apply(config: &FleetConfig, numbered: &[(usize, Change)]) -> Result<FleetConfig, WrongLine> {
+    let changes = numbered.iter().map(|(_, change)| change.clone()).collect();
+    let batch = Batch {
+        changes,
+        if_version: None,
+    };
+    config.with_batch(&batch).map_err(|refusal| {
+        let at = usize::try_from(refusal.change).unwrap_or(usize::MAX);
+        WrongLine {
+            line: numbered.get(at).map_or(0, |(number, _)| *number),
+            text: refusal.text,
+        }
+    })
 }
 
 /// `CLUSTER key = value`, which sets this node up; `cluster set …` changes the fleet.
@@ -247,16 +271,13 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
 
 /// The object that a successful `CREATE` implies for the lines that follow.
 pub(super) fn created(change: &Change) -> Option<String> {
-    match change {
-        Change::CreatePool(name) => Some(name.to_string()),
-        Change::CreateService(name) => Some(name.to_string()),
-        Change::Set { .. }
-        | Change::SetDefault { .. }
-        | Change::SetEnabled { .. }
-        | Change::PoolAdd { .. }
-        | Change::PoolRemove { .. }
-        | Change::SetVoters(_) => None,
+    if let Change::CreatePool(name) = change {
+        return Some(name.to_string());
     }
+    if let Change::CreateService(name) = change {
+        return Some(name.to_string());
+    }
+    None
 }
 
 /// Whether a pool or service of that name exists.

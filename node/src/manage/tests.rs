@@ -71,8 +71,12 @@ async fn text_file_cases() {
             .unwrap()
             .local_addr()
             .unwrap();
+        let nodes = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&nodes, "10.0.0.1\n# none\n10.0.0.2:81\n10.0.0.1:80 # twice\n").unwrap();
+        let nodes_path = nodes.path().display().to_string();
         let fill = |text: &str| {
-            text.replace("{taken}", &taken.to_string())
+            text.replace("{nodes}", &nodes_path)
+                .replace("{taken}", &taken.to_string())
                 .replace("{free}", &free.to_string())
         };
         // One connection for all cases of a file: each is answered by what its lines brought.

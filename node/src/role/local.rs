@@ -14,6 +14,7 @@ use super::buffers::Buffers;
 use super::deadline::Deadlines;
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
 use crate::snapshot::{BackendState, ServiceView, View};
+use crate::upload::Uploads;
 use crate::upstream::{IdleConnections, Lease};
 
 /// The state of one worker.
@@ -27,6 +28,7 @@ pub(crate) struct Local {
     pub(super) buffers: Buffers,
     pub(crate) deadlines: Deadlines,
     pub(super) rng: RefCell<StdRng>,
+    pub(super) uploads: Uploads,
     output: RefCell<Vec<u8>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
@@ -35,7 +37,13 @@ pub(crate) struct Local {
 
 impl Local {
     /// The state of worker number `worker` of `workers`.
-    pub(crate) fn new(worker: usize, workers: usize, view: View, stats: Arc<Stats>) -> Rc<Self> {
+    pub(crate) fn new(
+        worker: usize,
+        workers: usize,
+        view: View,
+        stats: Arc<Stats>,
+        uploads: Uploads,
+    ) -> Rc<Self> {
         Rc::new(Self {
             worker,
             workers,
@@ -45,6 +53,7 @@ impl Local {
             buffers: Buffers::default(),
             deadlines: Deadlines::default(),
             rng: RefCell::new(StdRng::from_os_rng()),
+            uploads,
             output: RefCell::default(),
             draining: Cell::new(false),
             connections: Cell::new(0),

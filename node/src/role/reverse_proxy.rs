@@ -4,9 +4,11 @@
 //! is next to nothing: reads go into a buffer of the worker, and only what somebody does not take at once is held.
 
 mod client;
+mod collect;
 mod dispatch;
 mod held;
 mod relay;
+mod status;
 
 use std::net::IpAddr;
 
@@ -14,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::local::Counted;
 use client::{Client, NoRequest};
+pub(super) use collect::sweep;
 
 /// What becomes of a client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +37,12 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
     client.set_up().await;
     loop {
         let next = match client.next_request().await {
+            Ok(request) if request.collects() => match collect::run(&mut client, request).await {
+                Ok(request) => relay::run(&mut client, request).await,
+                Err(next) => next,
+            },
             Ok(request) => relay::run(&mut client, request).await,
+            Err(NoRequest::AsksStatus(session, head)) => status::answer(&mut client, &session, &head).await,
             Err(NoRequest::Refused(error)) => client.refuse(error).await,
             Err(NoRequest::Ended) => Next::Close,
         };

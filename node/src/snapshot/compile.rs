@@ -34,11 +34,7 @@ fn pool_view(before: &Snapshot, name: &PoolName, pool: &Arc<Pool>) -> Arc<PoolVi
     match (view, before.config.pool(name.as_str())) {
         // Comparing two Arcs of equal identity looks at nothing else.
         (Some(view), Some(model)) if model == pool => Arc::clone(view),
-        _ => {
-            let addresses = pool.backends().iter().map(|backend| backend.address);
-            let view = PoolView::new(name, pool.balance_method, addresses, view.map(|v| &**v));
-            Arc::new(view)
-        }
+        _ => Arc::new(PoolView::new(name, pool, view.map(|v| &**v))),
     }
 }
 
@@ -56,6 +52,11 @@ fn service_view(
     };
     match (before.services.get(name), before.config.service(name.as_str())) {
         (Some(view), Some(model)) if model == service && same_pool(view) => Arc::clone(view),
-        _ => Arc::new(ServiceView::new(name, service, pool.cloned(), variables)),
+        (view, _) => {
+            let mut fresh = ServiceView::new(name, service, pool.cloned(), variables);
+            let followed = view.map(|view| &view.settings.reproxy);
+            fresh.settings.reproxy.follow(followed, before.generation + 1);
+            Arc::new(fresh)
+        }
     }
 }

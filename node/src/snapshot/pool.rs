@@ -1,10 +1,14 @@
 //! Pools and the state of their backends on this node.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use fleetbal_raft::model::{BackendAddress, BalanceMethod, PoolName};
+use fleetbal_raft::model::{BackendAddress, BalanceMethod, HashBy, Pool, PoolName};
+
+use crate::balance::reported_load::{LastReport, Load};
+use crate::balance::response_time::{Pace, PeakEwma};
+use crate::balance::{Plan, Weights};
 
 /// A pool of one version. The state of a backend that stays in the pool is the same from version to version.
 #[derive(Debug)]
@@ -13,6 +17,11 @@ pub struct PoolView {
     pub name: PoolName,
     /// How to choose among its backends.
     pub method: BalanceMethod,
+    plan: Plan,
+    weights: Weights,
+    draining: Box<[bool]>,
+    load_header: Option<String>,
+    hash_by: Option<HashBy>,
     backends: Vec<Arc<BackendState>>,
     turn: Arc<Turn>,
 }
@@ -23,18 +32,31 @@ pub struct PoolView {
 struct Turn(AtomicUsize);
 
 impl PoolView {
-    pub(super) fn new(
-        name: &PoolName,
-        method: BalanceMethod,
-        addresses: impl Iterator<Item = BackendAddress>,
-        before: Option<&Self>,
-    ) -> Self {
+    pub(super) fn new(name: &PoolName, pool: &Pool, before: Option<&Self>) -> Self {
         let kept = |address| before?.backend(address).map(Arc::clone);
-        let backends = addresses.map(|a| kept(a).unwrap_or_else(|| Arc::new(BackendState::new(a))));
+        let addresses = || pool.backends().iter().map(|backend| backend.address);
+        let backends = addresses().map(|a| kept(a).unwrap_or_else(|| Arc::new(BackendState::new(a))));
+        let backends: Vec<_> = backends.collect();
+        let weights = Weights::new(pool.backends().iter().map(|backend| backend.weight));
+        let method = pool.balance_method;
+        // A plan depends on addresses and weights alone; draining, for one, leaves a hash's table as it is.
+        let same = before.filter(|before| {
+            let same_addresses = || before.backends.iter().map(|b| b.address).eq(addresses());
+            before.method == method && before.weights == weights && same_addresses()
+        });
+        let names = || addresses().map(|address| address.to_string()).collect();
         Self {
             name: name.clone(),
             method,
-            backends: backends.collect(),
+            plan: same.map_or_else(
+                || Plan::new(method, names, &weights),
+                |before| before.plan.clone(),
+            ),
+            weights,
+            backends,
+            draining: pool.backends().iter().map(|backend| backend.draining).collect(),
+            load_header: pool.load_header.clone(),
+            hash_by: (method == BalanceMethod::Hash).then(|| pool.hash_by.clone()),
             turn: before.map_or_else(Arc::default, |before| Arc::clone(&before.turn)),
         }
     }
@@ -44,14 +66,48 @@ impl PoolView {
         &self.backends
     }
 
+    /// Its method, worked out for its backends.
+    #[inline]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The weights of its backends.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The weight of one backend, by its place.
+    pub fn weight_of(&self, at: usize) -> u32 {
+        self.weights.of(at)
+    }
+
+    /// Whether a backend, by its place, gets no further request.
+    #[inline]
+    pub fn is_draining(&self, at: usize) -> bool {
+        self.draining.get(at).copied().unwrap_or(false)
+    }
+
+    /// The header that its backends tell their load in; none: that of ORCA.
+    pub fn load_header(&self) -> Option<&str> {
+        self.load_header.as_deref()
+    }
+
+    /// What its requests are hashed by; none: its method asks for no hash.
+    pub fn hash_by(&self) -> Option<&HashBy> {
+        self.hash_by.as_ref()
+    }
+
     /// One backend, by address.
     pub fn backend(&self, address: BackendAddress) -> Option<&Arc<BackendState>> {
         self.backends.iter().find(|backend| backend.address == address)
     }
 
-    /// Whether this very backend is in it; one that was removed and added again is another.
+    /// Whether this very backend is in it and gets requests: one that was removed and added again is another, and the
+    /// connections of one that is draining are not kept.
     pub fn holds(&self, backend: &Arc<BackendState>) -> bool {
-        self.backends.iter().any(|b| Arc::ptr_eq(b, backend))
+        let at = self.backends.iter().position(|b| Arc::ptr_eq(b, backend));
+        at.is_some_and(|at| !self.is_draining(at))
     }
 
     /// A number that is one higher each time, over all workers; for methods that go round.
@@ -72,6 +128,9 @@ pub struct BackendState {
     open: AtomicU64,
     barred_until: AtomicU64,
     unverified_until: AtomicU64,
+    in_flight: AtomicU32,
+    response_time: PeakEwma,
+    report: LastReport,
 }
 
 impl BackendState {
@@ -85,6 +144,9 @@ impl BackendState {
             open: AtomicU64::new(0),
             barred_until: AtomicU64::new(0),
             unverified_until: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            response_time: PeakEwma::default(),
+            report: LastReport::default(),
         }
     }
 
@@ -132,54 +194,154 @@ impl BackendState {
     pub fn count_connection(self: &Arc<Self>) -> OpenConnection {
         self.connects.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(Arc::clone(self))
+        OpenConnection {
+            backend: Arc::clone(self),
+            begun: None,
+        }
+    }
+
+    /// Requests that were sent to it and are not through, where its pool's method asks for that.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Its answer began so long after the request was sent.
+    pub fn answered(&self, now: Instant, elapsed: Duration) {
+        self.response_time.record(millis(now), elapsed);
+    }
+
+    /// It has not answered within that time, and will not.
+    fn disappointed(&self, now: Instant, elapsed: Duration) {
+        self.response_time.record_failure(millis(now), elapsed);
+    }
+
+    /// It told its load.
+    pub fn reported(&self, now: Instant, load: f64) {
+        self.report.record(millis(now), load);
+    }
+
+    /// What `response_time` goes by, at that many [`millis`].
+    pub fn pace(&self, now: u32) -> Pace {
+        Pace {
+            in_flight: self.in_flight(),
+            seconds: self.response_time.seconds(now),
+        }
+    }
+
+    /// What `reported_load` goes by, at that many [`millis`].
+    pub fn load(&self, now: u32) -> Load {
+        Load {
+            in_flight: self.in_flight(),
+            report: self.report.read(now),
+        }
     }
 
     /// Counts a connection that could not be opened, and keeps the backend from being chosen for a while.
     pub fn bar(&self, now: Instant, length: Duration) {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
-        self.barred_until.store(millis(now + length), Ordering::Relaxed);
+        self.barred_until
+            .store(wide_millis(now + length), Ordering::Relaxed);
     }
 
     /// Whether it is kept from being chosen.
     pub fn is_barred(&self, now: Instant) -> bool {
         let until = self.barred_until.load(Ordering::Relaxed);
-        until != 0 && millis(now) < until
+        until != 0 && wide_millis(now) < until
     }
 
     /// Leaves verification of its new connections out for a while.
     pub fn skip_verification(&self, now: Instant, length: Duration) {
         self.unverified_until
-            .store(millis(now + length), Ordering::Relaxed);
+            .store(wide_millis(now + length), Ordering::Relaxed);
     }
 
     /// Whether verification of its new connections is left out.
     pub fn skips_verification(&self, now: Instant) -> bool {
         let until = self.unverified_until.load(Ordering::Relaxed);
-        until != 0 && millis(now) < until
+        until != 0 && wide_millis(now) < until
     }
 }
 
 /// An open connection to a backend, counted as such for as long as this lives.
 #[derive(Debug)]
-pub struct OpenConnection(Arc<BackendState>);
+pub struct OpenConnection {
+    backend: Arc<BackendState>,
+    /// The request that is counted as in flight.
+    begun: Option<Begun>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    at: Instant,
+    answered: bool,
+}
 
 impl OpenConnection {
     /// The backend that it leads to.
     pub fn backend(&self) -> &Arc<BackendState> {
-        &self.0
+        &self.backend
+    }
+
+    /// Counts a request as in flight, until it ends or the connection does.
+    pub fn begin_request(&mut self, now: Instant) {
+        let begun = Begun {
+            at: now,
+            answered: false,
+        };
+        if self.begun.replace(begun).is_none() {
+            self.backend.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request is counted as in flight.
+    #[inline]
+    pub fn is_counted(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// The answer to the request in flight has begun. How long it took.
+    pub fn request_answered(&mut self, now: Instant) -> Option<Duration> {
+        let begun = self.begun.as_mut()?;
+        begun.answered = true;
+        Some(now.saturating_duration_since(begun.at))
+    }
+
+    /// The request is through.
+    #[inline]
+    pub fn end_request(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.count_end(&begun);
+        }
+    }
+
+    fn count_end(&self, begun: &Begun) {
+        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !begun.answered {
+            let now = Instant::now();
+            let elapsed = now.saturating_duration_since(begun.at);
+            self.backend.disappointed(now, elapsed);
+        }
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.end_request();
+        self.backend.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Milliseconds since this was first asked, from 1, so that an instant fits into an atomic.
-fn millis(at: Instant) -> u64 {
+/// Milliseconds of the node's clock, from 1, so that an instant fits into an atomic. It goes round after 49 days.
+pub fn millis(at: Instant) -> u32 {
+    u32::try_from(wide_millis(at) & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+fn wide_millis(at: Instant) -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let since = at.saturating_duration_since(*START).as_millis();
     u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

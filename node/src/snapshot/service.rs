@@ -1,5 +1,8 @@
 //! Services with their settings in types, so that a request looks nothing up by name.
 
+mod settings;
+mod special;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +11,9 @@ use fleetbal_raft::model::{Network, Role, Service, ServiceName, Value};
 
 use super::pool::PoolView;
 use super::variables::NodeVariables;
+use crate::http::Special;
+pub use settings::{QueueSettings, ReproxySettings, RetrySettings, UploadSettings};
+use settings::{seconds, size};
 
 /// A service of one version, as this node runs it.
 #[derive(Debug)]
@@ -47,6 +53,22 @@ pub struct ProxySettings {
     pub trust: Trust,
     /// The request that verifies a new backend connection; none: it is used as it is.
     pub verify_request: Option<Vec<u8>>,
+    /// What it does to requests beyond the plain.
+    pub special: Option<Special>,
+    /// Requests that one backend connection serves, at most; 0 is without limit.
+    pub max_backend_uses: u64,
+    /// Bytes of a response that wait for a slow client; then its backend is read no further.
+    pub buffer_size: usize,
+    /// `SO_SNDBUF` of accepted connections in bytes; 0 is the kernel's.
+    pub client_sndbuf_size: usize,
+    /// How requests wait for a backend.
+    pub queue: QueueSettings,
+    /// When a request is tried again.
+    pub retries: RetrySettings,
+    /// How request bodies are taken in.
+    pub uploads: UploadSettings,
+    /// What backends may ask for in their answers.
+    pub reproxy: ReproxySettings,
 }
 
 /// Whose X-Forwarded-For is believed, and what becomes of it.
@@ -79,25 +101,20 @@ impl ServiceView {
             role: service.role(),
             enabled: service.enabled,
             listen: service.listen_on(|variable| variables.fill(variable)),
+            settings: ProxySettings::new(service, pool.as_deref(), variables),
             pool,
-            settings: ProxySettings::new(service, variables),
         }
     }
 }
 
 impl ProxySettings {
-    fn new(service: &Service, variables: &NodeVariables) -> Self {
-        let seconds = |key| {
-            let seconds = service.number(key);
-            (seconds > 0).then(|| Duration::from_secs(seconds))
-        };
+    fn new(service: &Service, pool: Option<&PoolView>, variables: &NodeVariables) -> Self {
         Self {
             persist_client: service.flag("persist_client"),
-            persist_client_idle_timeout: seconds("persist_client_idle_timeout"),
-            idle_timeout: seconds("idle_timeout"),
+            persist_client_idle_timeout: seconds(service, "persist_client_idle_timeout"),
+            idle_timeout: seconds(service, "idle_timeout"),
             persist_backend: service.flag("persist_backend"),
-            backend_persist_cache: usize::try_from(service.number("backend_persist_cache"))
-                .unwrap_or(usize::MAX),
+            backend_persist_cache: size(service, "backend_persist_cache"),
             keep_alive_lines: keep_alive_lines(service.number("persist_client_idle_timeout")),
             server_tokens: service.flag("server_tokens"),
             trust: Trust {
@@ -108,6 +125,14 @@ impl ProxySettings {
             verify_request: service
                 .flag("verify_backend")
                 .then(|| verify_request(service, variables)),
+            special: special::compile(service, pool, variables),
+            max_backend_uses: service.number("max_backend_uses"),
+            buffer_size: size(service, "buffer_size"),
+            client_sndbuf_size: size(service, "client_sndbuf_size"),
+            queue: QueueSettings::new(service),
+            retries: RetrySettings::new(service),
+            uploads: UploadSettings::new(service, variables),
+            reproxy: ReproxySettings::new(service, variables),
         }
     }
 }
@@ -121,34 +146,17 @@ fn keep_alive_lines(seconds: u64) -> Vec<u8> {
 }
 
 fn networks(service: &Service) -> Vec<Network> {
-    match service.value("trusted_upstream_proxies") {
-        Some(Value::Networks(networks, _)) => networks,
-        Some(
-            Value::Bool(_)
-            | Value::Int(_)
-            | Value::Size(_)
-            | Value::Text(_)
-            | Value::Listen(_)
-            | Value::Pool(_),
-        )
-        | None => Vec::new(),
+    if let Some(Value::Networks(networks, _)) = service.value("trusted_upstream_proxies") {
+        networks
+    } else {
+        Vec::new()
     }
 }
 
 /// Perlbal's bytes (reference, section 4.6).
 fn verify_request(service: &Service, variables: &NodeVariables) -> Vec<u8> {
-    let path = match service.value("verify_backend_path") {
-        Some(Value::Text(path)) => path.expand(|variable| variables.fill(variable)).ok(),
-        Some(
-            Value::Bool(_)
-            | Value::Int(_)
-            | Value::Size(_)
-            | Value::Networks(..)
-            | Value::Listen(_)
-            | Value::Pool(_),
-        )
-        | None => None,
-    };
+    let path = service.value("verify_backend_path").and_then(Value::into_text);
+    let path = path.and_then(|path| path.expand(|variable| variables.fill(variable)).ok());
     // A path that would break the request line, or that this node cannot fill in, gives way to the default.
     let path = path.filter(|path| !path.is_empty() && path.bytes().all(|b| b.is_ascii_graphic()));
     let path = path.as_deref().unwrap_or("*");

@@ -1,9 +1,11 @@
 use std::time::{Duration, Instant};
 
-use fleetbal_raft::model::{BackendAddress, Batch, Change};
+use fleetbal_raft::model::{BackendAddress, Batch, Change, HashBy, HeaderRule, Template};
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::Special;
+use crate::http::special::{CookieRule, HeaderRules, HighPriority, Pattern};
 
 fn pool(name: &str) -> PoolName {
     PoolName::parse(name).unwrap()
@@ -25,6 +27,7 @@ fn add(name: &str, backend: &str) -> Change {
     Change::PoolAdd {
         pool: pool(name),
         backend: BackendAddress::parse(backend).unwrap(),
+        weight: 1,
     }
 }
 
@@ -100,6 +103,173 @@ fn compiles_settings() {
     assert!(settings.trust.trusts("10.1.1.1".parse().unwrap()));
     assert!(!settings.trust.trusts("11.1.1.1".parse().unwrap()));
     assert_eq!(snapshot.service("sb").unwrap().settings.verify_request, None);
+}
+
+#[test]
+fn compiles_queues_retries_uploads_and_reproxying() {
+    let (mut publisher, view) = Publisher::new(variables());
+    let config = changed(
+        &sample(),
+        vec![
+            set("sa", "connect_ahead", "3"),
+            set("sa", "queue_relief_chance", "40"),
+            set("sa", "queue_limit", "99"),
+            set("sa", "queue_timeout", "9999999999999999999"),
+            set("sa", "max_backend_uses", "7"),
+            set("sa", "error_retry_schedule", ".5,1"),
+            set("sa", "buffer_uploads", "on"),
+            set("sa", "buffer_uploads_path", "/up/${node:ip}"),
+            set("sa", "buffer_upload_threshold_time", "0"),
+            set("sa", "upload_status_listeners", "127.0.0.1:7000"),
+            set("sa", "enable_reproxy", "on"),
+            set("sa", "reproxy_file_root", "/srv/${node:label.rack}"),
+        ],
+    );
+    publisher.publish(&config);
+    let snapshot = view.load();
+    let settings = &snapshot.service("sa").unwrap().settings;
+    let queue = QueueSettings {
+        connect_ahead: 3,
+        relief_size: 0,
+        relief_chance: 40,
+        limit: Some(99),
+        timeout: Some(Duration::from_hours(100 * 366 * 24)),
+    };
+    assert_eq!(settings.queue, queue);
+    assert_eq!(settings.max_backend_uses, 7);
+    let half = Duration::from_millis(500);
+    let retries = RetrySettings {
+        on_500: false,
+        schedule: [half, 2 * half].into(),
+    };
+    assert_eq!(settings.retries, retries);
+    let uploads = UploadSettings {
+        memory: 100 * 1024,
+        to_disk: true,
+        directory: Ok(Some("/up/10.9.9.9".into())),
+        threshold_size: Some(250 * 1024),
+        threshold_time: None,
+        threshold_rate: None,
+        max_chunked: Some(200 << 20),
+        status_listeners: ["127.0.0.1:7000".parse().unwrap()].into(),
+    };
+    assert_eq!(settings.uploads, uploads);
+    let reproxy = ReproxySettings {
+        enabled: true,
+        cache_maxsize: 0,
+        cache_epoch: 0,
+        buffer_size: 50 * 1024,
+        file_root: Err("this node has no label 'rack'".to_owned()),
+    };
+    assert_eq!(settings.reproxy, reproxy);
+}
+
+#[test]
+fn compiles_header_rules_and_leaves_out_what_this_node_cannot_fill_in() {
+    let (mut publisher, view) = Publisher::new(variables());
+    let rule = |name: &str, value: Option<&str>| Change::Header {
+        service: ServiceName::parse("sa").unwrap(),
+        rule: match value {
+            Some(value) => HeaderRule::Insert {
+                name: name.to_owned(),
+                value: Template::parse(value).unwrap(),
+            },
+            None => HeaderRule::Remove {
+                name: name.to_owned(),
+            },
+        },
+    };
+    let config = changed(
+        &sample(),
+        vec![
+            rule("x-node", Some("on ${node:ip}")),
+            rule("x-rack", Some("${node:label.rack}")),
+            rule("cookie", None),
+        ],
+    );
+    publisher.publish(&config);
+    let mut expected = HeaderRules::default();
+    expected.remove("cookie").unwrap();
+    expected.insert("x-node", b"on 10.9.9.9").unwrap();
+    let snapshot = view.load();
+    let special = |name| snapshot.service(name).unwrap().settings.special.as_ref();
+    assert_eq!(
+        special("sa").map(|special| &special.header_rules),
+        Some(&expected)
+    );
+    assert_eq!(special("sb"), None);
+}
+
+#[test]
+fn compiles_what_is_special_of_a_service_and_its_pool() {
+    let (mut publisher, view) = Publisher::new(variables());
+    let tunables = vec![
+        set("sa", "backend_http_version", "1.0"),
+        set("sa", "buffer_uploads", "on"),
+        set("sa", "high_priority_cookie", "Tier"),
+        set("sa", "high_priority_cookie_contents", "${node:ip}"),
+        set("sa", "high_priority_uri_pattern", "^/a"),
+        set("sa", "high_priority_host_pattern", "^b"),
+        set("a", "balance_method", "hash"),
+        set("a", "hash_by", "cookie:Sid"),
+        set("b", "hash_by", "uri"),
+        set("sb", "buffer_uploads", "on"),
+    ];
+    let config = changed(&sample(), tunables);
+    publisher.publish(&config);
+    let snapshot = view.load();
+    let special = |name| snapshot.service(name).unwrap().settings.special.clone();
+    let expected = Special {
+        http10: true,
+        buffers_chunked: true,
+        header_rules: HeaderRules::default(),
+        high_priority: HighPriority {
+            cookie: Some(CookieRule {
+                name: b"Tier".to_vec(),
+                contents: b"10.9.9.9".to_vec(),
+            }),
+            uri: Pattern::parse("^/a").ok(),
+            host: Pattern::parse("^b").ok(),
+        },
+        hash_by: Some(HashBy::Cookie("Sid".to_owned())),
+    };
+    assert_eq!(special("sa"), Some(expected));
+    // What another method would hash by, and where bodies wait, changes no head.
+    assert_eq!(special("sb"), None);
+}
+
+#[test]
+fn a_cache_that_was_off_is_another_one() {
+    let (mut publisher, view) = Publisher::new(variables());
+    let mut config = changed(&sample(), vec![set("sa", "enable_reproxy", "on")]);
+    let mut cache = |changes: &[(&str, &str)]| {
+        let changes = changes.iter().map(|(key, value)| set("sa", key, value));
+        config = changed(&config, changes.collect());
+        publisher.publish(&config);
+        view.load().service("sa").unwrap().settings.reproxy.cache()
+    };
+    assert_eq!(cache(&[]), None);
+    let first = cache(&[("reproxy_cache_maxsize", "9")]).unwrap();
+    assert_eq!(first.entries, 9);
+    let smaller = cache(&[("reproxy_cache_maxsize", "2"), ("persist_client", "on")]).unwrap();
+    assert_eq!((smaller.entries, smaller.epoch), (2, first.epoch));
+    assert_eq!(cache(&[("reproxy_cache_maxsize", "0")]), None);
+    let second = cache(&[("reproxy_cache_maxsize", "2")]).unwrap();
+    assert_ne!(second.epoch, first.epoch);
+    assert_eq!(cache(&[("enable_reproxy", "off")]), None);
+    assert_ne!(cache(&[("enable_reproxy", "on")]).unwrap().epoch, second.epoch);
+}
+
+#[test]
+fn settings_have_perlbals_defaults() {
+    let (mut publisher, view) = Publisher::new(variables());
+    publisher.publish(&sample());
+    let snapshot = view.load();
+    let plain = &snapshot.service("sb").unwrap().settings;
+    assert_eq!(plain.queue.timeout, plain.idle_timeout);
+    assert_eq!((plain.queue.limit, plain.buffer_size), (None, 256 * 1024));
+    assert_eq!(plain.reproxy.file_root, Ok(None));
+    assert_eq!(plain.retries.schedule.len(), 8);
 }
 
 #[test]

@@ -96,6 +96,7 @@ mod tests {
             Change::PoolAdd {
                 pool,
                 backend: BackendAddress::parse(&address).unwrap(),
+                weight: 1,
             },
         ];
         let batch = Batch {

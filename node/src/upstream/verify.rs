@@ -45,6 +45,7 @@ fn read(mut answer: &[u8]) -> io::Result<Option<(ResponseHead, bool)>> {
         method: Method::Options,
         http11: true,
         keep_alive: None,
+        reproxy: false,
     };
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
     loop {

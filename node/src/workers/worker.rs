@@ -15,8 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::listen;
 use crate::monitor::stats::Stats;
-use crate::role::{Deadlines, Local};
+use crate::role::{self, Deadlines, Local};
 use crate::snapshot::View;
+use crate::upload::{Tracker, Uploads};
+
+/// Threads of a worker that wait for disks, at most.
+const DISK_THREADS: usize = 16;
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub(super) struct Setup {
     pub(super) count: usize,
     pub(super) view: View,
     pub(super) stats: Arc<Stats>,
+    pub(super) tracker: Arc<Tracker>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
 
@@ -53,6 +58,7 @@ impl Setup {
             .spawn(move || {
                 let runtime = Builder::new_current_thread()
                     .enable_all()
+                    .max_blocking_threads(DISK_THREADS)
                     .build_local(LocalOptions::default());
                 match runtime {
                     Ok(runtime) => {
@@ -69,7 +75,13 @@ impl Setup {
     }
 
     async fn run(mut self) {
-        let local = Local::new(self.number, self.count, self.view, self.stats);
+        let local = Local::new(
+            self.number,
+            self.count,
+            self.view,
+            self.stats,
+            Uploads::new(self.tracker),
+        );
         tokio::task::spawn_local(tick(Rc::clone(&local)));
         let mut accepting: BTreeMap<ServiceName, CancellationToken> = BTreeMap::new();
         while let Some(order) = self.orders.recv().await {
@@ -79,6 +91,9 @@ impl Setup {
                     listener,
                     alive,
                 } => {
+                    if self.number == 0 {
+                        role::prepare(&local, &local.served(&service));
+                    }
                     if let Some(stop) = open(&local, &service, listener, alive)
                         && let Some(old) = accepting.insert(service, stop)
                     {

@@ -37,6 +37,28 @@ async fn chunks_pass_both_ways_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn trailers_pass_with_the_chunks_and_not_without() {
+    const BODY: &str = "3\r\nabc\r\n0\r\nX-Sum: 1\r\nx-empty:\r\n\r\n";
+    let answer = || format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n{BODY}");
+    let origin = Origin::start(move |_| Some(answer().into_bytes())).await;
+    let proxy = Proxy::start(&[origin.address], &[]);
+    let mut client = proxy.client().await;
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(client.head().await.contains("\r\nTrailer: X-Sum\r\n"));
+        assert_eq!(client.take(BODY.len()).await, BODY.as_bytes());
+    }
+    client
+        .send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .await;
+    assert_eq!(
+        client.head().await,
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(client.rest().await, b"abc");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_pass_both_ways_to_a_slow_reader() {
     let origin = Origin::echo().await;
     let proxy = Proxy::start(&[origin.address], &[]);
@@ -123,7 +145,8 @@ async fn interim_answers_pass_and_the_body_follows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_before_the_end_of_the_request_gets_through() {
     let listener = TcpListener::bind(free_address()).await.unwrap();
-    let proxy = Proxy::start(&[listener.local_addr().unwrap()], &[]);
+    let settings = [("buffer_backend_connect", "0")];
+    let proxy = Proxy::start(&[listener.local_addr().unwrap()], &settings);
     let mut client = proxy.client().await;
     client
         .send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc")

@@ -51,7 +51,8 @@ pub(crate) fn service() -> ServiceName {
 }
 
 pub(crate) fn set(key: &str, value: &str) -> Change {
-    let object = if key == "balance_method" { "p" } else { "s" };
+    let of_the_pool = ["balance_method", "hash_by", "load_header"];
+    let object = if of_the_pool.contains(&key) { "p" } else { "s" };
     Change::Set {
         object: object.into(),
         key: key.into(),
@@ -60,9 +61,22 @@ pub(crate) fn set(key: &str, value: &str) -> Change {
 }
 
 pub(crate) fn add(backend: SocketAddr) -> Change {
+    add_weighing(backend, 1)
+}
+
+pub(crate) fn add_weighing(backend: SocketAddr, weight: u32) -> Change {
     Change::PoolAdd {
         pool: pool(),
         backend: BackendAddress::parse(&backend.to_string()).unwrap(),
+        weight,
+    }
+}
+
+pub(crate) fn drain(backend: SocketAddr, draining: bool) -> Change {
+    Change::PoolDrain {
+        pool: pool(),
+        backend: BackendAddress::parse(&backend.to_string()).unwrap(),
+        draining,
     }
 }
 

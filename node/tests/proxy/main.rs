@@ -7,6 +7,9 @@
 
 mod balancing;
 mod bodies;
+mod choosing;
 mod fixture;
 mod messages;
 mod running;
+mod special;
+mod uploads;

@@ -285,7 +285,11 @@ async fn churn(cluster: &super::Cluster, backend: String) {
     for turn in 0..40 {
         let pool = pool.clone();
         let change = if turn % 2 == 0 {
-            Change::PoolAdd { pool, backend }
+            Change::PoolAdd {
+                pool,
+                backend,
+                weight: 1,
+            }
         } else {
             Change::PoolRemove { pool, backend }
         };

@@ -141,6 +141,7 @@ fn changes() -> Vec<Change> {
         Change::PoolAdd {
             pool,
             backend: BackendAddress::parse("10.0.0.1").unwrap(),
+            weight: 1,
         },
         Change::CreateService(service.clone()),
         set("www", "role", "reverse_proxy"),

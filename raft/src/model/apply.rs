@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::address::BackendAddress;
 use super::change::{Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember, UnixMillis};
 use super::config::{FleetConfig, Version};
 use super::fleet::{FleetState, NamedMember, SecretHash, Token};
 use super::name::{NodeName, PoolName, ServiceName, TokenId};
-use super::pool::{BalanceMethod, Pool};
+use super::pool::Pool;
 use super::rejection::{Refusal, Rejection};
 use super::role::Role;
 use super::service::{Service, TunableError};
@@ -14,6 +15,12 @@ use super::tunable::{Kind, Scope, Tunable};
 
 /// The fewest and the most voters that `cluster set voters` takes.
 const VOTERS: std::ops::RangeInclusive<u32> = 1..=7;
+
+/// Settings of pools that Perlbal also takes on a service, and passes on to its pool.
+const FORWARDED: [&str; 2] = ["balance_method", "nodefile"];
+
+/// Perlbal's old name for `idle_timeout` and `persist_client_idle_timeout` at once.
+const OLD_TIMEOUT: &str = "persist_client_timeout";
 
 impl FleetState {
     /// Applies one entry. Answers the same on every node; a refused entry changes nothing.
@@ -193,8 +200,27 @@ impl FleetConfig {
             Change::Set { object, key, value } => self.set(object, key, value),
             Change::SetDefault { key, value } => self.set_default(key, value),
             Change::SetEnabled { service, enabled } => self.set_enabled(service, *enabled),
-            Change::PoolAdd { pool, backend } => self.pool_mut(pool.as_str()).map(|p| p.add(*backend)),
+            Change::PoolAdd {
+                pool,
+                backend,
+                weight,
+            } => self.pool_mut(pool.as_str())?.add(*backend, *weight),
             Change::PoolRemove { pool, backend } => self.pool_mut(pool.as_str()).map(|p| p.remove(*backend)),
+            Change::PoolDrain {
+                pool,
+                backend,
+                draining,
+            } => self.pool_drain(pool, *backend, *draining),
+            Change::SetBackends { object, backends } => self.set_backends(object, backends),
+            Change::Header { service, rule } => {
+                let known = self.services.get_mut(service);
+                let known = known.ok_or_else(|| Rejection::NoService(service.clone()))?;
+                Arc::make_mut(known).put_header_rule(rule.clone())
+            }
+            Change::SetReproxyLimit { target, limit } => {
+                self.reproxy_limits.set(target.as_deref(), *limit);
+                Ok(())
+            }
             Change::SetVoters(voters) => self.set_voters(*voters),
         }
     }
@@ -229,14 +255,39 @@ impl FleetConfig {
             .ok_or_else(|| Rejection::NoPool(name.to_owned()))
     }
 
+    fn pool_drain(
+        &mut self,
+        pool: &PoolName,
+        backend: BackendAddress,
+        draining: bool,
+    ) -> Result<(), Rejection> {
+        if self.pool_mut(pool.as_str())?.drain(backend, draining) {
+            return Ok(());
+        }
+        let pool = pool.clone();
+        Err(Rejection::NoBackend { pool, backend })
+    }
+
+    fn set_backends(&mut self, object: &str, backends: &[(BackendAddress, u32)]) -> Result<(), Rejection> {
+        let service = self.services.get_key_value(object).map(|(name, _)| name.clone());
+        let pool = match service {
+            Some(service) => self.pool_of(&service, "nodefile"),
+            None => self.pool_mut(object),
+        };
+        pool?.set_backends(backends)
+    }
+
     fn set(&mut self, object: &str, key: &str, value: &str) -> Result<(), Rejection> {
         if self.pools.contains_key(object) {
-            return self.set_on_pool(object, key, value);
+            return self.pool_mut(object)?.set(key, value);
         }
         let known = self.services.get_key_value(object).map(|(name, _)| name.clone());
         let Some(name) = known else {
             return Err(Rejection::NoObject(object.to_owned()));
         };
+        if let Some(key) = FORWARDED.iter().find(|forwarded| **forwarded == key) {
+            return self.pool_of(&name, key)?.set(key, value);
+        }
         let role = if key == "role" {
             Some(Role::parse(value).ok_or_else(|| Rejection::Role(name.clone()))?)
         } else {
@@ -252,18 +303,46 @@ impl FleetConfig {
         }
     }
 
-    fn set_on_pool(&mut self, pool: &str, key: &str, value: &str) -> Result<(), Rejection> {
-        match key {
-            "balance_method" => {
-                let method = BalanceMethod::parse(value).ok_or(Rejection::BalanceMethod)?;
-                self.pool_mut(pool)?.balance_method = method;
-                Ok(())
-            }
-            _ => Err(Rejection::PoolSetting(key.to_owned())),
+    /// The pool that a service's own pool setting means. Where the service has none, and nobody has made a pool,
+    /// one is made for it, as in Perlbal (reference, section 3.2).
+    fn pool_of(&mut self, name: &ServiceName, key: &'static str) -> Result<&mut Pool, Rejection> {
+        let service = self
+            .services
+            .get_mut(name)
+            .ok_or_else(|| Rejection::NoService(name.clone()))?;
+        if service.role() != Some(Role::ReverseProxy) {
+            let role = Role::ReverseProxy;
+            return Err(TunableError::OtherRole { key, role }.into());
         }
+        if let Some(pool) = service.pool() {
+            let pool = pool.clone();
+            return self.pool_mut(pool.as_str());
+        }
+        let pool = PoolName::parse(&format!("{name}_pool"))?;
+        let services = &self.services;
+        let made_for_a_service = |pool: &PoolName| {
+            let service = pool.as_str().strip_suffix("_pool");
+            service.is_some_and(|service| services.contains_key(service))
+        };
+        if !self.pools.keys().all(made_for_a_service) {
+            let key = key.to_owned();
+            return Err(Rejection::Vivify { pool, key });
+        }
+        if !self.pools.contains_key(&pool) {
+            self.create_pool(&pool)?;
+        }
+        if let Some(service) = self.services.get_mut(name) {
+            Arc::make_mut(service).set_tunable("pool", pool.as_str())?;
+        }
+        self.pool_mut(pool.as_str())
     }
 
     fn set_default(&mut self, key: &str, value: &str) -> Result<(), Rejection> {
+        if key == OLD_TIMEOUT {
+            self.set_default("idle_timeout", value)
+                .map_err(|error| rename(error, "idle_timeout", key))?;
+            return self.set_default("persist_client_idle_timeout", value);
+        }
         // Perlbal takes anything here and fails at the next SET role; an error where the mistake is made is
         // kinder. A tunable of any role will do.
         let tunable = Tunable::find(key).ok_or_else(|| TunableError::Unknown(key.to_owned()))?;
@@ -327,11 +406,10 @@ fn set_tunable(
     value: &str,
     pool_exists: impl Fn(&str) -> bool,
 ) -> Result<(), Rejection> {
-    if key == "persist_client_timeout" {
-        // Perlbal's old name for two tunables at once.
+    if key == OLD_TIMEOUT {
         service
             .set_tunable("idle_timeout", value)
-            .map_err(|e| rename(e, "idle_timeout", key))?;
+            .map_err(|error| rename(error.into(), "idle_timeout", key))?;
         return Ok(service.set_tunable("persist_client_idle_timeout", value)?);
     }
     let pool = Tunable::find(key).filter(|t| t.kind == Kind::Pool && t.applies_to(service.role()));
@@ -341,11 +419,11 @@ fn set_tunable(
     Ok(service.set_tunable(key, value)?)
 }
 
-fn rename(error: TunableError, from: &str, to: &str) -> TunableError {
-    match error {
-        TunableError::Value(text) => TunableError::Value(text.replace(from, to)),
-        TunableError::Unknown(_) | TunableError::OtherRole { .. } => error,
+fn rename(error: Rejection, from: &str, to: &str) -> Rejection {
+    if let Rejection::Tunable(TunableError::Value(text)) = error {
+        return TunableError::Value(text.replace(from, to)).into();
     }
+    error
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::address::BackendAddress;
 use super::config::Version;
 use super::fleet::{FleetId, KeyHash, SecretHash};
+use super::header::HeaderRule;
 use super::name::{NodeName, PoolName, ServiceName, TokenId};
 use super::rejection::Refusal;
 
@@ -69,12 +70,14 @@ pub enum Change {
         /// On or off.
         enabled: bool,
     },
-    /// `POOL p ADD ip:port`.
+    /// `POOL p ADD ip:port [weight N]`.
     PoolAdd {
         /// The pool.
         pool: PoolName,
         /// The new backend.
         backend: BackendAddress,
+        /// Its share of the requests beside that of the others; 1 where nothing is said.
+        weight: u32,
     },
     /// `POOL p REMOVE ip:port`.
     PoolRemove {
@@ -82,6 +85,36 @@ pub enum Change {
         pool: PoolName,
         /// The backend to go.
         backend: BackendAddress,
+    },
+    /// `POOL p DRAIN ip:port` or `POOL p UNDRAIN ip:port`.
+    PoolDrain {
+        /// The pool.
+        pool: PoolName,
+        /// The backend, which must be in it.
+        backend: BackendAddress,
+        /// Whether it gets no further request.
+        draining: bool,
+    },
+    /// Makes these all of a pool's backends: what a nodefile says.
+    SetBackends {
+        /// The pool, or a service whose pool is meant, as in [`Self::Set`].
+        object: String,
+        /// The backends, oldest first, with their weights.
+        backends: Vec<(BackendAddress, u32)>,
+    },
+    /// `HEADER svc INSERT name: value` or `HEADER svc REMOVE name`.
+    Header {
+        /// The service.
+        service: ServiceName,
+        /// The rule.
+        rule: HeaderRule,
+    },
+    /// `SERVER max_reproxy_connections = N` or `SERVER max_reproxy_connections(host:port) = N`.
+    SetReproxyLimit {
+        /// `host:port`; none: each target without a limit of its own.
+        target: Option<String>,
+        /// Connections of one node, at most; 0 is without limit.
+        limit: u64,
     },
     /// `cluster set voters = N`.
     SetVoters(u32),

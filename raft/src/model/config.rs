@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::name::{PoolName, ServiceName};
 use super::pool::Pool;
+use super::reproxy::ReproxyLimits;
 use super::service::Service;
 
 /// The number of the last change, counted from 1; 0 before the first.
@@ -27,6 +28,7 @@ pub struct FleetConfig {
     pub(crate) services: BTreeMap<ServiceName, Arc<Service>>,
     pub(crate) defaults: BTreeMap<String, String>,
     pub(crate) voters: Option<u32>,
+    pub(crate) reproxy_limits: ReproxyLimits,
 }
 
 /// How many voters a fleet keeps where nothing was set.
@@ -70,6 +72,11 @@ impl FleetConfig {
         self.voters
     }
 
+    /// What `SERVER max_reproxy_connections` said.
+    pub fn reproxy_limits(&self) -> &ReproxyLimits {
+        &self.reproxy_limits
+    }
+
     /// Whether both say the same, whatever their versions.
     pub fn says_the_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self, other);
@@ -77,6 +84,7 @@ impl FleetConfig {
             && ours.services == theirs.services
             && ours.defaults == theirs.defaults
             && ours.voters == theirs.voters
+            && ours.reproxy_limits == theirs.reproxy_limits
     }
 
     /// Panics in debug builds where an object points to another that is not there.

@@ -1,8 +1,10 @@
 //! Refusals, in Perlbal's words where Perlbal has them.
 
+use super::address::BackendAddress;
 use super::config::Version;
 use super::name::{NodeName, PoolName, ServiceName};
 use super::service::TunableError;
+use super::template::VariableError;
 
 /// Why a change was refused. What it prints is what the typist reads behind `ERROR: `, the same on every node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,43 @@ pub enum Rejection {
     /// Not a setting of pools. (Perlbal says nothing here; a silent failure helps nobody.)
     #[error("Unknown pool parameter '{0}'")]
     PoolSetting(String),
+    /// Not what a pool can hash by.
+    #[error("Value of 'hash_by' must be one of: client_address, uri, header:NAME, cookie:NAME")]
+    HashBy,
+    /// Not a name that a header can have.
+    #[error("'{0}' is not a header name")]
+    HeaderName(String),
+    /// A rule for a header that says where a message ends.
+    #[error("header '{0}' says where a message ends; no rule can change it")]
+    HeaderFraming(String),
+    /// A value that would end the header's line.
+    #[error("the value of a header cannot have control characters")]
+    HeaderValue,
+    /// A weight that no backend can have.
+    #[error("weight must be a number from 1 to 1000")]
+    Weight,
+    /// `DRAIN` or `UNDRAIN` of what is not in the pool.
+    #[error("backend {backend} is not in pool '{pool}'")]
+    NoBackend {
+        /// The pool.
+        pool: PoolName,
+        /// What is not in it.
+        backend: BackendAddress,
+    },
+    /// A pool's setting on a service that has none, while there are pools that somebody made. (One line here.)
+    #[error(
+        "Attempt to vivify pool {pool} but one or more pools have already been created manually.  Please set {key} on \
+         a previously created pool."
+    )]
+    Vivify {
+        /// The pool that would have been made.
+        pool: PoolName,
+        /// The setting.
+        key: String,
+    },
+    /// A `${…}` that does not exist.
+    #[error(transparent)]
+    Variable(#[from] VariableError),
     /// `ENABLE` of an enabled one.
     #[error("service {0} is already enabled")]
     AlreadyEnabled(ServiceName),

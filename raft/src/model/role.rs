@@ -9,17 +9,20 @@ pub enum Role {
     ReverseProxy,
     /// Takes management commands.
     Management,
+    /// Hears by UDP how far uploads are.
+    UploadTracker,
 }
 
 impl Role {
     /// All roles, in the order of their names.
-    pub const ALL: [Self; 2] = [Self::Management, Self::ReverseProxy];
+    pub const ALL: [Self; 3] = [Self::Management, Self::ReverseProxy, Self::UploadTracker];
 
     /// The role's name in a configuration. Case matters, as in Perlbal.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ReverseProxy => "reverse_proxy",
             Self::Management => "management",
+            Self::UploadTracker => "upload_tracker",
         }
     }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::header::HeaderRule;
 use super::name::PoolName;
+use super::rejection::Rejection;
 use super::role::Role;
 use super::template::{Template, Variable};
-use super::tunable::{TUNABLES, Tunable};
+use super::tunable::{CLEARING, Kind, TUNABLES, Tunable};
 use super::value::{Value, listen_address};
 
 /// Why a tunable was refused; the texts are Perlbal's.
@@ -35,6 +37,7 @@ pub struct Service {
     /// Whether it serves.
     pub enabled: bool,
     set: BTreeMap<&'static str, Value>,
+    header_rules: Vec<HeaderRule>,
 }
 
 impl Service {
@@ -54,7 +57,11 @@ impl Service {
     /// Checks a value and sets it. `role` and `pool` need the whole configuration and are not set here.
     pub(crate) fn set_tunable(&mut self, key: &str, text: &str) -> Result<(), TunableError> {
         let (tunable, value) = self.check_tunable(key, text)?;
-        self.set.insert(tunable.key, value);
+        if matches!(tunable.kind, Kind::Pattern | Kind::Directory) && CLEARING.contains(&text) {
+            self.set.remove(tunable.key);
+        } else {
+            self.set.insert(tunable.key, value);
+        }
         Ok(())
     }
 
@@ -102,6 +109,16 @@ impl Service {
     /// The number of an integer or size tunable.
     pub fn number(&self, key: &str) -> u64 {
         self.value(key).map_or(0, |value| value.as_u64())
+    }
+
+    /// What is removed from the requests that it forwards, and set in them, in the order in which it was typed.
+    pub fn header_rules(&self) -> &[HeaderRule] {
+        &self.header_rules
+    }
+
+    /// Checks a rule and takes it up.
+    pub(crate) fn put_header_rule(&mut self, rule: HeaderRule) -> Result<(), Rejection> {
+        rule.put(&mut self.header_rules)
     }
 
     /// The pool that it balances over.

@@ -30,6 +30,32 @@ pub enum Kind {
     Networks,
     /// The service's role.
     Role,
+    /// A whole number from 0 to 100.
+    Percent,
+    /// Seconds, decimals allowed, separated by commas.
+    Schedule,
+    /// `ip:port`, separated by commas.
+    Endpoints,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A regular expression, or one of [`CLEARING`].
+    Pattern,
+    /// A directory that is there on the typist's node; each node fills in its variables.
+    Directory,
+}
+
+/// Whether the value of a tunable, or of a setting of pools, may hold `${…}`.
+pub fn takes_variables(key: &str) -> bool {
+    key == "nodefile" || Tunable::find(key).is_some_and(|tunable| tunable.kind.takes_variables())
+}
+
+/// What takes a pattern or a setting of a pool back (Perlbal's words, reference section 8.2, Highpri).
+pub const CLEARING: [&str; 3] = ["none", "null", "undef"];
+
+impl Kind {
+    fn takes_variables(self) -> bool {
+        matches!(self, Self::Text | Self::Listen | Self::Directory)
+    }
 }
 
 /// A tunable of services.
@@ -90,6 +116,13 @@ pub const TUNABLES: &[Tunable] = &[
         "Trust the X-Forwarded-For of every peer.",
     ),
     tunable(
+        "backend_http_version",
+        Kind::OneOf(&["1.0", "1.1"]),
+        PROXY,
+        Some("1.1"),
+        "The HTTP version that backends are spoken to in.",
+    ),
+    tunable(
         "backend_persist_cache",
         Kind::Int,
         PROXY,
@@ -104,6 +137,125 @@ pub const TUNABLES: &[Tunable] = &[
         "Leave the X-Forwarded-For of trusted peers alone.",
     ),
     tunable(
+        "buffer_backend_connect",
+        Kind::Size,
+        PROXY,
+        Some("100k"),
+        "Bytes of a request body held in memory before a backend is asked for.",
+    ),
+    tunable(
+        "buffer_size",
+        Kind::Size,
+        PROXY,
+        Some("256k"),
+        "Bytes of a response that wait for a slow client; then its backend is read no further.",
+    ),
+    tunable(
+        "buffer_size_reproxy_url",
+        Kind::Size,
+        PROXY,
+        Some("50k"),
+        "The same for a response that is fetched from a reproxied URL.",
+    ),
+    tunable(
+        "buffer_upload_threshold_rate",
+        Kind::Int,
+        PROXY,
+        Some("0"),
+        "Request bodies slower than so many bytes a second go to disk; 0 is no such rule.",
+    ),
+    tunable(
+        "buffer_upload_threshold_size",
+        Kind::Size,
+        PROXY,
+        Some("250k"),
+        "Request bodies of so many bytes go to disk; 0 is no such rule.",
+    ),
+    tunable(
+        "buffer_upload_threshold_time",
+        Kind::Int,
+        PROXY,
+        Some("5"),
+        "Request bodies that would take longer than so many seconds go to disk; 0 is no such rule.",
+    ),
+    tunable(
+        "buffer_uploads",
+        Kind::Bool,
+        PROXY,
+        Some("0"),
+        "Write request bodies to disk first where the thresholds say so.",
+    ),
+    tunable(
+        "buffer_uploads_path",
+        Kind::Directory,
+        PROXY,
+        None,
+        "The directory for request bodies on disk.",
+    ),
+    tunable(
+        "client_sndbuf_size",
+        Kind::Size,
+        Scope::Every,
+        Some("0"),
+        "SO_SNDBUF of accepted connections in bytes; 0 is the kernel's.",
+    ),
+    tunable(
+        "connect_ahead",
+        Kind::Int,
+        PROXY,
+        Some("0"),
+        "Backend connections opened beyond what is asked for.",
+    ),
+    tunable(
+        "enable_error_retries",
+        Kind::Bool,
+        PROXY,
+        Some("0"),
+        "Try GET and HEAD again where a backend answers 500.",
+    ),
+    tunable(
+        "enable_reproxy",
+        Kind::Bool,
+        PROXY,
+        Some("0"),
+        "Let backends answer with X-REPROXY-URL, X-REPROXY-FILE and X-REPROXY-SERVICE.",
+    ),
+    tunable(
+        "error_retry_schedule",
+        Kind::Schedule,
+        PROXY,
+        Some("0,.25,.50,1,1,1,1,1"),
+        "Seconds before each of these tries.",
+    ),
+    tunable(
+        "high_priority_cookie",
+        Kind::Text,
+        PROXY,
+        None,
+        "The cookie that makes a request one of high priority.",
+    ),
+    tunable(
+        "high_priority_cookie_contents",
+        Kind::Text,
+        PROXY,
+        None,
+        "What that cookie's value must contain.",
+    ),
+    tunable(
+        "high_priority_host_pattern",
+        Kind::Pattern,
+        PROXY,
+        None,
+        "Requests whose Host matches this regular expression are of high priority; none takes it back.",
+    ),
+    tunable(
+        "high_priority_uri_pattern",
+        Kind::Pattern,
+        PROXY,
+        None,
+        "Requests whose URI matches this regular expression are of high priority; none takes it back.",
+    ),
+    tunable(
         "idle_timeout",
         Kind::Int,
         Scope::Every,
@@ -116,6 +268,20 @@ pub const TUNABLES: &[Tunable] = &[
         Scope::Every,
         None,
         "Where the service listens: ip:port or port.",
+    ),
+    tunable(
+        "max_backend_uses",
+        Kind::Int,
+        PROXY,
+        Some("0"),
+        "Requests that one backend connection serves, at most; 0 is without limit.",
+    ),
+    tunable(
+        "max_chunked_request_size",
+        Kind::Size,
+        Scope::Every,
+        Some("209715200"),
+        "Bytes of a chunked request body, decoded, at most; 0 is without limit.",
     ),
     tunable(
         "persist_backend",
@@ -146,6 +312,48 @@ pub const TUNABLES: &[Tunable] = &[
         "The pool whose backends get the requests.",
     ),
     tunable(
+        "queue_limit",
+        Kind::Int,
+        PROXY,
+        Some("0"),
+        "Requests that wait for a backend, at most; more get a 503. 0 is without limit.",
+    ),
+    tunable(
+        "queue_relief_chance",
+        Kind::Percent,
+        PROXY,
+        Some("0"),
+        "How often it is passed over then, in per cent.",
+    ),
+    tunable(
+        "queue_relief_size",
+        Kind::Int,
+        PROXY,
+        Some("0"),
+        "From this length of the normal queue on, the high-priority queue is at times passed over; 0 is never.",
+    ),
+    tunable(
+        "queue_timeout",
+        Kind::Int,
+        PROXY,
+        Some("0"),
+        "Seconds that a request waits for a backend before it gets a 503; 0 is as long as idle_timeout.",
+    ),
+    tunable(
+        "reproxy_cache_maxsize",
+        Kind::Int,
+        PROXY,
+        Some("0"),
+        "Entries of the cache of reproxied URLs, at most; 0 is no cache.",
+    ),
+    tunable(
+        "reproxy_file_root",
+        Kind::Directory,
+        PROXY,
+        None,
+        "X-REPROXY-FILE reaches files below this directory only.",
+    ),
+    tunable(
         "role",
         Kind::Role,
         Scope::Every,
@@ -165,6 +373,13 @@ pub const TUNABLES: &[Tunable] = &[
         Scope::Every,
         None,
         "Peers whose X-Forwarded-For is believed: addresses and CIDR blocks.",
+    ),
+    tunable(
+        "upload_status_listeners",
+        Kind::Endpoints,
+        PROXY,
+        None,
+        "Where the progress of uploads is sent by UDP: ip:port, separated by commas.",
     ),
     tunable(
         "verify_backend",

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::address::Network;
 use super::name::PoolName;
@@ -17,7 +19,7 @@ pub enum Value {
     Int(u64),
     /// Bytes.
     Size(u64),
-    /// Any text; each node fills in its variables.
+    /// Any text, or a path; each node fills in its variables.
     Text(Template),
     /// `ip:port` or `port`; each node fills in its variables.
     Listen(Template),
@@ -25,6 +27,14 @@ pub enum Value {
     Pool(PoolName),
     /// Blocks of addresses.
     Networks(Vec<Network>, String),
+    /// Pauses, one after the other.
+    Schedule(Arc<[Duration]>, String),
+    /// Addresses that datagrams are sent to.
+    Endpoints(Vec<SocketAddr>, String),
+    /// A word of a list.
+    Word(&'static str),
+    /// A regular expression that compiles.
+    Pattern(String),
 }
 
 impl Value {
@@ -45,13 +55,34 @@ impl Value {
                     "Expecting size unit value for parameter '{key}' in bytes, or suffixed with 'K' or 'M'"
                 )
             }),
-            Kind::Text => Template::parse(text).map(Self::Text).map_err(|e| e.to_string()),
+            Kind::Text | Kind::Directory => {
+                Template::parse(text).map(Self::Text).map_err(|e| e.to_string())
+            }
             Kind::Listen => parse_listen(text).map(Self::Listen),
             Kind::Pool => PoolName::parse(text)
                 .map(Self::Pool)
                 .map_err(|_| format!("Pool '{text}' not found")),
             Kind::Networks => parse_networks(text),
             Kind::Role => Err("Role not valid".to_owned()),
+            Kind::Percent => parse_digits(text)
+                .filter(|n| *n <= 100)
+                .map(Self::Int)
+                .ok_or_else(|| "Expecting integer value between 0 and 100, inclusive.".to_owned()),
+            Kind::Schedule => parse_schedule(text)
+                .map(|pauses| Self::Schedule(pauses, text.to_owned()))
+                .ok_or_else(|| {
+                    format!("Expecting up to {SCHEDULE_MAX} numbers of seconds, separated by commas, for parameter '{key}'")
+                }),
+            Kind::Endpoints => parse_endpoints(text),
+            Kind::OneOf(words) => words
+                .iter()
+                .find(|word| **word == text)
+                .map(|word| Self::Word(word))
+                .ok_or_else(|| format!("Value of '{key}' must be one of: {}", words.join(", "))),
+            Kind::Pattern => match regex::Regex::new(text) {
+                Ok(_) => Ok(Self::Pattern(text.to_owned())),
+                Err(_) => Err("Invalid regular expression".to_owned()),
+            },
         }
     }
 
@@ -64,7 +95,24 @@ impl Value {
     pub fn as_u64(&self) -> u64 {
         match self {
             Self::Int(n) | Self::Size(n) => *n,
-            Self::Bool(_) | Self::Text(_) | Self::Listen(_) | Self::Pool(_) | Self::Networks(..) => 0,
+            Self::Bool(_)
+            | Self::Text(_)
+            | Self::Listen(_)
+            | Self::Pool(_)
+            | Self::Networks(..)
+            | Self::Schedule(..)
+            | Self::Endpoints(..)
+            | Self::Word(_)
+            | Self::Pattern(_) => 0,
+        }
+    }
+
+    /// The template of a text or path; none for anything else.
+    pub fn into_text(self) -> Option<Template> {
+        if let Self::Text(template) = self {
+            Some(template)
+        } else {
+            None
         }
     }
 }
@@ -78,7 +126,11 @@ impl fmt::Display for Value {
             Self::Int(n) | Self::Size(n) => write!(f, "{n}"),
             Self::Text(template) | Self::Listen(template) => template.fmt(f),
             Self::Pool(pool) => pool.fmt(f),
-            Self::Networks(_, text) => f.write_str(text),
+            Self::Networks(_, text)
+            | Self::Schedule(_, text)
+            | Self::Endpoints(_, text)
+            | Self::Pattern(text) => f.write_str(text),
+            Self::Word(word) => f.write_str(word),
         }
     }
 }
@@ -148,6 +200,49 @@ fn parse_networks(text: &str) -> Result<Value, String> {
     ))
 }
 
+/// The most pauses that a schedule may have: each is a try of one request.
+const SCHEDULE_MAX: usize = 100;
+
+/// The longest pause of a schedule in seconds: a day.
+const PAUSE_MAX: u64 = 24 * 3600;
+
+fn parse_schedule(text: &str) -> Option<Arc<[Duration]>> {
+    let pauses: Option<Vec<_>> = text.split(',').map(|part| parse_pause(part.trim())).collect();
+    pauses
+        .filter(|pauses| pauses.len() <= SCHEDULE_MAX)
+        .map(Arc::from)
+}
+
+/// Seconds: `1`, `.25`, `1.5`. By hand, because every node must read the same number.
+fn parse_pause(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let seconds = if whole.is_empty() { 0 } else { parse_digits(whole)? };
+    let nanos = if fraction.is_empty() {
+        0
+    } else {
+        parse_digits(fraction).filter(|_| fraction.len() <= 9)?;
+        parse_digits(&format!("{fraction:0<9}"))?
+    };
+    (seconds <= PAUSE_MAX).then(|| Duration::from_secs(seconds) + Duration::from_nanos(nanos))
+}
+
+fn parse_endpoints(text: &str) -> Result<Value, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let endpoints = parts.map(|part| {
+        part.parse::<SocketAddr>()
+            .ok()
+            .filter(|address| address.port() != 0)
+            .ok_or_else(|| format!("Invalid UDP endpoint: \"{part}\".  Must be of form a.b.c.d:port"))
+    });
+    Ok(Value::Endpoints(
+        endpoints.collect::<Result<_, _>>()?,
+        text.to_owned(),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +300,61 @@ mod tests {
             "x${node:ip}:80",
         ] {
             assert_eq!(parse(Kind::Listen, bad), Err(LISTEN_USAGE.to_owned()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn schedules() {
+        let pauses = |text: &str| match Value::parse(Kind::Schedule, "p", text) {
+            Ok(Value::Schedule(pauses, _)) => Some(pauses.to_vec()),
+            _ => None,
+        };
+        let millis = |n: &[u64]| Some(n.iter().map(|n| Duration::from_millis(*n)).collect::<Vec<_>>());
+        assert_eq!(pauses("0,.25, 0.50 ,1,2."), millis(&[0, 250, 500, 1000, 2000]));
+        assert_eq!(pauses("86400"), millis(&[86_400_000]));
+        let many = vec!["1"; SCHEDULE_MAX + 1].join(",");
+        for bad in [
+            "",
+            ",",
+            "1,",
+            "a",
+            "-1",
+            "1e3",
+            ".",
+            "1.0000000001",
+            "86401",
+            "+1",
+            &many,
+        ] {
+            assert_eq!(pauses(bad), None, "{bad}");
+        }
+        let text = "0,.25,.50,1";
+        assert_eq!(parse(Kind::Schedule, text).as_deref(), Ok(text));
+    }
+
+    #[test]
+    fn endpoints_words_patterns_and_chances() {
+        let endpoints = "127.0.0.1:7000, [::1]:7001";
+        assert_eq!(parse(Kind::Endpoints, endpoints).as_deref(), Ok(endpoints));
+        for bad in ["x", "1.2.3.4", "1.2.3.4:0", "host:80"] {
+            let text = format!("Invalid UDP endpoint: \"{bad}\".  Must be of form a.b.c.d:port");
+            assert_eq!(parse(Kind::Endpoints, &format!("1.1.1.1:1,{bad}")), Err(text));
+        }
+        let word = Kind::OneOf(&["1.0", "1.1"]);
+        assert_eq!(parse(word, "1.0").as_deref(), Ok("1.0"));
+        assert_eq!(
+            parse(word, "2"),
+            Err("Value of 'p' must be one of: 1.0, 1.1".to_owned())
+        );
+        assert_eq!(parse(Kind::Pattern, r"^/(a|b)\.x").as_deref(), Ok(r"^/(a|b)\.x"));
+        for bad in ["(", "a{2", "(?=x)", "(?:a{1000}){1000}{1000}"] {
+            let refused = Err("Invalid regular expression".to_owned());
+            assert_eq!(parse(Kind::Pattern, bad), refused, "{bad}");
+        }
+        assert_eq!(parse(Kind::Percent, "100").as_deref(), Ok("100"));
+        let error = "Expecting integer value between 0 and 100, inclusive.";
+        for bad in ["101", "-1", "x", ""] {
+            assert_eq!(parse(Kind::Percent, bad), Err(error.to_owned()), "{bad}");
         }
     }
 }

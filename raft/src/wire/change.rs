@@ -5,8 +5,8 @@ use prost::Message;
 
 use super::WireError;
 use crate::model::{
-    Answer, BackendAddress, Batch, Change, Command, Entry, FleetId, KeyHash, NewMember, NodeName, PoolName,
-    Refusal, RequestId, SecretHash, ServiceName, TokenId, UnixMillis, Version,
+    Answer, BackendAddress, Batch, Change, Command, Entry, FleetId, HeaderRule, KeyHash, NewMember, NodeName,
+    PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId, UnixMillis, Version,
 };
 
 /// An entry as the log keeps it.
@@ -174,14 +174,39 @@ fn to_change(change: &Change) -> v1::Change {
             service: service.to_string(),
             enabled: *enabled,
         }),
-        Change::PoolAdd { pool, backend } => Wire::PoolAdd(v1::PoolAdd {
+        Change::PoolAdd {
+            pool,
+            backend,
+            weight,
+        } => Wire::PoolAdd(v1::PoolAdd {
             pool: pool.to_string(),
             address: backend.to_string(),
-            weight: None,
+            weight: Some(*weight),
         }),
         Change::PoolRemove { pool, backend } => Wire::PoolRemove(v1::PoolRemove {
             pool: pool.to_string(),
             address: backend.to_string(),
+        }),
+        Change::PoolDrain {
+            pool,
+            backend,
+            draining,
+        } => Wire::PoolDrain(v1::PoolDrain {
+            pool: pool.to_string(),
+            address: backend.to_string(),
+            draining: *draining,
+        }),
+        Change::SetBackends { object, backends } => Wire::SetBackends(v1::SetBackends {
+            object: object.clone(),
+            backends: backends.iter().map(to_backend).collect(),
+        }),
+        Change::Header { service, rule } => Wire::Header(v1::Header {
+            service: service.to_string(),
+            rule: Some(to_header_rule(rule)),
+        }),
+        Change::SetReproxyLimit { target, limit } => Wire::SetReproxyLimit(v1::SetReproxyLimit {
+            target: target.clone().unwrap_or_default(),
+            limit: *limit,
         }),
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
     };
@@ -209,12 +234,62 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
         Wire::PoolAdd(add) => Change::PoolAdd {
             pool: pool_name(&add.pool)?,
             backend: backend(&add.address)?,
+            weight: add.weight.unwrap_or(1),
         },
         Wire::PoolRemove(remove) => Change::PoolRemove {
             pool: pool_name(&remove.pool)?,
             backend: backend(&remove.address)?,
         },
+        Wire::PoolDrain(drain) => Change::PoolDrain {
+            pool: pool_name(&drain.pool)?,
+            backend: backend(&drain.address)?,
+            draining: drain.draining,
+        },
+        Wire::SetBackends(set) => Change::SetBackends {
+            object: set.object,
+            backends: weighted(&set.backends)?,
+        },
+        Wire::Header(header) => Change::Header {
+            service: service_name(&header.service)?,
+            rule: from_header_rule(header.rule.ok_or(WireError::Invalid("header rule"))?)?,
+        },
+        Wire::SetReproxyLimit(set) => Change::SetReproxyLimit {
+            target: Some(set.target).filter(|target| !target.is_empty()),
+            limit: set.limit,
+        },
         Wire::SetVoters(set) => Change::SetVoters(set.voters),
+    })
+}
+
+fn to_backend((address, weight): &(BackendAddress, u32)) -> v1::Backend {
+    v1::Backend {
+        address: address.to_string(),
+        weight: *weight,
+        draining: false,
+    }
+}
+
+pub(super) fn to_header_rule(rule: &HeaderRule) -> v1::HeaderRule {
+    match rule {
+        HeaderRule::Insert { name, value } => v1::HeaderRule {
+            name: name.clone(),
+            insert: Some(value.to_string()),
+        },
+        HeaderRule::Remove { name } => v1::HeaderRule {
+            name: name.clone(),
+            insert: None,
+        },
+    }
+}
+
+pub(super) fn from_header_rule(wire: v1::HeaderRule) -> Result<HeaderRule, WireError> {
+    let name = wire.name;
+    Ok(match wire.insert {
+        Some(value) => HeaderRule::Insert {
+            name,
+            value: Template::parse(&value).map_err(|_| WireError::Invalid("header value"))?,
+        },
+        None => HeaderRule::Remove { name },
     })
 }
 
@@ -253,6 +328,13 @@ pub(super) fn service_name(name: &str) -> Result<ServiceName, WireError> {
 
 pub(super) fn backend(address: &str) -> Result<BackendAddress, WireError> {
     BackendAddress::parse(address).ok_or(WireError::Invalid("backend address"))
+}
+
+pub(super) fn weighted(members: &[v1::Backend]) -> Result<Vec<(BackendAddress, u32)>, WireError> {
+    members
+        .iter()
+        .map(|member| Ok((backend(&member.address)?, member.weight)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@ use fleetbal_proto::v1;
 use prost::Message;
 
 use super::WireError;
-use super::change::{backend, decode_answer, encode_answer, fixed, pool_name, service_name, token_id};
+use super::change::{
+    backend, decode_answer, encode_answer, fixed, from_header_rule, pool_name, service_name, to_header_rule,
+    token_id, weighted,
+};
 use crate::model::{
-    Answers, BalanceMethod, FleetConfig, FleetId, FleetState, KeyHash, NamedMember, NodeName, Pool,
-    RequestId, Role, SecretHash, Service, Token, UnixMillis, Version,
+    Answers, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember, NodeName, Pool,
+    RequestId, Role, SecretHash, Service, Template, Token, UnixMillis, Version,
 };
 
 /// The configuration as bytes: the same bytes for the same configuration, on every node.
@@ -97,6 +100,15 @@ fn to_config(config: &FleetConfig) -> v1::FleetConfig {
             .map(|(key, value)| key_value(key, value))
             .collect(),
         voters: config.voters.unwrap_or(0),
+        reproxy_limit: config.reproxy_limits.each,
+        reproxy_limits: config
+            .reproxy_limits
+            .by_target()
+            .map(|(target, limit)| v1::ReproxyLimit {
+                target: target.to_owned(),
+                limit,
+            })
+            .collect(),
     }
 }
 
@@ -120,6 +132,10 @@ fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireError> {
         .into_iter()
         .map(|pair| (pair.key, pair.value))
         .collect();
+    config.reproxy_limits.set(None, wire.reproxy_limit);
+    for limit in wire.reproxy_limits {
+        config.reproxy_limits.set(Some(&limit.target), limit.limit);
+    }
     config.voters = Some(wire.voters).filter(|voters| *voters > 0);
     Ok(config)
 }
@@ -134,13 +150,20 @@ fn key_value(key: &str, value: &str) -> v1::KeyValue {
 fn to_pool(name: &str, pool: &Pool) -> v1::Pool {
     let backends = pool.backends().iter().map(|backend| v1::Backend {
         address: backend.address.to_string(),
-        weight: 1,
-        draining: false,
+        weight: backend.weight,
+        draining: backend.draining,
     });
     v1::Pool {
         name: name.to_owned(),
         balance_method: pool.balance_method.name().to_owned(),
         backends: backends.collect(),
+        hash_by: pool.hash_by.to_string(),
+        nodefile: pool
+            .nodefile
+            .as_ref()
+            .map(Template::to_string)
+            .unwrap_or_default(),
+        load_header: pool.load_header.clone().unwrap_or_default(),
     }
 }
 
@@ -148,8 +171,18 @@ fn from_pool(wire: &v1::Pool) -> Result<Pool, WireError> {
     let mut pool = Pool::default();
     pool.balance_method =
         BalanceMethod::parse(&wire.balance_method).ok_or(WireError::Invalid("balance method"))?;
-    for member in &wire.backends {
-        pool.add(backend(&member.address)?);
+    if !wire.hash_by.is_empty() {
+        pool.hash_by = HashBy::parse(&wire.hash_by).ok_or(WireError::Invalid("hash key"))?;
+    }
+    pool.load_header = Some(wire.load_header.clone()).filter(|name| !name.is_empty());
+    if !wire.nodefile.is_empty() {
+        let nodefile = Template::parse(&wire.nodefile).map_err(|_| WireError::Invalid("nodefile"))?;
+        pool.nodefile = Some(nodefile);
+    }
+    pool.set_backends(&weighted(&wire.backends)?)
+        .map_err(|_| WireError::Invalid("weight"))?;
+    for member in wire.backends.iter().filter(|member| member.draining) {
+        pool.drain(backend(&member.address)?, true);
     }
     Ok(pool)
 }
@@ -163,6 +196,7 @@ fn to_service(name: &str, service: &Service) -> v1::Service {
             .all_set()
             .map(|(key, value)| key_value(key, &value.to_string()))
             .collect(),
+        header_rules: service.header_rules().iter().map(to_header_rule).collect(),
     }
 }
 
@@ -175,6 +209,11 @@ fn from_service(wire: &v1::Service) -> Result<Service, WireError> {
         service
             .set_tunable(&tunable.key, &tunable.value)
             .map_err(|_| WireError::Invalid("tunable"))?;
+    }
+    for rule in &wire.header_rules {
+        service
+            .put_header_rule(from_header_rule(rule.clone())?)
+            .map_err(|_| WireError::Invalid("header rule"))?;
     }
     service.enabled = wire.enabled;
     Ok(service)

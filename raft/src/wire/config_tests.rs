@@ -2,9 +2,24 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Answer, BackendAddress, Batch, Change, Command, Entry, FEATURE_LEVEL, PoolName, ServiceName,
+    Answer, BackendAddress, Batch, Change, Command, Entry, FEATURE_LEVEL, HeaderRule, PoolName, ServiceName,
+    Template,
 };
 use crate::wire::{decode_entry, encode_entry};
+
+fn header_rule() -> impl Strategy<Value = HeaderRule> {
+    let name = || prop::sample::select(vec!["x-a", "X-A", "host", "connection", "a b"]);
+    let value = prop::sample::select(vec!["0", "a: b=C", "${node:label.Rack}", "\r\n"]);
+    prop_oneof![
+        (name(), value).prop_map(|(name, value)| HeaderRule::Insert {
+            name: name.to_owned(),
+            value: Template::parse(value).unwrap(),
+        }),
+        name().prop_map(|name| HeaderRule::Remove {
+            name: name.to_owned()
+        }),
+    ]
+}
 
 fn change() -> impl Strategy<Value = Change> {
     let pool = || "[p-r]".prop_map(|n| PoolName::parse(&n).unwrap());
@@ -20,7 +35,20 @@ fn change() -> impl Strategy<Value = Change> {
         Just(("trusted_upstream_proxies", "10.0.0.0/8, 127.0.0.1")),
         Just(("nonsense", "1")),
         Just(("idle_timeout", "soon")),
-        Just(("balance_method", "round_robin")),
+        Just(("balance_method", "reported_load")),
+        Just(("hash_by", "cookie:Sid")),
+        Just(("nodefile", "/nodes/${node:name}")),
+        Just(("nodefile", "undef")),
+        Just(("load_header", "X-Load")),
+        Just(("load_header", "none")),
+        Just(("error_retry_schedule", "0, .25,1")),
+        Just(("upload_status_listeners", "127.0.0.1:7000")),
+        Just(("backend_http_version", "1.0")),
+        Just(("high_priority_uri_pattern", "^/(a|b)$")),
+        Just(("high_priority_uri_pattern", "none")),
+        Just(("buffer_uploads_path", "/var/${node:name}")),
+        Just(("queue_relief_chance", "30")),
+        Just(("buffer_size", "1k")),
     ];
     prop_oneof![
         pool().prop_map(Change::CreatePool),
@@ -35,8 +63,22 @@ fn change() -> impl Strategy<Value = Change> {
             value: "yes".into()
         }),
         (service(), any::<bool>()).prop_map(|(service, enabled)| Change::SetEnabled { service, enabled }),
-        (pool(), backend()).prop_map(|(pool, backend)| Change::PoolAdd { pool, backend }),
+        (pool(), backend(), 0u32..4).prop_map(|(pool, backend, weight)| Change::PoolAdd {
+            pool,
+            backend,
+            weight
+        }),
+        (pool(), backend(), any::<bool>()).prop_map(|(pool, backend, draining)| Change::PoolDrain {
+            pool,
+            backend,
+            draining
+        }),
         (pool(), backend()).prop_map(|(pool, backend)| Change::PoolRemove { pool, backend }),
+        ("[p-u]", prop::collection::vec((backend(), 0u32..4), 0..4))
+            .prop_map(|(object, backends)| Change::SetBackends { object, backends }),
+        (service(), header_rule()).prop_map(|(service, rule)| Change::Header { service, rule }),
+        (prop::option::of("[a-c]:80"), 0u64..3)
+            .prop_map(|(target, limit)| Change::SetReproxyLimit { target, limit }),
         (0u32..8).prop_map(Change::SetVoters),
     ]
 }

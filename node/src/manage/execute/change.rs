@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{
-    Answer, Batch, Change, Command as Proposal, Kind, ServiceName, Template, Tunable, Version,
-};
+use fleetbal_raft::model::{Answer, Batch, Change, Command as Proposal, ServiceName, Version};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::render::Reply;
-use super::super::{Context, bind};
+use super::super::{Context, bind, local_check};
 
 /// How long the fleet may take to agree.
 const PROPOSE: Duration = Duration::from_secs(5);
@@ -23,22 +21,13 @@ pub(super) async fn execute(change: Change, typist: &str, context: &Context) -> 
     if let Err(text) = check_here(&change, context) {
         return Reply::Refused(text);
     }
-    let enabled = match &change {
-        Change::SetEnabled {
-            service,
-            enabled: true,
-        } => Some(service.clone()),
-        Change::SetEnabled { .. }
-        | Change::CreatePool(_)
-        | Change::CreateService(_)
-        | Change::Set { .. }
-        | Change::SetDefault { .. }
-        | Change::PoolAdd { .. }
-        | Change::PoolRemove { .. }
-        | Change::SetVoters(_) => None,
+    let enabled = enabled_service(&change).cloned();
+    let listed = match local_check::nodefile(&change, &context.variables) {
+        Ok(listed) => listed,
+        Err(text) => return Reply::Refused(text),
     };
     let batch = Batch {
-        changes: vec![change],
+        changes: std::iter::once(change).chain(listed).collect(),
         if_version: None,
     };
     let version = match propose(Proposal::Batch(batch), typist, context).await {
@@ -98,36 +87,22 @@ async fn tried_everywhere(service: &ServiceName, version: Version, context: &Con
     Reply::Refused(format!("enabled, but {}", troubles.join("; ")))
 }
 
-/// Checks what looks at this machine; the configuration itself is `apply`'s to judge.
-fn check_here(change: &Change, context: &Context) -> Result<(), String> {
-    match change {
-        Change::Set { key, value, .. } | Change::SetDefault { key, value } => {
-            check_variables(key, value, context)
-        }
-        Change::SetEnabled {
-            service,
-            enabled: true,
-        } => check_bind(service, context),
-        Change::SetEnabled { enabled: false, .. }
-        | Change::CreatePool(_)
-        | Change::CreateService(_)
-        | Change::PoolAdd { .. }
-        | Change::PoolRemove { .. }
-        | Change::SetVoters(_) => Ok(()),
+/// The service that a change enables.
+fn enabled_service(change: &Change) -> Option<&ServiceName> {
+    if let Change::SetEnabled {
+        service,
+        enabled: true,
+    } = change
+    {
+        return Some(service);
     }
+    None
 }
 
-/// An interface or label that this node does not have is a mistake where it is typed.
-fn check_variables(key: &str, value: &str, context: &Context) -> Result<(), String> {
-    match Tunable::find(key).map(|tunable| tunable.kind) {
-        Some(Kind::Text | Kind::Listen) => {
-            let template = Template::parse(value).map_err(|error| error.to_string())?;
-            template
-                .expand(|variable| context.variables.fill(variable))
-                .map(drop)
-        }
-        Some(Kind::Bool | Kind::Int | Kind::Size | Kind::Pool | Kind::Networks | Kind::Role) | None => Ok(()),
-    }
+/// Checks what looks at this machine; the configuration itself is `apply`'s to judge.
+fn check_here(change: &Change, context: &Context) -> Result<(), String> {
+    local_check::check(change, &context.variables)?;
+    enabled_service(change).map_or(Ok(()), |service| check_bind(service, context))
 }
 
 /// Whether this machine lets the service listen. A service that is unknown or enabled already is left to `apply`.

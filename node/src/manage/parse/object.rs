@@ -1,6 +1,6 @@
 //! `create`, `use`, `set`, `default`, `enable`, `disable`.
 
-use fleetbal_raft::model::{Change, Kind, PoolName, ServiceName, Template, Tunable};
+use fleetbal_raft::model::{Change, PoolName, ServiceName, Template, takes_variables};
 
 use super::super::command::{Command, Local};
 use super::super::line::{Line, is_one_word};
@@ -84,13 +84,9 @@ fn assignment(line: &Line) -> Option<(&str, &str)> {
 
 /// Variables are for text and addresses; a key that nobody knows is refused by `apply`.
 fn check_variables(key: &str, value: &str) -> Result<(), ParseError> {
-    match Tunable::find(key).map(|tunable| tunable.kind) {
-        Some(Kind::Text | Kind::Listen) => {
-            Template::parse(value)?;
-            Ok(())
-        }
-        Some(Kind::Bool | Kind::Int | Kind::Size | Kind::Pool | Kind::Networks | Kind::Role) | None => {
-            no_variables(value)
-        }
+    if !takes_variables(key) {
+        return no_variables(value);
     }
+    Template::parse(value)?;
+    Ok(())
 }

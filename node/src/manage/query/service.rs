@@ -29,7 +29,7 @@ pub fn show(config: &FleetConfig, name: &str, fill: Fill<'_>, figures: &dyn Figu
     ];
     match service.role() {
         Some(Role::ReverseProxy) => show_proxy(config, name, service, figures, &mut lines),
-        Some(Role::Management) | None => {}
+        Some(Role::Management | Role::UploadTracker) | None => {}
     }
     Some(lines)
 }

@@ -10,6 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::Next;
+use super::collect::{self, Upload};
 use super::dispatch::{self, Turn};
 use super::held::{Ahead, Held, poll_read, rest, write_now};
 use crate::http::answer::{PageRules, write_page};
@@ -17,6 +18,7 @@ use crate::http::{Body, ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, 
 use crate::role::deadline::Deadline;
 use crate::role::local::{Counted, Current, Local, Served};
 use crate::snapshot::Trust;
+use crate::upload::tracker;
 use crate::upstream::Lease;
 
 /// How long a client that is still sending may take to read the answer.
@@ -52,12 +54,49 @@ pub(super) struct Request {
     /// Whether any of it was written to that connection.
     pub(super) touched: bool,
     pub(super) turn: Turn,
+    /// What its body needs beyond being passed on.
+    pub(super) upload_plan: Option<Box<Upload>>,
+}
+
+impl Request {
+    /// One whose body is collected before a connection is looked for.
+    fn to_collect(
+        current: Rc<Current>,
+        head: RequestHead,
+        upload: Body,
+        upload_plan: Option<Box<Upload>>,
+        output: &[u8],
+    ) -> Self {
+        Self {
+            turn: Turn::next(&current, head.hash),
+            current,
+            head,
+            upload,
+            to_backend: Held::new(output.to_vec()),
+            lease: None,
+            touched: false,
+            upload_plan,
+        }
+    }
+
+    /// How many bytes may be held for the side that is slower.
+    #[inline]
+    pub(super) fn buffer_size(&self) -> usize {
+        self.current.view.settings.buffer_size
+    }
+
+    /// Whether its body is to be collected.
+    pub(super) fn collects(&self) -> bool {
+        self.upload_plan.as_ref().is_some_and(|plan| plan.collects())
+    }
 }
 
 /// Why there is no request.
 pub(super) enum NoRequest {
     /// It cannot be served; the client is told.
     Refused(ProxyError),
+    /// It asks how far the upload of that name is, which this node answers.
+    AsksStatus(Box<str>, RequestHead),
     /// The client has left, or said nothing for too long.
     Ended,
 }
@@ -188,6 +227,7 @@ impl Client {
             peer: &self.peer_text,
             forwarded_for: forwarded_for(&settings.trust, self.peer),
             persist_backend: settings.persist_backend,
+            special: settings.special.as_ref(),
         };
         let mut output = self.local().take_output();
         let incoming = match request::read(input, rules, &mut output) {
@@ -196,7 +236,13 @@ impl Client {
             Ok(Some(head)) => {
                 self.arm(settings.idle_timeout);
                 self.idle_limit = settings.persist_client_idle_timeout;
-                Some(self.send(input, head, current, &output, cx))
+                if settings.uploads.status_listeners.is_empty() {
+                    Some(self.send(input, head, current, &output, cx))
+                } else if let Some(session) = tracker::status_session(&output) {
+                    Some((head.length, Err(NoRequest::AsksStatus(session.into(), head))))
+                } else {
+                    Some(self.send(input, head, current, &output, cx))
+                }
             }
             Err(error) => Some(refused(error)),
         };
@@ -214,16 +260,27 @@ impl Client {
         cx: &mut Context<'_>,
     ) -> (usize, Incoming) {
         self.served().shard().request_started();
-        let mut upload = Body::new(head.framing);
+        let uploads = &current.view.settings.uploads;
+        let mut upload = Body::limited(head.framing, uploads.max_chunked);
         let after = input.get(head.length..).unwrap_or_default();
+        let mut upload_plan = collect::plan(&head, after.len(), output, uploads);
+        if upload_plan.as_ref().is_some_and(|plan| plan.collects()) {
+            return (
+                head.length,
+                Ok(Request::to_collect(current, head, upload, upload_plan, output)),
+            );
+        }
         let body = match upload.take(after) {
             Ok(taken) => after.get(..taken).unwrap_or_default(),
             Err(error) => {
                 self.served().shard().request_ended();
-                return refused(ProxyError::BadRequest(error.0));
+                return refused(error.into());
             }
         };
-        let turn = Turn::next(&current);
+        if let Some(plan) = &mut upload_plan {
+            plan.came(body.len(), self.local(), uploads);
+        }
+        let turn = Turn::next(&current, head.hash);
         let total = output.len() + body.len();
         let (lease, to_backend) = self.send_on_idle(&current, turn, output, body, cx);
         self.replay.clear();
@@ -238,6 +295,7 @@ impl Client {
             to_backend,
             lease,
             turn,
+            upload_plan,
         };
         (head.length + body.len(), Ok(request))
     }
@@ -282,14 +340,20 @@ impl Client {
         let mut page = Vec::new();
         write_page(error, rules, &mut page);
         self.served().shard().answered(error.status());
-        self.arm(settings.map_or(Some(LINGER), |settings| settings.idle_timeout));
-        let mut page = Held::new(page);
+        self.say(page).await
+    }
+
+    /// Sends what this node says itself. Whether the connection is still good.
+    pub(super) async fn say(&mut self, text: Vec<u8>) -> bool {
+        let current = self.served().current(self.local());
+        self.arm(current.map_or(Some(LINGER), |current| current.view.settings.idle_timeout));
+        let mut text = Held::new(text);
         poll_fn(|cx| {
             if self.timed_out() {
                 return Poll::Ready(false);
             }
             let buffers = &self.counted.local.buffers;
-            page.poll_write(&mut self.io, cx, buffers)
+            text.poll_write(&mut self.io, cx, buffers)
                 .map(|result| result.is_ok())
         })
         .await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::balance;
+use crate::balance::{self, Pick};
 use crate::http::ProxyError;
 use crate::role::local::{Current, Local, Served};
 use crate::snapshot::BackendState;
@@ -12,16 +12,30 @@ use crate::upstream::{self, Lease};
 /// How long a request may wait for a connection, over all backends that are tried.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Decided once for a request: the backend whose turn it is.
+/// Decided once for a request: what its backend is picked by.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Turn(usize);
+pub(super) struct Turn {
+    number: usize,
+    hash: u64,
+}
 
 impl Turn {
-    /// The next one of the service's pool.
-    pub(super) fn next(current: &Current) -> Self {
+    /// The next one of the service's pool, for a request of this hash.
+    pub(super) fn next(current: &Current, hash: u64) -> Self {
         let pool = current.view.pool.as_ref();
-        let pool = pool.filter(|pool| !balance::takes_any_idle(pool.method));
-        Self(pool.map_or(0, |pool| pool.next_turn()))
+        let pool = pool.filter(|pool| pool.plan().takes_turns());
+        Self {
+            number: pool.map_or(0, |pool| pool.next_turn()),
+            hash,
+        }
+    }
+
+    fn pick(self, now: Instant) -> Pick {
+        Pick {
+            turn: self.number,
+            hash: self.hash,
+            now,
+        }
     }
 }
 
@@ -29,14 +43,15 @@ impl Turn {
 #[inline]
 pub(super) fn reuse(local: &Local, served: &Served, current: &Current, turn: Turn) -> Option<Lease> {
     let pool = current.view.pool.as_ref()?;
-    if balance::takes_any_idle(pool.method) {
+    if pool.plan().takes_any_idle() {
         return served.idle.take_hottest();
     }
     let now = Instant::now();
     let backends = pool.backends();
-    let usable = |at: usize| backends.get(at).is_some_and(|backend| !backend.is_barred(now));
+    let is_up = |at: usize| backends.get(at).is_some_and(|backend| !backend.is_barred(now));
+    let usable = |at: usize| !pool.is_draining(at) && is_up(at);
     let mut rng = local.rng.borrow_mut();
-    let at = balance::pick(pool.method, backends.len(), usable, turn.0, &mut *rng)?;
+    let at = balance::pick(pool, turn.pick(now), usable, &mut *rng)?;
     served.idle.take_of(backends.get(at)?)
 }
 
@@ -57,7 +72,7 @@ pub(super) async fn open(
     let give_up = Instant::now() + OPEN_LIMIT;
     loop {
         let now = Instant::now();
-        let is_untried = |at: usize| untried.get(at).copied().unwrap_or(false);
+        let is_untried = |at: usize| !pool.is_draining(at) && untried.get(at).copied().unwrap_or(false);
         let is_first_choice = |at: usize| {
             let is_welcome = |backend: &Arc<BackendState>| {
                 !backend.is_barred(now) && avoid.is_none_or(|avoid| !Arc::ptr_eq(avoid, backend))
@@ -66,8 +81,8 @@ pub(super) async fn open(
         };
         let picked = {
             let rng = &mut *local.rng.borrow_mut();
-            balance::pick(pool.method, backends.len(), is_first_choice, turn.0, rng)
-                .or_else(|| balance::pick(pool.method, backends.len(), is_untried, turn.0, rng))
+            balance::pick(pool, turn.pick(now), is_first_choice, rng)
+                .or_else(|| balance::pick(pool, turn.pick(now), is_untried, rng))
         };
         let backend = picked.and_then(|at| backends.get(at).zip(untried.get_mut(at)));
         let Some((backend, untried)) = backend.filter(|_| now < give_up) else {

@@ -29,9 +29,10 @@ impl Held {
         }
     }
 
-    /// Bytes from `at` to `end` of a worker's buffer; the buffer itself is kept, if they are many.
-    pub(super) fn in_buffer(buffer: Vec<u8>, at: usize, end: usize, buffers: &Buffers) -> Self {
-        if end - at > COPIED {
+    /// Bytes from `at` to `end` of a worker's buffer; the buffer itself is kept, if they are many and it is no larger
+    /// than `limit`.
+    pub(super) fn in_buffer(buffer: Vec<u8>, at: usize, end: usize, limit: usize, buffers: &Buffers) -> Self {
+        if end - at > COPIED && buffer.len() <= limit {
             return Self {
                 bytes: buffer,
                 at,
@@ -60,6 +61,14 @@ impl Held {
         self.bytes.truncate(self.end);
         self.bytes.extend_from_slice(more);
         self.end = self.bytes.len();
+    }
+
+    /// All of them, taken out.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        let mut taken = std::mem::take(self);
+        taken.bytes.truncate(taken.end);
+        taken.bytes.drain(..taken.at);
+        taken.bytes
     }
 
     /// Writes all of them. Ready when none is left.
@@ -115,6 +124,16 @@ impl Ahead {
     }
 }
 
+/// Less than this is never read at once, however little may be held.
+const LEAST: usize = 4096;
+
+/// The part of a buffer to read into, where `limit` bytes may be held of what is not taken at once.
+#[inline]
+pub(super) fn window(buffer: &mut [u8], limit: usize) -> &mut [u8] {
+    let length = limit.max(LEAST).min(buffer.len());
+    buffer.get_mut(..length).unwrap_or_default()
+}
+
 /// Reads what is there; 0 bytes are the end.
 #[inline]
 pub(super) fn poll_read(
@@ -164,4 +183,26 @@ pub(super) fn rest(written: usize, first: &[u8], second: &[u8]) -> Vec<u8> {
         .get(written.saturating_sub(first.len())..)
         .unwrap_or_default();
     [a, b].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_no_more_than_it_may() {
+        let buffers = Buffers::default();
+        let whole = buffers.take().len();
+        let held = |limit| {
+            let mut buffer = buffers.take();
+            let read = window(&mut buffer, limit).len();
+            let held = Held::in_buffer(buffer, 1, read, limit, &buffers);
+            assert_eq!(held.len(), read - 1);
+            held.bytes.capacity()
+        };
+        assert_eq!(held(usize::MAX), whole);
+        assert_eq!(held(whole), whole);
+        assert!(held(whole / 2) < whole / 2);
+        assert!(held(0) < LEAST);
+    }
 }

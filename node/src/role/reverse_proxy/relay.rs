@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use super::Next;
 use super::client::{Client, Request, is_repeatable};
 use super::dispatch;
-use super::held::{Held, poll_read, rest, write_now};
+use super::held::{Held, poll_read, rest, window, write_now};
 use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRules, response};
 use crate::role::local::Served;
 use crate::upstream::Lease;
@@ -25,6 +25,10 @@ pub(super) async fn run(client: &mut Client, mut request: Request) -> Next {
             Err(error) => return answer(client, &request, error).await,
         },
     };
+    let mut lease = lease;
+    if let Some(pool) = &request.current.view.pool {
+        lease.begin(pool);
+    }
     let relay = Relay {
         client: &mut *client,
         request,
@@ -127,6 +131,9 @@ impl Relay<'_> {
         let (local, request) = (self.client.local(), &self.request);
         let avoid = Some(self.lease.backend());
         self.lease = dispatch::open(local, &request.current, request.turn, avoid).await?;
+        if let Some(pool) = &request.current.view.pool {
+            self.lease.begin(pool);
+        }
         if self.request.touched {
             self.request.to_backend = Held::new(std::mem::take(&mut self.client.replay));
         }
@@ -159,7 +166,11 @@ impl Relay<'_> {
                 return Poll::Ready(Err(Trouble::Gone));
             }
             let mut buffer = self.client.counted.local.buffers.take();
-            let read = poll_read(&mut self.lease.io, cx, &mut buffer);
+            let read = poll_read(
+                &mut self.lease.io,
+                cx,
+                window(&mut buffer, self.request.buffer_size()),
+            );
             let answer = match &read {
                 Poll::Ready(Ok(length @ 1..)) => self.take_in(buffer.get(..*length).unwrap_or_default(), cx),
                 Poll::Ready(Ok(_) | Err(_)) => Err(self.no_answer()),
@@ -223,6 +234,10 @@ impl Relay<'_> {
                 Trouble::Answer(error)
             })?;
             let Some(head) = head else { break };
+            if !head.is_interim() {
+                let bytes = input.get(..head.length).unwrap_or_default();
+                self.lease.learn(current.view.pool.as_deref(), bytes);
+            }
             input = input.get(head.length..).unwrap_or_default();
             if !head.is_interim() {
                 return self.begin_answer(head, input, output, cx).map(Some);
@@ -296,7 +311,11 @@ impl Relay<'_> {
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = self.client.counted.local.buffers.take();
-            match poll_read(&mut self.lease.io, cx, &mut buffer) {
+            match poll_read(
+                &mut self.lease.io,
+                cx,
+                window(&mut buffer, self.request.buffer_size()),
+            ) {
                 Poll::Pending => {
                     self.client.counted.local.buffers.give(buffer);
                     return Poll::Pending;
@@ -341,7 +360,7 @@ impl Relay<'_> {
                 Ok(())
             }
             (written, Ok(())) => {
-                self.to_client = Held::in_buffer(buffer, written, taken, buffers);
+                self.to_client = Held::in_buffer(buffer, written, taken, self.request.buffer_size(), buffers);
                 Ok(())
             }
         }
@@ -375,6 +394,14 @@ impl Relay<'_> {
                     continue;
                 }
             }
+            if let Some(plan) = &mut self.request.upload_plan
+                && plan.has_more()
+            {
+                let piece = ready!(plan.poll_piece(cx)).map_err(Trouble::Answer)?;
+                self.client.arm(self.request.current.view.settings.idle_timeout);
+                self.request.to_backend = Held::new(piece);
+                continue;
+            }
             if self.request.upload.is_done() {
                 return Poll::Ready(Ok(()));
             }
@@ -387,7 +414,11 @@ impl Relay<'_> {
         let mut buffer = self.client.counted.local.buffers.take();
         // Whatever came ahead of it was used with the head.
         debug_assert!(self.client.input.is_empty());
-        let length = match poll_read(&mut self.client.io, cx, &mut buffer) {
+        let length = match poll_read(
+            &mut self.client.io,
+            cx,
+            window(&mut buffer, self.request.buffer_size()),
+        ) {
             Poll::Pending => {
                 self.client.counted.local.buffers.give(buffer);
                 return Poll::Pending;
@@ -403,7 +434,11 @@ impl Relay<'_> {
     fn pass_up(&mut self, buffer: Vec<u8>, length: usize, cx: &mut Context<'_>) -> Result<(), Trouble> {
         let input = buffer.get(..length).unwrap_or_default();
         let taken = self.request.upload.take(input);
-        let taken = taken.map_err(|error| Trouble::Answer(ProxyError::BadRequest(error.0)))?;
+        let taken = taken.map_err(|error| Trouble::Answer(error.into()))?;
+        if let Some(plan) = &mut self.request.upload_plan {
+            let uploads = &self.request.current.view.settings.uploads;
+            plan.came(taken, &self.client.counted.local, uploads);
+        }
         self.client.input.append(input.get(taken..).unwrap_or_default());
         let bytes = input.get(..taken).unwrap_or_default();
         let (written, result) = write_now(&mut self.lease.io, cx, bytes, &[]);
@@ -412,7 +447,8 @@ impl Relay<'_> {
             self.upload_broken = true;
             buffers.give(buffer);
         } else if written < taken {
-            self.request.to_backend = Held::in_buffer(buffer, written, taken, buffers);
+            self.request.to_backend =
+                Held::in_buffer(buffer, written, taken, self.request.buffer_size(), buffers);
         } else {
             buffers.give(buffer);
         }
@@ -424,13 +460,15 @@ impl Relay<'_> {
         let Self {
             client,
             request,
-            lease,
+            mut lease,
             upload_broken,
             excess,
             ..
         } = self;
+        lease.end();
         let is_read = request.upload.is_done();
-        let is_sent = is_read && request.to_backend.is_empty() && !upload_broken;
+        let has_more = request.upload_plan.as_ref().is_some_and(|plan| plan.has_more());
+        let is_sent = is_read && request.to_backend.is_empty() && !has_more && !upload_broken;
         let persist = request.current.view.settings.persist_backend;
         if persist && head.backend_persists && is_sent && !excess {
             client.served().keep(client.local(), &request.current, lease);

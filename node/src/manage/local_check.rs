@@ -1,0 +1,115 @@
+//! What only this machine can tell of a change: its variables and its directories. Whether it can be bound is
+//! [`super::bind`]'s; what depends on the configuration is for the fleet to judge.
+
+use std::path::Path;
+
+use fleetbal_raft::model::{
+    CLEARING, Change, HeaderRule, Kind, NO_NODEFILE, Template, Tunable, takes_variables,
+};
+
+use crate::nodefile;
+use crate::snapshot::NodeVariables;
+
+/// Checks a change where it is typed.
+///
+/// # Errors
+/// What this machine lacks, in Perlbal's words where Perlbal has some.
+pub fn check(change: &Change, variables: &NodeVariables) -> Result<(), String> {
+    if let Change::Set { object, key, value } = change {
+        return setting(Some(object), key, value, variables);
+    }
+    if let Change::SetDefault { key, value } = change {
+        return setting(None, key, value, variables);
+    }
+    if let Change::Header {
+        rule: HeaderRule::Insert { value, .. },
+        ..
+    } = change
+    {
+        value.expand(|variable| variables.fill(variable))?;
+    }
+    Ok(())
+}
+
+/// What the file of a `SET … nodefile` says, as the change that comes with it; none for every other change.
+///
+/// # Errors
+/// When this node cannot read the file, in Perlbal's words where it is not there.
+pub fn nodefile(change: &Change, variables: &NodeVariables) -> Result<Option<Change>, String> {
+    let Change::Set { object, key, value } = change else {
+        return Ok(None);
+    };
+    if key != "nodefile" || NO_NODEFILE.contains(&value.as_str()) {
+        return Ok(None);
+    }
+    let template = Template::parse(value).map_err(|error| error.to_string())?;
+    let path = template.expand(|variable| variables.fill(variable))?;
+    let backends = nodefile::read(Path::new(&path)).map_err(|error| error.to_string())?;
+    Ok(Some(Change::SetBackends {
+        object: object.clone(),
+        backends,
+    }))
+}
+
+fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariables) -> Result<(), String> {
+    if !takes_variables(key) {
+        return Ok(());
+    }
+    // An interface or label that this node does not have is a mistake where it is typed.
+    let template = Template::parse(value).map_err(|error| error.to_string())?;
+    let text = template.expand(|variable| variables.fill(variable))?;
+    let is_directory = Tunable::find(key).is_some_and(|tunable| tunable.kind == Kind::Directory);
+    if is_directory && !CLEARING.contains(&value) && !Path::new(&text).is_dir() {
+        let of = object.map_or_else(String::new, |name| format!(" for service {name}"));
+        return Err(format!("Directory ({text}) not found{of} ({key})"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_and_variables_are_looked_up_here() {
+        let directory = tempfile::tempdir().unwrap();
+        let variables = NodeVariables {
+            name: "n1".to_owned(),
+            ..NodeVariables::default()
+        };
+        let set = |key: &str, value: &str| {
+            let change = Change::Set {
+                object: "px".to_owned(),
+                key: key.to_owned(),
+                value: value.to_owned(),
+            };
+            check(&change, &variables)
+        };
+        let here = directory.path().to_str().unwrap();
+        std::fs::create_dir(directory.path().join("n1")).unwrap();
+        assert_eq!(set("buffer_uploads_path", here), Ok(()));
+        assert_eq!(
+            set("buffer_uploads_path", &format!("{here}/${{node:name}}")),
+            Ok(())
+        );
+        assert_eq!(set("reproxy_file_root", "none"), Ok(()));
+        assert_eq!(
+            set("buffer_uploads_path", &format!("{here}/n2")),
+            Err(format!(
+                "Directory ({here}/n2) not found for service px (buffer_uploads_path)"
+            ))
+        );
+        assert_eq!(
+            set("high_priority_cookie", "${node:label.x}"),
+            Err("this node has no label 'x'".to_owned())
+        );
+        let default = Change::SetDefault {
+            key: "reproxy_file_root".to_owned(),
+            value: "/nonexistent".to_owned(),
+        };
+        assert_eq!(
+            check(&default, &variables),
+            Err("Directory (/nonexistent) not found (reproxy_file_root)".to_owned())
+        );
+    }
+}
