@@ -1,6 +1,7 @@
 //! One machine, one config file: Perlbal's way of running it.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::ensure;
 use fleetbal_cluster_tests::ports::Net;
@@ -8,35 +9,34 @@ use fleetbal_cluster_tests::process::{self, Process};
 use fleetbal_cluster_tests::{Backend, Manage, Result, client, wait};
 use nix::sys::signal::Signal;
 
-struct Place {
-    net: Net,
-    dir: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) net: Net,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             net: Net::claim()?,
             dir: tempfile::tempdir()?,
         })
     }
 
-    fn start(&self, config: &str) -> Result<Process> {
+    pub(crate) fn command(&self, config: &str) -> Result<Command> {
         let path = self.dir.path().join("perlbal.conf");
         fs::write(&path, config)?;
         let mut command = process::fleetbal()?;
         command.arg(format!("--config={}", path.display()));
         command.current_dir(self.dir.path());
-        Process::start(command, &self.dir.path().join("log"))
+        Ok(command)
+    }
+
+    pub(crate) fn start(&self, config: &str) -> Result<Process> {
+        Process::start(self.command(config)?, &self.dir.path().join("log"))
     }
 
     fn run(&self, config: &str) -> Result<process::Ended> {
-        let path = self.dir.path().join("perlbal.conf");
-        fs::write(&path, config)?;
-        let mut command = process::fleetbal()?;
-        command.arg(format!("--config={}", path.display()));
-        command.current_dir(self.dir.path());
-        process::run(command, wait::PATIENCE)
+        process::run(self.command(config)?, wait::PATIENCE)
     }
 
     fn config(&self) -> String {

@@ -1,0 +1,187 @@
+//! The two sides: the real Perlbal and fleetbal, each one process with a service for every exchange, both from the same
+//! lines of configuration.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use fleetbal_cluster_tests::ports::Net;
+use fleetbal_cluster_tests::process::{self, Process};
+use fleetbal_cluster_tests::{Result, wait};
+
+use super::backend::{Place, Playing, Record};
+use super::client::Steps;
+use super::corpus::{Corpus, Exchange};
+use super::text::{self, Places};
+use super::transcript::Transcript;
+
+/// The port of the first service.
+const FIRST_PORT: u16 = 10_001;
+const MANAGEMENT_PORT: u16 = 9_999;
+/// Nobody listens there.
+const REFUSED_PORT: u16 = 9_998;
+
+/// Which program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// Debian's.
+    Perlbal,
+    /// Ours.
+    Fleetbal,
+}
+
+/// A running program with everything around it.
+#[derive(Debug)]
+pub(crate) struct Side {
+    stages: Vec<Stage>,
+    process: Process,
+    dir: tempfile::TempDir,
+}
+
+/// What one exchange has on one side.
+#[derive(Debug)]
+struct Stage {
+    service: SocketAddr,
+    backends: BTreeMap<usize, Place>,
+    places: Arc<Places>,
+}
+
+impl Side {
+    /// Starts a program with all services; its addresses end in what is its own.
+    ///
+    /// # Errors
+    /// When it does not start, or refuses the configuration.
+    pub(crate) fn start(program: Program, corpus: &Corpus, net: &Net) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let (own, backends) = match program {
+            Program::Perlbal => (net.node(11), net.node(111)),
+            Program::Fleetbal => (net.node(12), net.node(112)),
+        };
+        let mut stages = Vec::new();
+        for (exchange, port) in corpus.exchanges.iter().zip(FIRST_PORT..) {
+            stages.push(Stage::set(exchange, (own, port).into(), backends, dir.path())?);
+        }
+        let management = SocketAddr::from((own, MANAGEMENT_PORT));
+        let config = dir.path().join("perlbal.conf");
+        fs::write(&config, configuration(corpus, &stages, management)?)?;
+        let log = dir.path().join("log");
+        let mut process = Process::start(command(program, &config, dir.path())?, &log)?;
+        let ended = wait::until(format!("{program:?} to start"), wait::PATIENCE, || {
+            let ended = process.ended()?;
+            let mut services = stages.iter().map(|stage| stage.service).chain([management]);
+            let all = ended.is_some() || services.all(|service| TcpStream::connect(service).is_ok());
+            Ok(all.then_some(ended))
+        })?;
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        ensure!(ended.is_none(), "{program:?} ended with {ended:?}:\n{said}");
+        Ok(Self { stages, process, dir })
+    }
+
+    /// Plays exchange number `number`.
+    ///
+    /// # Errors
+    /// When the script does not come to its end.
+    pub(crate) fn play(&self, number: usize, exchange: &Exchange) -> Result<Transcript> {
+        let stage = self.stages.get(number).context("no such exchange")?;
+        let record = Record::default();
+        let mut playing = Vec::new();
+        for (number, script) in &exchange.backends {
+            let place = stage.backends.get(number).context("no such backend")?;
+            playing.push(Playing::start(place, *number, script, &stage.places, &record)?);
+        }
+        let steps = Steps {
+            service: stage.service,
+            places: &stage.places,
+            record: &record,
+        };
+        let clients = steps.play(&exchange.steps);
+        let requests = record.requests();
+        let clients = clients.with_context(|| format!("the backends got {requests:?}"))?;
+        Ok(Transcript { requests, clients })
+    }
+
+    /// That it lives still.
+    ///
+    /// # Errors
+    /// When it has ended: its log.
+    pub(crate) fn lives(&mut self) -> Result {
+        let ended = self.process.ended()?;
+        let said = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        ensure!(ended.is_none(), "it ended with {ended:?}:\n{said}");
+        Ok(())
+    }
+}
+
+impl Stage {
+    fn set(exchange: &Exchange, service: SocketAddr, backends: Ipv4Addr, dir: &Path) -> Result<Self> {
+        let mut places = Places::new();
+        let mut taken = BTreeMap::new();
+        for number in exchange.backends.keys() {
+            let place = Place::take(backends)?;
+            places.insert(format!("b{number}"), place.address.to_string());
+            taken.insert(*number, place);
+        }
+        let refused = SocketAddr::from((backends, REFUSED_PORT));
+        places.insert("refused".to_owned(), refused.to_string());
+        places.insert("service".to_owned(), service.to_string());
+        let own = dir.join(exchange.service());
+        fs::create_dir(&own)?;
+        for (name, content) in &exchange.files {
+            fs::write(own.join(name), text::bytes(content, &Places::new())?)?;
+        }
+        places.insert("dir".to_owned(), own.display().to_string());
+        Ok(Self {
+            service,
+            backends: taken,
+            places: Arc::new(places),
+        })
+    }
+}
+
+fn configuration(corpus: &Corpus, stages: &[Stage], management: SocketAddr) -> Result<String> {
+    let mut config = String::new();
+    for (exchange, stage) in corpus.exchanges.iter().zip(stages) {
+        let name = exchange.service();
+        writeln!(config, "CREATE POOL {name}_pool")?;
+        for member in exchange.pool.iter().filter(|member| *member != "none") {
+            let member = text::line(member, &stage.places)?;
+            writeln!(config, "POOL {name}_pool ADD {member}")?;
+        }
+        writeln!(config, "CREATE SERVICE {name}\nSET role = reverse_proxy")?;
+        writeln!(config, "SET listen = {}\nSET pool = {name}_pool", stage.service)?;
+        for setting in &exchange.settings {
+            writeln!(config, "SET {}", text::line(setting, &stage.places)?)?;
+        }
+        for line in &exchange.config {
+            let line = line.replace("{name}", &name);
+            writeln!(config, "{}", text::line(&line, &stage.places)?)?;
+        }
+        writeln!(config, "ENABLE {name}")?;
+    }
+    writeln!(config, "CREATE SERVICE mgmt\nSET role = management")?;
+    writeln!(config, "SET listen = {management}\nENABLE mgmt")?;
+    Ok(config)
+}
+
+fn command(program: Program, config: &Path, dir: &Path) -> Result<Command> {
+    let mut command = match program {
+        Program::Perlbal => Command::new(perlbal()?),
+        Program::Fleetbal => process::fleetbal()?,
+    };
+    command.arg(format!("--config={}", config.display()));
+    command.current_dir(dir);
+    Ok(command)
+}
+
+fn perlbal() -> Result<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|dir| dir.join("perlbal"));
+    found
+        .find(|path| path.is_file())
+        .context("perlbal is not installed: apt-get install perlbal")
+}
