@@ -138,12 +138,13 @@ def write_json(path, results):
         f.write("\n")
 
 
-def write_docs(path, text):
+def write_docs(path, text, markers=(BEGIN, END)):
+    begin, end = markers
     with open(path, encoding="utf-8") as f:
         page = f.read()
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise Trouble(f"{path} has no place for the table: {BEGIN} … {END}")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise Trouble(f"{path} has no place for the table: {begin} … {end}")
+    before, rest = page.split(begin)
+    after = rest.split(end)[1]
     with open(path, "w", encoding="utf-8") as f:
-        f.write(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        f.write(f"{before}{begin}\n\n{text}\n\n{end}{after}")

@@ -1,0 +1,371 @@
+#!/usr/bin/env python3
+"""What the control plane costs traffic: p99 of paced requests through a node of a fleet of three, with something going
+on beside them and without, in turn.
+
+    cluster-tests/bench/control_plane.py                three and a half minutes; needs `cargo build --release`
+    cluster-tests/bench/control_plane.py --short        everything once: does it work at all?
+    cluster-tests/bench/control_plane.py --write-docs   puts its table into docs/benchmarks.md
+
+Debian packages: nginx-light wrk nghttp2-client. How it measures: docs/benchmarks.md.
+"""
+
+import argparse
+import glob
+import http.client
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+
+sys.dont_write_bytecode = True
+
+# pylint: disable=wrong-import-position
+import report  # noqa: E402
+from backend import Backend  # noqa: E402
+from cells import Cell  # noqa: E402
+from configuration import Manage  # noqa: E402
+from contenders import versions, write  # noqa: E402
+from generators import finish_wrk, h2load, start_wrk  # noqa: E402
+from latency import CONNECTIONS, SHARE, Pace  # noqa: E402
+from machine import Layout, describe, raise_descriptor_limit  # noqa: E402
+from process import Process, Trouble, free_port, require  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BEGIN, END = "<!-- control-plane:begin -->", "<!-- control-plane:end -->"
+# p99 with it, as a part of p99 without: issue's aim.
+LIMIT = 1.10
+CHANGES_A_SECOND = 100
+# The log's entries between two snapshots (raft/src/timing.rs).
+SNAPSHOT_EVERY = 1_000
+# Other pools, with members: what changes touch, and what a snapshot holds.
+POOLS, MEMBERS = 200, 5
+# Members of the fleet whose gossip costs a node what that of 50 does: at its interval a message has the digests of all
+# members, to three of them. 3 × 8 × 10 a second here, 3 × 50 × 2 there; and five times the messages.
+GOSSIPERS = 8
+
+
+class Fleet:
+    """Nodes on addresses of their own, each with the same service; the first is measured."""
+
+    def __init__(self, stage, net, size):
+        self.stage, self.net, self.port = stage, net, free_port()
+        self.cluster, self.nodes = free_port(), []
+        self.management = [free_port() for _ in range(size)]
+        self.dir = f"{stage.dir}/fleet-{net}"
+        os.makedirs(self.dir)
+
+    def start(self, backend):
+        config = write(f"{self.dir}/fleet.conf", "".join(f"{line}\n" for line in self._lines(backend)))
+        self._launch(0, ["--init", "--cluster", "bench", "--config", config])
+        token = Manage(self.management[0]).ask(f"cluster token uses {len(self.management)}")
+        for number in range(1, len(self.management)):
+            self._launch(number, ["--join", f"{self.host(0)}:{self.cluster}", "--token", token.split()[0]])
+        return self
+
+    def host(self, number):
+        return f"127.0.{self.net}.{number + 1}"
+
+    def url(self):
+        return f"http://{self.host(0)}:{self.port}/body/128"
+
+    def stop(self):
+        for node in reversed(self.nodes):
+            node.stop()
+
+    def _lines(self, backend):
+        yield "CREATE POOL web"
+        yield f"POOL web ADD {backend}"
+        for pool in range(POOLS):
+            yield f"CREATE POOL other{pool}"
+            for member in range(MEMBERS):
+                yield f"POOL other{pool} ADD 10.1.{pool}.{member + 1}:80"
+        yield "CREATE SERVICE balancer"
+        yield "SET role = reverse_proxy"
+        yield f"SET listen = ${{node:ip}}:{self.port}"
+        yield "SET pool = web"
+        yield "SET persist_client = on"
+        yield "SET persist_client_idle_timeout = 300"
+        yield "SET persist_backend = on"
+        yield "SET backend_persist_cache = 1024"
+        yield "ENABLE balancer"
+
+    def _launch(self, number, flags):
+        directory = f"{self.dir}/n{number + 1}"
+        command = [os.path.abspath(self.stage.options.ours), "--workers", "1", "--node", f"n{number + 1}"]
+        command += ["--data-dir", directory, "--cluster-listen", f"{self.host(number)}:{self.cluster}"]
+        command += ["--management", f"127.0.0.1:{self.management[number]}"] + flags
+        cpus = self.stage.layout.one if number == 0 else self.stage.layout.load
+        # The others work on the CPU of load and backend, and must not be what is measured there.
+        command = command if number == 0 else ["nice", "-n", "19"] + command
+        node = Process(f"n{number + 1}", command, cpus, f"{directory}.log")
+        self.nodes.append(node)
+        node.wait_port(self.management[number]).wait_port(self.port, self.host(number))
+
+
+class Nothing:
+    """What everything is compared with."""
+
+    # Seconds from one step to the next, and by how many at once they are done.
+    every, hands = 60.0, 1
+
+    def __init__(self, fleet):
+        self.fleet = fleet
+
+    def prepare(self):
+        pass
+
+    def step(self, hand):
+        """Does it once."""
+
+    def check(self, done, seconds):
+        pass
+
+
+class Changes(Nothing):
+    """`POOL other… ADD` and `REMOVE`, typed at the node that is measured."""
+
+    # Each waits for its answer; one alone would be held up by the slowest disk.
+    every, hands = 1 / CHANGES_A_SECOND, 4
+
+    def __init__(self, fleet):
+        super().__init__(fleet)
+        self.manage = [Manage(fleet.management[0]) for _ in range(self.hands)]
+        self.typed = [0] * self.hands
+
+    def step(self, hand):
+        typed = self.typed[hand] = self.typed[hand] + 1
+        own = POOLS // self.hands
+        word = "ADD" if typed // own % 2 == 0 else "REMOVE"
+        self.manage[hand].ask(f"POOL other{hand * own + typed % own} {word} 10.200.0.1:80")
+
+    def check(self, done, seconds):
+        if done < 0.9 * CHANGES_A_SECOND * seconds:
+            raise Trouble(f"only {done} changes in {seconds:.1f} s")
+
+
+class Snapshots(Changes):
+    """The same changes, with so many before that a snapshot falls due among them."""
+
+    SPARE = CHANGES_A_SECOND
+
+    def prepare(self):
+        before = self._made()
+        deadline = time.monotonic() + 60
+        while self._made() == before:
+            if time.monotonic() > deadline:
+                raise Trouble("no snapshot is made")
+            self._many(SNAPSHOT_EVERY // 4)
+            time.sleep(0.05)
+        # What came after that snapshot is not known to the entry; the spare is for it.
+        self._many(SNAPSHOT_EVERY * 3 // 4 - self.SPARE)
+        self.before = self._made()
+
+    def _many(self, count):
+        hands = [Manage(self.fleet.management[0]) for _ in range(8)]
+
+        def type_all(at, hand):
+            for number in range(count // len(hands)):
+                word = "ADD" if number % 2 == 0 else "REMOVE"
+                hand.ask(f"POOL other{at} {word} 10.201.0.1:80")
+
+        threads = [threading.Thread(target=type_all, args=pair) for pair in enumerate(hands)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _made(self):
+        files = glob.glob(f"{self.fleet.dir}/n1/**/snapshot*", recursive=True)
+        return max((os.stat(file).st_mtime_ns for file in files if os.path.isfile(file)), default=0)
+
+    def check(self, done, seconds):
+        super().check(done, seconds)
+        if self._made() == self.before:
+            raise Trouble("no snapshot was made while it was measured")
+
+
+class Scrapes(Nothing):
+    """`/metrics`, each second."""
+
+    every = 1.0
+
+    def step(self, hand):
+        connection = http.client.HTTPConnection("127.0.0.1", self.fleet.management[0], timeout=10)
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        if answer.status != 200 or b"fleetbal_config_version" not in answer.read():
+            raise Trouble(f"/metrics answered {answer.status}")
+        connection.close()
+
+    def check(self, done, seconds):
+        if done < seconds - 1:
+            raise Trouble(f"only {done} scrapes in {seconds:.1f} s")
+
+
+class Doing:
+    """Does something, step by step, beside what is measured."""
+
+    def __init__(self, what):
+        self.what, self.stop, self.error = what, threading.Event(), None
+        self.done = [0] * what.hands
+        self.threads = [threading.Thread(target=self._run, args=(hand,), daemon=True) for hand in range(what.hands)]
+
+    def __enter__(self):
+        self.what.prepare()
+        self.begun = time.monotonic()
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        if self.error:
+            raise self.error
+        if kind is None:
+            self.what.check(sum(self.done), time.monotonic() - self.begun)
+
+    def _run(self, hand):
+        pause = self.what.every * len(self.done)
+        due = time.monotonic() + self.what.every * hand
+        try:
+            while not self.stop.wait(max(0.0, due - time.monotonic())):
+                self.what.step(hand)
+                self.done[hand] += 1
+                due = max(due + pause, time.monotonic() - 1.0)
+        except (Trouble, OSError) as error:
+            self.error = error
+
+
+class Stage:
+    """What all parts of a run share."""
+
+    def __init__(self, directory, layout, options):
+        self.dir, self.layout, self.options, self.begun = directory, layout, options, time.monotonic()
+
+    def say(self, text):
+        print(f"{time.monotonic() - self.begun:6.0f} s  {text}", flush=True)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ours", default=f"{ROOT}/target/release/fleetbal", help="the fleetbal binary")
+    parser.add_argument("--short", action="store_true", help="one round of two seconds: figures are noise")
+    parser.add_argument("--rounds", type=int, help="rounds [5]")
+    parser.add_argument("--json", default=f"{ROOT}/target/control-plane.json", help="raw figures")
+    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/benchmarks.md")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.short else 5)
+    options.seconds = 2 if options.short else 4
+    if options.write_docs and options.short:
+        parser.error("--write-docs needs a whole run")
+    return options
+
+
+def capacity(stage, fleet):
+    wrk = start_wrk(stage.dir, fleet.url(), Cell("capacity", ""), 1, stage.layout.load)
+    return finish_wrk(wrk, "capacity", 128)["per_second"]
+
+
+def measure(stage, fleets):
+    three, eight = fleets
+    parts = {
+        "changes": (f"{CHANGES_A_SECOND} changes a second", Changes(three)),
+        "snapshots": ("the same, while a snapshot is made", Snapshots(three)),
+        "gossip": ("gossip as in a fleet of 50", Nothing(eight)),
+        "scrapes": ("a scrape of `/metrics` each second", Scrapes(three)),
+    }
+    nothing = Nothing(three)
+    rate = SHARE * min(capacity(stage, fleet) for fleet in fleets)
+    pace = Pace(rate=rate, seconds=stage.options.seconds, warm=0.3 if stage.options.short else 0.5,
+                cpus=stage.layout.load)
+    stage.say(f"{rate:.0f} requests a second over {CONNECTIONS} connections")
+
+    def paced(what):
+        with Doing(what):
+            found = h2load(stage.dir, what.fleet.url(), "paced", pace)
+        what.fleet.nodes[0].alive()
+        found["kept"] = found["per_second"] / rate
+        if found["kept"] < 0.95:
+            # Behind its pace, the load waits, and slow answers go uncounted.
+            stage.say(f"only {found['kept']:.0%} of the pace was kept")
+        return found
+
+    rows = {name: [] for name in parts}
+    for number in range(stage.options.rounds):
+        for name, (title, what) in parts.items():
+            # A B, then B A: what drifts with time hits both alike.
+            order = [nothing, what] if number % 2 == 0 else [what, nothing]
+            found = {id(each): paced(each) for each in order}
+            row = {"without": found[id(nothing)], "with": found[id(what)]}
+            rows[name].append(row)
+            stage.say(f"round {number + 1}, {title}: p99 {row['without']['p99']} µs without, {row['with']['p99']} with")
+    return {"rate": rate, "titles": {name: title for name, (title, _) in parts.items()}, "rows": rows}
+
+
+def lines(results):
+    rows = []
+    for name, title in results["titles"].items():
+        found = results["rows"][name]
+        without, beside = (statistics.median(row[which]["p99"] for row in found) for which in ("without", "with"))
+        paired = [row["with"]["p99"] / row["without"]["p99"] for row in found]
+        rows.append([title, f"{without:.0f}", f"{beside:.0f}", f"{beside / without:.2f}",
+                     f"{min(paired):.2f}–{max(paired):.2f}", "met" if beside <= LIMIT * without else "**missed**"])
+    head = ["beside the traffic", "p99 without, µs", "with, µs", "ratio", "spread of pairs", f"{LIMIT:.2f} at most"]
+    out = report.table(head, rows)
+    machine, options = results["machine"], results["options"]
+    kept = min(row[which]["kept"] for found in results["rows"].values() for row in found for which in row)
+    out += [f"{results['rate']:,.0f} requests a second over {CONNECTIONS} connections, {options['rounds']} rounds of "
+            f"{options['seconds']} s each way, no errors; at least {kept:.0%} of the pace was kept; ratios are of the "
+            "medians.",
+            f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['version']}; commit "
+            f"{machine['commit']}; {results['begun']}, {results['took']:.0f} s."]
+    return out
+
+
+def run(options, directory):
+    require(["nginx", "wrk", "h2load", "taskset", "nice"])
+    if not os.access(options.ours, os.X_OK):
+        raise Trouble(f"{options.ours} is not there: cargo build --release")
+    layout, descriptors, machine = Layout(), raise_descriptor_limit(), describe(ROOT)
+    stage = Stage(directory, layout, options)
+    begun = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    os.sched_setaffinity(0, layout.load)
+    backend = Backend(directory, f"127.0.0.1:{free_port()}", (128,), descriptors, layout.load)
+    fleets = [Fleet(stage, 11, 3), Fleet(stage, 12, GOSSIPERS)]
+    try:
+        for fleet in fleets:
+            fleet.start(backend.address)
+            stage.say(f"a fleet of {len(fleet.nodes)} runs")
+        results = measure(stage, fleets)
+    finally:
+        for fleet in fleets:
+            fleet.stop()
+        backend.stop()
+    results |= {"machine": machine, "version": versions(options.ours, ["fleetbal"])["fleetbal"],
+                "options": {key: value for key, value in vars(options).items() if key != "json"}, "begun": begun,
+                "took": time.monotonic() - stage.begun}
+    text = "\n".join(lines(results))
+    print(f"\n{text}")
+    os.makedirs(os.path.dirname(os.path.abspath(options.json)), exist_ok=True)
+    report.write_json(options.json, results)
+    if options.write_docs:
+        report.write_docs(f"{ROOT}/docs/benchmarks.md", text, (BEGIN, END))
+
+
+def main():
+    options = arguments()
+    directory = tempfile.mkdtemp(prefix="fleetbal-control-plane-")
+    try:
+        run(options, directory)
+    except Trouble as trouble:
+        sys.exit(f"\nTHE RUN IS VOID: {trouble}")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+main()
