@@ -17,6 +17,7 @@ mod target;
 
 pub use body::{Body, Framing};
 pub use error::ProxyError;
+pub use fields::announced_timeout;
 pub use head::Head;
 pub use request::{ForwardedFor, Forwarding, Method, RequestHead};
 pub use response::{ResponseHead, ResponseRules};

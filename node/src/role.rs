@@ -11,7 +11,13 @@ use fleetbal_raft::model::Role;
 use tokio::net::TcpStream;
 
 pub(crate) use deadline::Deadlines;
-pub(crate) use local::{Counted, Local, Served};
+pub(crate) use local::{Counted, Local, Place, Served, Shared};
+pub use reverse_proxy::{Class, Length, Opening, Queue, Queues};
+
+/// Somebody waits for a connection of a service, on another worker.
+pub(crate) fn somebody_waits(local: &std::rc::Rc<Local>, queue: &Queue) {
+    reverse_proxy::was_told(local, &local.served(queue.service()));
+}
 
 /// Prepares what a service needs that begins to listen.
 pub(crate) fn prepare(local: &Local, served: &Served) {

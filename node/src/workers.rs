@@ -17,12 +17,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::listen;
 use crate::monitor::stats::Stats;
+use crate::role::{Place, Queues, Shared};
 use crate::snapshot::View;
 use crate::upload::Tracker;
 use worker::Order;
 
 /// Orders that may wait for a worker. Each is carried out in microseconds.
 const ORDERS: usize = 1024;
+
+/// Services that a worker may have to be told of at once; with more, it finds out by itself within a second.
+const TOLD: usize = 1024;
 
 /// How long to wait for own listeners on an address to close before it is opened again.
 const REOPEN: Duration = Duration::from_secs(2);
@@ -32,7 +36,7 @@ const REOPEN: Duration = Duration::from_secs(2);
 pub struct Workers {
     threads: Vec<Worker>,
     listeners: Mutex<Listeners>,
-    tracker: Arc<Tracker>,
+    shared: Shared,
 }
 
 #[derive(Debug)]
@@ -66,16 +70,24 @@ impl Workers {
     )]
     pub fn start(count: usize, view: View, stats: Arc<Stats>) -> io::Result<Self> {
         let count = count.max(1);
-        let tracker = Arc::<Tracker>::default();
+        let shared = Shared {
+            stats,
+            queues: Arc::new(Queues::new(count)),
+            tracker: Arc::default(),
+        };
+        let (peers, told): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(TOLD)).unzip();
+        let peers: Arc<[_]> = peers.into();
         let mut threads = Vec::with_capacity(count);
-        for number in 0..count {
+        for (worker, told) in told.into_iter().enumerate() {
             let (orders, received) = mpsc::channel(ORDERS);
             let runtime = worker::Setup {
-                number,
-                count,
+                place: Place {
+                    worker,
+                    peers: Arc::clone(&peers),
+                },
                 view: view.clone(),
-                stats: Arc::clone(&stats),
-                tracker: Arc::clone(&tracker),
+                shared: shared.clone(),
+                told,
                 orders: received,
             };
             threads.push(Worker {
@@ -86,13 +98,18 @@ impl Workers {
         Ok(Self {
             threads,
             listeners: Mutex::default(),
-            tracker,
+            shared,
         })
+    }
+
+    /// Requests that wait, and connections that are being opened for them.
+    pub fn queues(&self) -> &Arc<Queues> {
+        &self.shared.queues
     }
 
     /// What is known of uploads, by whom they are tracked here.
     pub fn tracker(&self) -> &Arc<Tracker> {
-        &self.tracker
+        &self.shared.tracker
     }
 
     /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is

@@ -267,7 +267,7 @@ fn a_thousand_changes_elsewhere_keep_connections_counters_and_health() {
     assert_eq!(before.len(), AT_ONCE, "each on a connection of its own");
     let origin = Arc::clone(&node.view.load().pool("origin").unwrap().backends()[0]);
     let now = Instant::now();
-    origin.bar(now, Duration::from_hours(1));
+    origin.bar(now + Duration::from_hours(1), false);
     origin.skip_verification(now, Duration::from_hours(1));
     // One request is under way all the time, on one of the idle connections.
     ask(&mut clients[0]);

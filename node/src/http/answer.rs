@@ -31,6 +31,9 @@ pub fn write_page(error: ProxyError, rules: PageRules<'_>, out: &mut Vec<u8>) {
         page.len()
     );
     debug_assert!(written.is_ok(), "a vector takes everything");
+    if let Some(seconds) = error.retry_after() {
+        out.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
+    }
     out.extend_from_slice(rules.keep_alive.unwrap_or(b"Connection: close\r\n"));
     out.extend_from_slice(b"\r\n");
     if !rules.is_head {

@@ -40,6 +40,9 @@ pub enum ProxyError {
     /// Nobody is there to answer.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// Nobody was free for it: later somebody may be.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The backend did not answer in time.
     #[error("The backend took too long.")]
     GatewayTimeout,
@@ -63,7 +66,7 @@ impl ProxyError {
             Self::Internal(_) => 500,
             Self::NotImplemented(_) => 501,
             Self::BadGateway(_) => 502,
-            Self::Unavailable(_) => 503,
+            Self::Unavailable(_) | Self::Busy(_) => 503,
             Self::GatewayTimeout => 504,
             Self::Version => 505,
         }
@@ -83,9 +86,18 @@ impl ProxyError {
             Self::Internal(_) => "Internal Server Error",
             Self::NotImplemented(_) => "Not Implemented",
             Self::BadGateway(_) => "Bad Gateway",
-            Self::Unavailable(_) => "Service Unavailable",
+            Self::Unavailable(_) | Self::Busy(_) => "Service Unavailable",
             Self::GatewayTimeout => "Gateway Timeout",
             Self::Version => "HTTP Version Not Supported",
+        }
+    }
+
+    /// After how many seconds it is worth another try.
+    pub const fn retry_after(self) -> Option<u32> {
+        if matches!(self, Self::Busy(_)) {
+            Some(5)
+        } else {
+            None
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     ForwardedFor,
     /// `X-Forwarded-Host` and `X-Host`, which say what only a trusted peer may say.
     ForwardedHost,
+    /// `Keep-Alive`, which goes no further either.
+    KeepAlive,
     /// Belongs to the connection, not to the message (RFC 9110, section 7.6.1).
     HopByHop,
     /// `Trailer`, which announces what follows the last chunk.
@@ -44,7 +46,7 @@ impl Kind {
             (7, b't') if is(bytes, b"trailer") => Self::Trailer,
             (7, b'u') if is(bytes, b"upgrade") => Self::HopByHop,
             (10, b'c') if is(bytes, b"connection") => Self::Connection,
-            (10, b'k') if is(bytes, b"keep-alive") => Self::HopByHop,
+            (10, b'k') if is(bytes, b"keep-alive") => Self::KeepAlive,
             (14, b'c') if is(bytes, b"content-length") => Self::ContentLength,
             (15, b'x') if is(bytes, b"x-forwarded-for") => Self::ForwardedFor,
             (16, b'x') if is(bytes, b"x-forwarded-host") => Self::ForwardedHost,
@@ -82,6 +84,15 @@ fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
         let differences = name.iter().zip(known).map(|(byte, known)| (byte | 0x20) ^ known);
         differences.fold(0, |all, one| all | one) == 0
     })
+}
+
+/// After how many idle seconds a connection is closed, as its `Keep-Alive` says.
+pub fn announced_timeout(keep_alive: &[u8]) -> Option<u64> {
+    let parameters = keep_alive.split(|byte| *byte == b',');
+    let seconds = parameters.filter_map(|parameter| parameter.trim_ascii().strip_prefix(b"timeout="));
+    seconds
+        .filter_map(|seconds| std::str::from_utf8(seconds).ok()?.parse().ok())
+        .min()
 }
 
 /// Bytes of a field name (RFC 9110, section 5.6.2).

@@ -208,6 +208,7 @@ impl<'a> Parsed<'_, 'a> {
                 | Kind::ForwardedFor
                 | Kind::ForwardedHost
                 | Kind::HopByHop
+                | Kind::KeepAlive
                 | Kind::Trailer
                 | Kind::Lookalike => {}
                 Kind::Connection => survey.connection.add(field.value),
@@ -274,7 +275,7 @@ impl<'a> Parsed<'_, 'a> {
         for (field, kind) in self.fields.iter().zip(kinds) {
             let goes_on = match kind {
                 Kind::Other | Kind::Trailer => !survey.connection.names(field.name, self.fields),
-                Kind::Connection | Kind::HopByHop | Kind::Lookalike => false,
+                Kind::Connection | Kind::HopByHop | Kind::KeepAlive | Kind::Lookalike => false,
                 Kind::ContentLength => !std::mem::replace(&mut has_length, true),
                 Kind::TransferEncoding => true,
                 Kind::Host => target.authority.is_none(),

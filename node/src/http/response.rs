@@ -8,7 +8,7 @@ use httparse::{Header, ParserConfig, Response, Status};
 
 use super::body::Framing;
 use super::error::ProxyError;
-use super::fields::{Codings, ConnectionOptions, Copier, Kind, content_length};
+use super::fields::{Codings, ConnectionOptions, Copier, Kind, announced_timeout, content_length};
 use super::request::{Method, RequestHead};
 use super::{MAX_FIELDS, MAX_HEAD};
 pub use reproxy::{Replacements, ReproxyFields, field, reproxy_fields, rewrite};
@@ -28,6 +28,8 @@ pub struct ResponseHead {
     pub framing: Framing,
     /// Whether the backend keeps its connection open.
     pub backend_persists: bool,
+    /// After how many idle seconds the backend says that it closes its connection.
+    pub backend_timeout: Option<u64>,
     /// Whether the client was told that its connection stays open.
     pub client_persists: bool,
     /// Whether the client gets the content of the chunks instead of the chunks.
@@ -131,6 +133,7 @@ struct Survey {
     connection: ConnectionOptions,
     codings: Codings,
     length: Option<u64>,
+    timeout: Option<u64>,
 }
 
 impl Parsed<'_, '_> {
@@ -157,6 +160,7 @@ impl Parsed<'_, '_> {
             status: self.status,
             framing,
             backend_persists: survey.connection.keeps(self.http11) && framing != Framing::UntilClose,
+            backend_timeout: survey.timeout,
             client_persists: keep_alive.is_some(),
             dechunk,
             reproxy: rules.reproxy && self.status >= 200 && reproxy::asks(self.fields),
@@ -176,6 +180,7 @@ impl Parsed<'_, '_> {
             *kind = Kind::of(field.name);
             match *kind {
                 Kind::Connection => survey.connection.add(field.value),
+                Kind::KeepAlive => survey.timeout = announced_timeout(field.value),
                 Kind::TransferEncoding => survey.codings.add(field.value),
                 Kind::ContentLength => {
                     let length = content_length(field.value).ok_or(FRAMING)?;
@@ -228,7 +233,7 @@ impl Parsed<'_, '_> {
         for (field, kind) in self.fields.iter().zip(kinds) {
             let goes_on = match kind {
                 Kind::Other => !survey.connection.names(field.name, self.fields),
-                Kind::Connection | Kind::HopByHop => false,
+                Kind::Connection | Kind::HopByHop | Kind::KeepAlive => false,
                 Kind::ContentLength => !self.is_bodiless() && !std::mem::replace(&mut has_length, true),
                 Kind::TransferEncoding => !self.is_bodiless() && client_http11,
                 // Who gets no chunks gets no trailers.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::targets::{IDLE, Lease, Targets};
 use super::url::Url;
 use super::{ExpectedSize, number};
-use crate::http::{Framing, Head, Method, ResponseHead, ResponseRules, response};
+use crate::http::{Framing, Head, Method, ResponseHead, ResponseRules, announced_timeout, response};
 
 /// A connection is not used again so shortly before the target closes it (Perlbal's value).
 const BEFORE_CLOSE: Duration = Duration::from_secs(2);
@@ -126,9 +126,7 @@ async fn ask(
 
 /// How long a connection may be idle, by what its target announced.
 fn idle_for(keep_alive: Option<&[u8]>) -> Duration {
-    let parameters = keep_alive.unwrap_or_default().split(|byte| *byte == b',');
-    let seconds = parameters.filter_map(|parameter| parameter.trim_ascii().strip_prefix(b"timeout="));
-    match seconds.filter_map(number).min() {
+    match keep_alive.and_then(announced_timeout) {
         Some(seconds) => Duration::from_secs(seconds)
             .saturating_sub(BEFORE_CLOSE)
             .min(IDLE),

@@ -37,6 +37,12 @@ impl Deadlines {
         deadline
     }
 
+    /// The tick that it is.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
     /// Sets a deadline from now; it passes at most two ticks late, and not before its time. None: never.
     #[inline]
     pub(super) fn arm(&self, deadline: &Deadline, length: Option<Duration>) {

@@ -8,22 +8,53 @@ use std::sync::Arc;
 use fleetbal_raft::model::ServiceName;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::buffers::Buffers;
 use super::deadline::Deadlines;
+use super::reverse_proxy::{Queue, Queues, give_idle, replenish};
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
 use crate::snapshot::{BackendState, ServiceView, View};
-use crate::upload::Uploads;
+use crate::upload::{Tracker, Uploads};
 use crate::upstream::{IdleConnections, Lease};
+
+/// For how many ticks a connection is used that the backend never said anything on (Perlbal's seconds): it may lie in
+/// the queue of a listener that nobody serves.
+const UNPROVEN_FOR: u64 = 5;
+
+/// For so many ticks before a backend closes a connection, as it said, it gets no request any more (Perlbal's seconds).
+const BEFORE_CLOSE: u64 = 2;
+
+/// How the workers of a node reach each other.
+pub(crate) type Peers = Arc<[mpsc::Sender<Arc<Queue>>]>;
+
+/// Which worker it is.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its number.
+    pub(crate) worker: usize,
+    /// All of them.
+    pub(crate) peers: Peers,
+}
+
+/// What all workers of a node share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) tracker: Arc<Tracker>,
+}
 
 /// The state of one worker.
 #[derive(Debug)]
 pub(crate) struct Local {
-    worker: usize,
-    workers: usize,
+    pub(super) worker: usize,
+    pub(super) workers: usize,
     view: View,
     stats: Arc<Stats>,
+    queues: Arc<Queues>,
+    /// By worker: how it is told of a service for which somebody waits.
+    pub(super) peers: Peers,
     services: RefCell<BTreeMap<ServiceName, Rc<Served>>>,
     pub(super) buffers: Buffers,
     pub(crate) deadlines: Deadlines,
@@ -36,24 +67,20 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// The state of worker number `worker` of `workers`.
-    pub(crate) fn new(
-        worker: usize,
-        workers: usize,
-        view: View,
-        stats: Arc<Stats>,
-        uploads: Uploads,
-    ) -> Rc<Self> {
+    /// The state of one worker.
+    pub(crate) fn new(place: Place, view: View, shared: Shared) -> Rc<Self> {
         Rc::new(Self {
-            worker,
-            workers,
+            worker: place.worker,
+            workers: place.peers.len(),
             view,
-            stats,
+            stats: shared.stats,
+            queues: shared.queues,
+            peers: place.peers,
             services: RefCell::default(),
             buffers: Buffers::default(),
             deadlines: Deadlines::default(),
             rng: RefCell::new(StdRng::from_os_rng()),
-            uploads,
+            uploads: Uploads::new(shared.tracker),
             output: RefCell::default(),
             draining: Cell::new(false),
             connections: Cell::new(0),
@@ -67,26 +94,35 @@ impl Local {
         if let Some(served) = services.get(name) {
             return Rc::clone(served);
         }
+        let queue = self.queues.of(name);
         let served = Rc::new(Served {
             name: name.clone(),
             worker: self.worker,
             stats: self.stats.service(name),
             current: RefCell::default(),
-            idle: IdleConnections::default(),
+            idle: IdleConnections::new(self.worker, Arc::clone(queue.connections())),
+            queue,
         });
         services.insert(name.clone(), Rc::clone(&served));
         served
     }
 
     /// A second has passed.
-    pub(crate) fn tick(&self) {
+    pub(crate) fn tick(self: &Rc<Self>) {
         self.deadlines.tick();
+        let mut lacking = Vec::new();
         self.services.borrow_mut().retain(|_, served| {
             let current = served.current(self);
-            served.sweep(current.as_deref());
+            served.sweep(self, current.as_deref());
+            if current.as_ref().is_some_and(|current| served.lacks(current)) || served.queue.waiting() > 0 {
+                lacking.push(Rc::clone(served));
+            }
             // Nobody listens, and no connection is left: nothing is lost with it.
             current.is_some() || Rc::strong_count(served) > 1
         });
+        for served in lacking {
+            replenish(self, &served);
+        }
     }
 
     /// From now on every answer closes its connection.
@@ -128,6 +164,7 @@ pub(crate) struct Served {
     stats: Arc<ServiceStats>,
     current: RefCell<Option<Rc<Current>>>,
     pub(super) idle: IdleConnections,
+    pub(super) queue: Arc<Queue>,
 }
 
 /// A service of one snapshot.
@@ -156,19 +193,34 @@ impl Served {
         });
         drop(snapshot);
         self.current.replace(fresh.clone());
-        self.sweep(fresh.as_deref());
+        self.sweep(local, fresh.as_deref());
         fresh
     }
 
-    /// Closes idle connections to backends that are no longer the service's.
-    fn sweep(&self, current: Option<&Current>) {
+    /// Closes idle connections that are not good any more, or to backends that are no longer the service's.
+    fn sweep(&self, local: &Local, current: Option<&Current>) {
         let pool = current.and_then(|current| current.view.pool.as_ref());
-        self.idle
-            .sweep(|backend| pool.is_some_and(|pool| pool.holds(backend)));
+        let limit = current.map_or(0, |current| current.view.settings.backend_persist_cache);
+        self.idle.sweep(local.deadlines.now(), limit, |backend| {
+            pool.is_some_and(|pool| pool.holds(backend))
+        });
     }
 
-    /// Keeps a backend's connection for the next request, if it is still wanted.
-    pub(super) fn keep(&self, local: &Local, used: &Rc<Current>, lease: Lease) {
+    /// Whether fewer connections are open ahead than should be.
+    fn lacks(&self, current: &Current) -> bool {
+        let ahead = current.view.settings.queue.connect_ahead;
+        ahead > 0 && current.view.enabled && self.queue.connections().idle() < ahead
+    }
+
+    /// Keeps a backend's connection for the next request, if it is still wanted. The backend may have said after how many
+    /// seconds it closes it.
+    pub(super) fn keep(
+        self: &Rc<Self>,
+        local: &Rc<Local>,
+        used: &Rc<Current>,
+        mut lease: Lease,
+        timeout: Option<u64>,
+    ) {
         let Some(current) = self.current(local) else {
             return;
         };
@@ -176,9 +228,37 @@ impl Served {
         if !unchanged && !current.holds(lease.backend()) {
             return;
         }
-        // The limit is the node's. Connections do not move between workers, so each gets its part, rounded up.
-        let limit = current.view.settings.backend_persist_cache;
-        self.idle.put(lease, limit.div_ceil(local.workers));
+        lease.count_use();
+        let most = current.view.settings.max_backend_uses;
+        if most > 0 && lease.uses() >= most {
+            return;
+        }
+        if let Some(seconds) = timeout {
+            lease.use_before(local.deadlines.now() + seconds.saturating_sub(BEFORE_CLOSE));
+        }
+        self.pass_on(local, &current, lease);
+        if self.queue.connections().are_shared() && self.queue.waiting() > 0 {
+            give_idle(local, self);
+        }
+    }
+
+    /// Passes a connection to whoever waits; else it is idle.
+    pub(super) fn pass_on(&self, local: &Local, current: &Current, lease: Lease) {
+        let settings = &current.view.settings;
+        let lease = if self.queue.waiting() > 0 {
+            let rng = &mut *local.rng.borrow_mut();
+            self.queue.hand(lease, self.worker, settings.queue, rng)
+        } else {
+            Some(lease)
+        };
+        match lease {
+            Some(lease) if lease.uses() > 0 => self.idle.put(lease, settings.backend_persist_cache),
+            Some(mut lease) => {
+                lease.expire_unproven(local.deadlines.now() + UNPROVEN_FOR);
+                self.idle.put_unused(lease);
+            }
+            None => {}
+        }
     }
 
     /// The counters that this worker writes to.
@@ -189,7 +269,7 @@ impl Served {
 }
 
 impl Current {
-    fn holds(&self, backend: &Arc<BackendState>) -> bool {
+    pub(super) fn holds(&self, backend: &Arc<BackendState>) -> bool {
         self.view.pool.as_ref().is_some_and(|pool| pool.holds(backend))
     }
 }

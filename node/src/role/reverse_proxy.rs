@@ -3,11 +3,15 @@
 //! A request that was read ends by the configuration it began with. What a connection has in memory between requests
 //! is next to nothing: reads go into a buffer of the worker, and only what somebody does not take at once is held.
 
+mod attempts;
 mod client;
 mod collect;
 mod dispatch;
 mod held;
+mod opening;
+mod queue;
 mod relay;
+mod retry;
 mod status;
 
 use std::net::IpAddr;
@@ -17,6 +21,8 @@ use tokio::net::TcpStream;
 use super::local::Counted;
 use client::{Client, NoRequest};
 pub(super) use collect::sweep;
+pub(super) use opening::{give_idle, replenish, was_told};
+pub use queue::{Class, Length, Opening, Queue, Queues};
 
 /// What becomes of a client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +44,10 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
     loop {
         let next = match client.next_request().await {
             Ok(request) if request.collects() => match collect::run(&mut client, request).await {
-                Ok(request) => relay::run(&mut client, request).await,
+                Ok(request) => attempts::run(&mut client, request).await,
                 Err(next) => next,
             },
-            Ok(request) => relay::run(&mut client, request).await,
+            Ok(request) => attempts::run(&mut client, request).await,
             Err(NoRequest::AsksStatus(session, head)) => status::answer(&mut client, &session, &head).await,
             Err(NoRequest::Refused(error)) => client.refuse(error).await,
             Err(NoRequest::Ended) => Next::Close,

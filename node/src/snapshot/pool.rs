@@ -116,6 +116,12 @@ impl PoolView {
     }
 }
 
+/// How long a backend is not chosen after a failure, but by those that have no other (Perlbal's value).
+const BARRED_FOR: Duration = Duration::from_secs(1);
+
+/// How often that time doubles where verification fails again and again.
+const MOST_DOUBLINGS: u32 = 3;
+
 /// What this node knows of one backend of one pool. All workers write to it, so it has cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -128,6 +134,8 @@ pub struct BackendState {
     open: AtomicU64,
     barred_until: AtomicU64,
     unverified_until: AtomicU64,
+    /// Verifications that failed since the last one that did not.
+    unverified_in_a_row: AtomicU32,
     in_flight: AtomicU32,
     response_time: PeakEwma,
     report: LastReport,
@@ -144,6 +152,7 @@ impl BackendState {
             open: AtomicU64::new(0),
             barred_until: AtomicU64::new(0),
             unverified_until: AtomicU64::new(0),
+            unverified_in_a_row: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
             response_time: PeakEwma::default(),
             report: LastReport::default(),
@@ -236,11 +245,24 @@ impl BackendState {
         }
     }
 
-    /// Counts a connection that could not be opened, and keeps the backend from being chosen for a while.
-    pub fn bar(&self, now: Instant, length: Duration) {
+    /// Counts a connection that could not be opened, or not be verified, and keeps the backend from being chosen for a
+    /// while. Where it accepts connections, and then says nothing of use on them, that takes longer each time.
+    pub fn bar(&self, now: Instant, cannot_verify: bool) {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
+        let again = if cannot_verify {
+            self.unverified_in_a_row.fetch_add(1, Ordering::Relaxed)
+        } else {
+            0
+        };
+        let length = BARRED_FOR * (1 << again.min(MOST_DOUBLINGS));
         self.barred_until
             .store(wide_millis(now + length), Ordering::Relaxed);
+    }
+
+    /// A connection was opened, and verified where that was asked.
+    pub fn reached(&self) {
+        self.unverified_in_a_row.store(0, Ordering::Relaxed);
+        self.barred_until.store(0, Ordering::Relaxed);
     }
 
     /// Whether it is kept from being chosen.
@@ -257,8 +279,14 @@ impl BackendState {
 
     /// Whether verification of its new connections is left out.
     pub fn skips_verification(&self, now: Instant) -> bool {
+        self.unverified_for(now).is_some()
+    }
+
+    /// How long verification of its new connections is still left out; none: it is not.
+    pub fn unverified_for(&self, now: Instant) -> Option<Duration> {
         let until = self.unverified_until.load(Ordering::Relaxed);
-        until != 0 && wide_millis(now) < until
+        let left = until.checked_sub(wide_millis(now)).filter(|left| *left > 0);
+        left.map(Duration::from_millis)
     }
 }
 

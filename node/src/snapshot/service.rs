@@ -52,7 +52,7 @@ pub struct ProxySettings {
     /// Whose X-Forwarded-For is believed.
     pub trust: Trust,
     /// The request that verifies a new backend connection; none: it is used as it is.
-    pub verify_request: Option<Vec<u8>>,
+    pub verify_request: Option<Arc<[u8]>>,
     /// What it does to requests beyond the plain.
     pub special: Option<Special>,
     /// Requests that one backend connection serves, at most; 0 is without limit.
@@ -154,11 +154,13 @@ fn networks(service: &Service) -> Vec<Network> {
 }
 
 /// Perlbal's bytes (reference, section 4.6).
-fn verify_request(service: &Service, variables: &NodeVariables) -> Vec<u8> {
+fn verify_request(service: &Service, variables: &NodeVariables) -> Arc<[u8]> {
     let path = service.value("verify_backend_path").and_then(Value::into_text);
     let path = path.and_then(|path| path.expand(|variable| variables.fill(variable)).ok());
     // A path that would break the request line, or that this node cannot fill in, gives way to the default.
     let path = path.filter(|path| !path.is_empty() && path.bytes().all(|b| b.is_ascii_graphic()));
     let path = path.as_deref().unwrap_or("*");
-    format!("OPTIONS {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").into_bytes()
+    format!("OPTIONS {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        .into_bytes()
+        .into()
 }

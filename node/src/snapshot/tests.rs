@@ -330,13 +330,23 @@ fn bars_end() {
     let backend = &snapshot.pool("a").unwrap().backends()[0];
     let now = Instant::now();
     assert!(!backend.is_barred(now) && !backend.skips_verification(now));
-    backend.bar(now, Duration::from_secs(1));
+    backend.bar(now, false);
     assert!(backend.is_barred(now + Duration::from_millis(900)));
+    assert!(!backend.is_barred(now + Duration::from_millis(1100)));
+    // One that accepts connections but cannot be verified is asked less and less often, up to a limit.
+    for seconds in [1, 2, 4, 8, 8] {
+        backend.bar(now, true);
+        assert!(backend.is_barred(now + Duration::from_millis(1000 * seconds - 100)));
+        assert!(!backend.is_barred(now + Duration::from_millis(1000 * seconds + 100)));
+    }
+    backend.reached();
+    assert!(!backend.is_barred(now));
+    backend.bar(now, true);
     assert!(!backend.is_barred(now + Duration::from_millis(1100)));
     backend.skip_verification(now, Duration::from_mins(1));
     assert!(backend.skips_verification(now + Duration::from_secs(59)));
     assert!(!backend.skips_verification(now + Duration::from_secs(61)));
-    assert_eq!(backend.connect_failures_total(), 1);
+    assert_eq!(backend.connect_failures_total(), 7);
     let open = backend.count_connection();
     assert_eq!((backend.open_connections(), backend.connects_total()), (1, 1));
     drop(open);

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Lease;
 use super::verify::{Verification, verify};
+use super::{Connections, Lease};
 use crate::snapshot::BackendState;
 
 /// How long a backend may take to accept a connection: enough for one lost SYN and a slow network.
@@ -19,9 +20,6 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long verification is left out for a backend that does not keep connections (Perlbal's value).
 const UNVERIFIED_FOR: Duration = Duration::from_mins(1);
-
-/// How long a backend is not chosen after a failure, but by those that have no other (Perlbal's value).
-const BARRED_FOR: Duration = Duration::from_secs(1);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -37,42 +35,75 @@ pub enum ConnectError {
     Verify(#[source] io::Error),
 }
 
-/// Opens a connection, and verifies it where there is a request for that. A backend that fails is barred for a
-/// moment. Dropping the future closes the connection.
+/// How far a connection has come that is being opened; others may look.
+#[derive(Debug, Default)]
+pub struct Stage(AtomicBool);
+
+impl Stage {
+    /// Whether it is open, and waits for the answer that verifies it.
+    pub fn is_verifying(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Opens a connection for a service, and verifies it where there is a request for that. A backend that fails is barred
+/// for a moment. Dropping the future closes the connection.
 ///
 /// # Errors
 /// When it cannot be opened or verified.
-pub async fn connect(backend: &Arc<BackendState>, verify: Option<&[u8]>) -> Result<Lease, ConnectError> {
-    let opened = open(backend, verify).await;
-    if let Err(error) = &opened {
-        backend.bar(Instant::now(), BARRED_FOR);
-        tracing::debug!(backend = %backend.address(), %error, "backend failed");
+pub async fn connect(
+    backend: &Arc<BackendState>,
+    verify: Option<&[u8]>,
+    connections: &Arc<Connections>,
+    stage: &Stage,
+) -> Result<Lease, ConnectError> {
+    let opened = open(backend, verify, connections, stage).await;
+    match &opened {
+        Ok(_) => backend.reached(),
+        Err(error) => {
+            let cannot_verify = matches!(error, ConnectError::Verify(_));
+            backend.bar(Instant::now(), cannot_verify);
+            tracing::debug!(backend = %backend.address(), %error, "backend failed");
+        }
     }
     opened
 }
 
-async fn open(backend: &Arc<BackendState>, request: Option<&[u8]>) -> Result<Lease, ConnectError> {
-    let lease = open_plain(backend).await?;
+async fn open(
+    backend: &Arc<BackendState>,
+    request: Option<&[u8]>,
+    connections: &Arc<Connections>,
+    stage: &Stage,
+) -> Result<Lease, ConnectError> {
+    let lease = open_plain(backend, connections).await?;
     let Some(request) = request.filter(|_| !backend.skips_verification(Instant::now())) else {
         return Ok(lease);
     };
+    stage.0.store(true, Ordering::Relaxed);
     match timeout(VERIFY_TIMEOUT, verify(lease, request)).await {
         Err(_) => Err(ConnectError::TimedOut),
         Ok(Err(error)) => Err(ConnectError::Verify(error)),
-        Ok(Ok(Verification::Passed(lease))) => Ok(lease),
+        Ok(Ok(Verification::Passed(mut lease))) => {
+            lease.state.is_proven = true;
+            Ok(lease)
+        }
         Ok(Ok(Verification::NotKept)) => {
             backend.skip_verification(Instant::now(), UNVERIFIED_FOR);
-            open_plain(backend).await
+            stage.0.store(false, Ordering::Relaxed);
+            open_plain(backend, connections).await
         }
     }
 }
 
-async fn open_plain(backend: &Arc<BackendState>) -> Result<Lease, ConnectError> {
+async fn open_plain(
+    backend: &Arc<BackendState>,
+    connections: &Arc<Connections>,
+) -> Result<Lease, ConnectError> {
     let connecting = TcpStream::connect(backend.address().socket());
     let io = timeout(CONNECT_TIMEOUT, connecting)
         .await
         .map_err(|_| ConnectError::TimedOut)?
         .map_err(ConnectError::Connect)?;
     io.set_nodelay(true).map_err(ConnectError::Connect)?;
-    Ok(Lease::new(io, backend))
+    Ok(Lease::new(io, backend, connections))
 }

@@ -6,60 +6,126 @@ use std::task::{Context, Waker};
 
 use tokio::net::TcpStream;
 
-use super::Lease;
+use super::{Connections, Lease};
 use crate::snapshot::BackendState;
 
-/// Connections that wait for a request, the one used last at the end.
+/// Connections that wait for a request. What limits their number is the node's, so each that was used needs a place;
+/// those that were opened ahead need none.
+#[derive(Debug)]
+pub struct IdleConnections {
+    worker: usize,
+    shared: Arc<Connections>,
+    inner: RefCell<Inner>,
+}
+
 #[derive(Debug, Default)]
-pub struct IdleConnections(RefCell<Vec<Lease>>);
+struct Inner {
+    /// The one used last at the end, those that were never used at the beginning.
+    leases: Vec<Lease>,
+    /// How many of them were used.
+    used: usize,
+    /// How many places this worker has.
+    places: usize,
+}
 
 impl IdleConnections {
-    /// The hottest one that the backend has not closed, whichever backend it is.
+    /// None yet, on that worker.
+    pub fn new(worker: usize, shared: Arc<Connections>) -> Self {
+        Self {
+            worker,
+            shared,
+            inner: RefCell::default(),
+        }
+    }
+
+    /// The hottest one that is still good at this tick, whichever backend it leads to.
     #[inline]
-    pub fn take_hottest(&self) -> Option<Lease> {
-        let mut idle = self.0.borrow_mut();
-        while let Some(lease) = idle.pop() {
-            if is_quiet(&lease.io) {
-                return Some(lease);
-            }
+    pub fn take_hottest(&self, tick: u64) -> Option<Lease> {
+        let inner = &mut *self.inner.borrow_mut();
+        let mut taken = None;
+        while taken.is_none() {
+            let Some(lease) = inner.leases.pop() else { break };
+            inner.used -= usize::from(lease.uses() > 0);
+            taken = Some(lease).filter(|lease| is_good(lease, tick));
         }
-        None
+        self.shared.publish(self.worker, inner.leases.len());
+        taken
     }
 
-    /// The hottest one of a backend that the backend has not closed.
-    pub fn take_of(&self, backend: &Arc<BackendState>) -> Option<Lease> {
-        let mut idle = self.0.borrow_mut();
-        while let Some(at) = idle
-            .iter()
-            .rposition(|lease| Arc::ptr_eq(lease.backend(), backend))
-        {
-            let lease = idle.remove(at);
-            if is_quiet(&lease.io) {
-                return Some(lease);
-            }
-        }
-        None
+    /// The hottest one of a backend that is still good at this tick.
+    pub fn take_of(&self, backend: &Arc<BackendState>, tick: u64) -> Option<Lease> {
+        self.take_where(tick, |lease| Arc::ptr_eq(lease.backend(), backend))
     }
 
-    /// Keeps a connection, unless there are `limit` already: then it is closed.
+    /// The hottest good one that leads where somebody wants to go.
+    pub fn take_for(&self, tick: u64, is_wanted: impl Fn(&Arc<BackendState>) -> bool) -> Option<Lease> {
+        self.take_where(tick, |lease| is_wanted(lease.backend()))
+    }
+
+    fn take_where(&self, tick: u64, is_wanted: impl Fn(&Lease) -> bool) -> Option<Lease> {
+        let inner = &mut *self.inner.borrow_mut();
+        let mut taken = None;
+        while taken.is_none() {
+            let Some(at) = inner.leases.iter().rposition(&is_wanted) else {
+                break;
+            };
+            let lease = inner.leases.remove(at);
+            inner.used -= usize::from(lease.uses() > 0);
+            taken = Some(lease).filter(|lease| is_good(lease, tick));
+        }
+        self.shared.publish(self.worker, inner.leases.len());
+        taken
+    }
+
+    /// Keeps a connection that was used, unless the node keeps `limit` already: then it is closed. Others read that
+    /// it is there before this worker reads anything else.
     #[inline]
     pub fn put(&self, lease: Lease, limit: usize) {
-        let mut idle = self.0.borrow_mut();
-        if idle.len() < limit {
-            idle.push(lease);
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.used == inner.places {
+            if !self.shared.take_place(limit) {
+                return;
+            }
+            inner.places += 1;
         }
+        inner.used += 1;
+        inner.leases.push(lease);
+        self.shared.publish(self.worker, inner.leases.len());
     }
 
-    /// Closes those that their backend has closed, that sent what nobody asked for, or that are not to be kept.
-    pub fn sweep(&self, keep: impl Fn(&Arc<BackendState>) -> bool) {
-        self.0
-            .borrow_mut()
-            .retain(|lease| is_quiet(&lease.io) && keep(lease.backend()));
+    /// Keeps one that was opened ahead.
+    pub fn put_unused(&self, lease: Lease) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.leases.insert(0, lease);
+        self.shared.publish(self.worker, inner.leases.len());
+    }
+
+    /// Closes those that are not good any more, or not to be kept, and gives up places that nobody needs or that are
+    /// too many.
+    pub fn sweep(&self, tick: u64, limit: usize, keep: impl Fn(&Arc<BackendState>) -> bool) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner
+            .leases
+            .retain(|lease| is_good(lease, tick) && keep(lease.backend()));
+        inner.used = inner.leases.iter().filter(|lease| lease.uses() > 0).count();
+        let mut given_up = inner.places - inner.used;
+        let over = self.shared.places_over(limit).saturating_sub(given_up);
+        for _ in 0..over.min(inner.used) {
+            // The coldest of those that were used.
+            if let Some(at) = inner.leases.iter().position(|lease| lease.uses() > 0) {
+                inner.leases.remove(at);
+                inner.used -= 1;
+                given_up += 1;
+            }
+        }
+        inner.places -= given_up;
+        self.shared.give_places(given_up);
+        self.shared.publish(self.worker, inner.leases.len());
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.inner.borrow().leases.len()
     }
 
     /// Whether there is none.
@@ -68,7 +134,20 @@ impl IdleConnections {
     }
 }
 
-/// Whether nothing was heard on a connection since the last read. Asks the runtime, not the system.
+impl Drop for IdleConnections {
+    fn drop(&mut self) {
+        self.shared.give_places(self.inner.get_mut().places);
+        self.shared.publish(self.worker, 0);
+    }
+}
+
+/// Whether the backend has not said or closed anything on a connection since the last read, nor is about to. Asks the
+/// runtime, not the system.
+#[inline]
+fn is_good(lease: &Lease, tick: u64) -> bool {
+    lease.state.good_until > tick && is_quiet(&lease.io)
+}
+
 #[inline]
 fn is_quiet(io: &TcpStream) -> bool {
     let mut context = Context::from_waker(Waker::noop());
@@ -76,77 +155,5 @@ fn is_quiet(io: &TcpStream) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use fleetbal_raft::model::{BackendAddress, Batch, Change, FleetConfig, PoolName};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::super::connect;
-    use super::*;
-    use crate::snapshot::{NodeVariables, Publisher};
-
-    async fn backend() -> (TcpListener, Arc<BackendState>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let pool = PoolName::parse("p").unwrap();
-        let changes = vec![
-            Change::CreatePool(pool.clone()),
-            Change::PoolAdd {
-                pool,
-                backend: BackendAddress::parse(&address).unwrap(),
-                weight: 1,
-            },
-        ];
-        let batch = Batch {
-            changes,
-            if_version: None,
-        };
-        let (mut publisher, view) = Publisher::new(NodeVariables::default());
-        publisher.publish(&Arc::new(FleetConfig::default().with_batch(&batch).unwrap()));
-        let state = Arc::clone(&view.load().pool("p").unwrap().backends()[0]);
-        (listener, state)
-    }
-
-    #[tokio::test]
-    async fn the_hottest_first_and_no_closed_one() {
-        let (listener, state) = backend().await;
-        let idle = IdleConnections::default();
-        let mut ends = Vec::new();
-        for _ in 0..3 {
-            let lease = connect(&state, None).await.unwrap();
-            ends.push((lease.io.local_addr().unwrap(), listener.accept().await.unwrap().0));
-            idle.put(lease, 3);
-        }
-        idle.put(connect(&state, None).await.unwrap(), 3);
-        assert_eq!(
-            (idle.len(), state.open_connections()),
-            (3, 3),
-            "no more than the limit"
-        );
-        let (hottest, mut end) = ends.pop().unwrap();
-        let mut lease = idle.take_hottest().unwrap();
-        assert_eq!(lease.io.local_addr().unwrap(), hottest);
-        // It is still good after something was read from it.
-        end.write_all(b"x").await.unwrap();
-        assert_eq!(lease.io.read(&mut [0; 8]).await.unwrap(), 1);
-        idle.put(lease, 3);
-        drop(end);
-        let (next, _end) = ends.pop().unwrap();
-        let mut taken = None;
-        for _ in 0..1000 {
-            // The runtime hears of the end when it next looks.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            idle.sweep(|_| true);
-            if idle.len() == 2 {
-                taken = idle.take_of(&state);
-                break;
-            }
-        }
-        assert_eq!(taken.unwrap().io.local_addr().unwrap(), next);
-        idle.sweep(|_| false);
-        assert!(idle.is_empty());
-        assert_eq!(state.open_connections(), 0);
-    }
-}
+#[path = "idle_tests.rs"]
+mod tests;

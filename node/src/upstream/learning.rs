@@ -11,14 +11,14 @@ impl Lease {
     #[inline]
     pub fn begin(&mut self, pool: &PoolView) {
         if pool.plan().learns() {
-            self.open.begin_request(Instant::now());
+            self.state.open.begin_request(Instant::now());
         }
     }
 
     /// The head of the final answer has come, which is `head`.
     #[inline]
     pub fn learn(&mut self, pool: Option<&PoolView>, head: &[u8]) {
-        if self.open.is_counted()
+        if self.state.open.is_counted()
             && let Some(pool) = pool
         {
             self.learn_from(pool, head);
@@ -27,7 +27,7 @@ impl Lease {
 
     fn learn_from(&mut self, pool: &PoolView, head: &[u8]) {
         let now = Instant::now();
-        let elapsed = self.open.request_answered(now);
+        let elapsed = self.state.open.request_answered(now);
         match pool.plan() {
             Plan::ResponseTime => {
                 if let Some(elapsed) = elapsed {
@@ -46,6 +46,6 @@ impl Lease {
     /// The answer is through; the connection may serve another request.
     #[inline]
     pub fn end(&mut self) {
-        self.open.end_request();
+        self.state.open.end_request();
     }
 }

@@ -14,10 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::listen;
-use crate::monitor::stats::Stats;
-use crate::role::{self, Deadlines, Local};
+use crate::role::{self, Deadlines, Local, Place, Queue, Shared};
 use crate::snapshot::View;
-use crate::upload::{Tracker, Uploads};
 
 /// Threads of a worker that wait for disks, at most.
 const DISK_THREADS: usize = 16;
@@ -41,11 +39,11 @@ pub(super) enum Order {
 /// What a worker starts with.
 #[derive(Debug)]
 pub(super) struct Setup {
-    pub(super) number: usize,
-    pub(super) count: usize,
+    pub(super) place: Place,
     pub(super) view: View,
-    pub(super) stats: Arc<Stats>,
-    pub(super) tracker: Arc<Tracker>,
+    pub(super) shared: Shared,
+    /// Services for which somebody waits, elsewhere.
+    pub(super) told: mpsc::Receiver<Arc<Queue>>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
 
@@ -54,7 +52,7 @@ impl Setup {
     pub(super) fn start(self) -> io::Result<thread::JoinHandle<()>> {
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let thread = thread::Builder::new()
-            .name(format!("worker-{}", self.number))
+            .name(format!("worker-{}", self.place.worker))
             .spawn(move || {
                 let runtime = Builder::new_current_thread()
                     .enable_all()
@@ -75,14 +73,10 @@ impl Setup {
     }
 
     async fn run(mut self) {
-        let local = Local::new(
-            self.number,
-            self.count,
-            self.view,
-            self.stats,
-            Uploads::new(self.tracker),
-        );
+        let is_first = self.place.worker == 0;
+        let local = Local::new(self.place, self.view, self.shared);
         tokio::task::spawn_local(tick(Rc::clone(&local)));
+        tokio::task::spawn_local(listen_to_others(Rc::clone(&local), self.told));
         let mut accepting: BTreeMap<ServiceName, CancellationToken> = BTreeMap::new();
         while let Some(order) = self.orders.recv().await {
             match order {
@@ -91,7 +85,7 @@ impl Setup {
                     listener,
                     alive,
                 } => {
-                    if self.number == 0 {
+                    if is_first {
                         role::prepare(&local, &local.served(&service));
                     }
                     if let Some(stop) = open(&local, &service, listener, alive)
@@ -146,6 +140,12 @@ async fn tell_when_empty(local: Rc<Local>, done: oneshot::Sender<()>) {
     local.emptied().await;
     // Whoever asked may have stopped waiting.
     done.send(()).unwrap_or_default();
+}
+
+async fn listen_to_others(local: Rc<Local>, mut told: mpsc::Receiver<Arc<Queue>>) {
+    while let Some(queue) = told.recv().await {
+        role::somebody_waits(&local, &queue);
+    }
 }
 
 async fn tick(local: Rc<Local>) {

@@ -10,6 +10,7 @@ mod bodies;
 mod choosing;
 mod fixture;
 mod messages;
+mod queueing;
 mod running;
 mod special;
 mod uploads;

@@ -250,7 +250,7 @@ async fn many_clients_over_two_workers() {
     while let Some(ended) = clients.join_next().await {
         ended.unwrap();
     }
-    assert_eq!(proxy.stats.requests_total(), 2000);
+    until("all are counted", || proxy.stats.requests_total() == 2000).await;
     until("all are gone", || proxy.stats.open_connections() == 0).await;
     assert_eq!(proxy.stats.service(&service()).requests_in_flight(), 0);
 }

@@ -144,6 +144,7 @@ fn copy_fields(head: &Parsed<'_, '_>, new: Replacements<'_>, output: &mut Vec<u8
         let goes_on = match Kind::of(field.name) {
             Kind::Connection
             | Kind::HopByHop
+            | Kind::KeepAlive
             | Kind::ContentLength
             | Kind::TransferEncoding
             | Kind::Trailer => false,
@@ -169,7 +170,7 @@ fn is_harmless(name: &str, value: &[u8]) -> bool {
         .all(|byte| *byte == b'\t' || !byte.is_ascii_control());
     let is_free = !matches!(
         Kind::of(name),
-        Kind::Connection | Kind::HopByHop | Kind::ContentLength | Kind::TransferEncoding
+        Kind::Connection | Kind::HopByHop | Kind::KeepAlive | Kind::ContentLength | Kind::TransferEncoding
     );
     is_name && is_value && is_free
 }

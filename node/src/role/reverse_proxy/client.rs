@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,13 +12,14 @@ use tokio::net::TcpStream;
 
 use super::Next;
 use super::collect::{self, Upload};
-use super::dispatch::{self, Turn};
+use super::dispatch::{self, Found, Turn};
 use super::held::{Ahead, Held, poll_read, rest, write_now};
+use super::retry::is_repeatable;
 use crate::http::answer::{PageRules, write_page};
 use crate::http::{Body, ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
 use crate::role::deadline::Deadline;
 use crate::role::local::{Counted, Current, Local, Served};
-use crate::snapshot::Trust;
+use crate::snapshot::{BackendState, Trust};
 use crate::upload::tracker;
 use crate::upstream::Lease;
 
@@ -54,6 +56,8 @@ pub(super) struct Request {
     /// Whether any of it was written to that connection.
     pub(super) touched: bool,
     pub(super) turn: Turn,
+    /// The backend that was picked for it, if none of its connections was idle.
+    pub(super) picked: Option<Arc<BackendState>>,
     /// What its body needs beyond being passed on.
     pub(super) upload_plan: Option<Box<Upload>>,
 }
@@ -74,6 +78,7 @@ impl Request {
             upload,
             to_backend: Held::new(output.to_vec()),
             lease: None,
+            picked: None,
             touched: false,
             upload_plan,
         }
@@ -282,7 +287,11 @@ impl Client {
         }
         let turn = Turn::next(&current, head.hash);
         let total = output.len() + body.len();
-        let (lease, to_backend) = self.send_on_idle(&current, turn, output, body, cx);
+        let (found, to_backend) = self.send_on_idle(&current, turn, output, body, cx);
+        let (lease, picked) = match found {
+            Found::Idle(lease) => (Some(lease), None),
+            Found::Nothing(picked) => (None, picked),
+        };
         self.replay.clear();
         if is_repeatable(&head) {
             self.replay.extend_from_slice(output);
@@ -295,6 +304,7 @@ impl Client {
             to_backend,
             lease,
             turn,
+            picked,
             upload_plan,
         };
         (head.length + body.len(), Ok(request))
@@ -307,17 +317,19 @@ impl Client {
         output: &[u8],
         body: &[u8],
         cx: &mut Context<'_>,
-    ) -> (Option<Lease>, Held) {
+    ) -> (Found, Held) {
         let total = output.len() + body.len();
-        while let Some(mut lease) = dispatch::reuse(self.local(), self.served(), current, turn) {
-            match write_now(&mut lease.io, cx, output, body) {
-                (written, Ok(())) if written == total => return (Some(lease), Held::default()),
-                // The backend is gone and has got nothing: the next one will do.
-                (0, Err(_)) => {}
-                (written, _) => return (Some(lease), Held::new(rest(written, output, body))),
+        loop {
+            match dispatch::reuse(self.local(), self.served(), current, turn) {
+                Found::Idle(mut lease) => match write_now(&mut lease.io, cx, output, body) {
+                    (written, Ok(())) if written == total => return (Found::Idle(lease), Held::default()),
+                    // The backend is gone and has got nothing: the next one will do.
+                    (0, Err(_)) => {}
+                    (written, _) => return (Found::Idle(lease), Held::new(rest(written, output, body))),
+                },
+                nothing @ Found::Nothing(_) => return (nothing, Held::new([output, body].concat())),
             }
         }
-        (None, Held::new([output, body].concat()))
     }
 
     /// Answers a request that could not be read, or not be served, and ends the connection.
@@ -402,11 +414,6 @@ fn refused(error: ProxyError) -> (usize, Incoming) {
 }
 
 const DISABLED: ProxyError = ProxyError::Unavailable("The service is disabled.");
-
-/// Whether a request can be sent again although it may have reached a backend.
-pub(super) fn is_repeatable(head: &RequestHead) -> bool {
-    head.method.is_repeatable() && head.framing == crate::http::Framing::Empty
-}
 
 #[inline]
 fn forwarded_for(trust: &Trust, peer: IpAddr) -> ForwardedFor {

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::Next;
 use super::client::{Client, Request};
-use super::dispatch;
+use super::dispatch::{self, Found};
 use super::held::{Held, poll_read};
 use crate::clock;
 use crate::http::{Framing, ProxyError, RequestHead};
@@ -112,7 +112,10 @@ pub(super) async fn run(client: &mut Client, mut request: Request) -> Result<Req
         done: 0,
     };
     let Err(failure) = collecting.run().await else {
-        request.lease = dispatch::reuse(client.local(), client.served(), &request.current, request.turn);
+        match dispatch::reuse(client.local(), client.served(), &request.current, request.turn) {
+            Found::Idle(lease) => request.lease = Some(lease),
+            Found::Nothing(picked) => request.picked = picked,
+        }
         return Ok(request);
     };
     client.served().shard().request_ended();

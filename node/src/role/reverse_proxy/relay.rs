@@ -2,82 +2,31 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::Next;
-use super::client::{Client, Request, is_repeatable};
-use super::dispatch;
+use super::attempts::{Again, Ended, answer};
+use super::client::{Client, Request};
 use super::held::{Held, poll_read, rest, window, write_now};
+use super::retry::{Tries, is_repeatable};
 use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRules, response};
-use crate::role::local::Served;
+use crate::role::local::Counted;
 use crate::upstream::Lease;
-
-/// Sends a request on and its answer back.
-pub(super) async fn run(client: &mut Client, mut request: Request) -> Next {
-    let in_flight = InFlight(Rc::clone(&client.counted.served));
-    let lease = match request.lease.take() {
-        Some(lease) => lease,
-        None => match dispatch::open(client.local(), &request.current, request.turn, None).await {
-            Ok(lease) => {
-                client.arm(request.current.view.settings.idle_timeout);
-                lease
-            }
-            Err(error) => return answer(client, &request, error).await,
-        },
-    };
-    let mut lease = lease;
-    if let Some(pool) = &request.current.view.pool {
-        lease.begin(pool);
-    }
-    let relay = Relay {
-        client: &mut *client,
-        request,
-        lease,
-        to_client: Held::default(),
-        from_backend: Vec::new(),
-        upload_broken: false,
-        may_retry: true,
-        excess: false,
-    };
-    let next = relay.run().await;
-    client.trim();
-    drop(in_flight);
-    next
-}
-
-/// Counts a request as in flight for as long as it lives.
-struct InFlight(Rc<Served>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.shard().request_ended();
-    }
-}
-
-/// Answers with a page. The connection stays open if the request was read to its end.
-async fn answer(client: &mut Client, request: &Request, error: ProxyError) -> Next {
-    let settings = &request.current.view.settings;
-    let is_read = request.upload.is_done();
-    let keep = is_read && settings.persist_client && request.head.keep_alive && !client.local().is_draining();
-    let sent = client.answer(error, request.head.method, keep).await;
-    match (sent && keep, is_read) {
-        (true, _) => Next::Keep,
-        (false, false) if sent => Next::Linger,
-        (false, _) => Next::Close,
-    }
-}
 
 /// Why there is no answer of the backend's.
 enum Trouble {
-    /// It may be asked again.
-    Retry,
+    /// It may be asked again, after a pause if it answered.
+    Retry(Option<Duration>),
     /// The client is told.
     Answer(ProxyError),
     /// The client is gone, or cannot be told any more.
     Gone,
 }
 
-struct Relay<'c> {
+/// One try on one connection.
+pub(super) struct Relay<'c> {
     client: &'c mut Client,
     request: Request,
     lease: Lease,
@@ -86,8 +35,10 @@ struct Relay<'c> {
     from_backend: Vec<u8>,
     /// Whether the backend takes no more of the request.
     upload_broken: bool,
-    /// Whether it may still be sent to another backend.
-    may_retry: bool,
+    /// What was tried before.
+    tries: Tries,
+    /// Whether the backend has said anything.
+    is_answering: bool,
     /// Whether the backend sent more than its answer.
     excess: bool,
 }
@@ -98,19 +49,29 @@ struct Answer {
     body: Body,
 }
 
+impl<'c> Relay<'c> {
+    pub(super) fn new(client: &'c mut Client, request: Request, lease: Lease, tries: Tries) -> Self {
+        Self {
+            client,
+            request,
+            lease,
+            to_client: Held::default(),
+            from_backend: Vec::new(),
+            upload_broken: false,
+            tries,
+            is_answering: false,
+            excess: false,
+        }
+    }
+}
+
 impl Relay<'_> {
-    async fn run(mut self) -> Next {
-        let mut answer = loop {
-            match poll_fn(|cx| self.poll_answer(cx)).await {
-                Ok(answer) => break answer,
-                Err(Trouble::Retry) => {
-                    if let Err(error) = self.retry().await {
-                        return self.fail(error).await;
-                    }
-                }
-                Err(Trouble::Answer(error)) => return self.fail(error).await,
-                Err(Trouble::Gone) => return Next::Close,
-            }
+    pub(super) async fn run(mut self) -> Ended {
+        let mut answer = match poll_fn(|cx| self.poll_answer(cx)).await {
+            Ok(answer) => answer,
+            Err(Trouble::Retry(pause)) => return self.again(pause),
+            Err(Trouble::Answer(error)) => return Ended::Done(self.fail(error).await),
+            Err(Trouble::Gone) => return Ended::Done(Next::Close),
         };
         self.lease.backend().count_request();
         self.client.served().shard().answered(answer.head.status);
@@ -119,29 +80,37 @@ impl Relay<'_> {
             if relayed.is_err() {
                 // Of an answer that ends with its connection, a plain close would make a whole one.
                 let delimited = answer.head.framing != Framing::UntilClose && !answer.head.dechunk;
-                return if delimited { Next::Close } else { Next::Abort };
+                return Ended::Done(if delimited { Next::Close } else { Next::Abort });
             }
         }
-        self.finish(answer.head)
+        Ended::Done(self.finish(answer.head))
     }
 
-    /// Another connection, to another backend if there is one; everything is sent again.
-    async fn retry(&mut self) -> Result<(), ProxyError> {
-        self.may_retry = false;
-        let (local, request) = (self.client.local(), &self.request);
-        let avoid = Some(self.lease.backend());
-        self.lease = dispatch::open(local, &request.current, request.turn, avoid).await?;
-        if let Some(pool) = &request.current.view.pool {
-            self.lease.begin(pool);
+    /// The request as it was, for another connection; this one is closed.
+    fn again(self, pause: Option<Duration>) -> Ended {
+        let Self {
+            client,
+            mut request,
+            lease,
+            mut tries,
+            ..
+        } = self;
+        if pause.is_some() {
+            tries.errors += 1;
+        } else {
+            tries.lost += 1;
         }
-        if self.request.touched {
-            self.request.to_backend = Held::new(std::mem::take(&mut self.client.replay));
+        tries.failed = Some(Arc::clone(lease.backend()));
+        if request.touched {
+            request.to_backend = Held::new(client.replay.clone());
+            request.touched = false;
         }
-        self.request.touched = false;
-        self.upload_broken = false;
-        self.from_backend.clear();
-        self.client.arm(self.request.current.view.settings.idle_timeout);
-        Ok(())
+        request.picked = None;
+        Ended::Again(Box::new(Again {
+            request,
+            tries,
+            pause,
+        }))
     }
 
     async fn fail(&mut self, error: ProxyError) -> Next {
@@ -189,8 +158,8 @@ impl Relay<'_> {
     /// The backend closed its connection before the final head was there.
     fn no_answer(&self) -> Trouble {
         let repeatable = !self.request.touched || is_repeatable(&self.request.head);
-        if repeatable && self.may_retry && self.from_backend.is_empty() {
-            return Trouble::Retry;
+        if repeatable && !self.is_answering && self.tries.lost == 0 {
+            return Trouble::Retry(None);
         }
         self.lease.backend().count_failure();
         Trouble::Answer(ProxyError::BadGateway(
@@ -218,8 +187,7 @@ impl Relay<'_> {
         output: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Result<Option<Answer>, Trouble> {
-        // Once the backend said anything, nothing is sent again.
-        self.may_retry = false;
+        self.is_answering = true;
         let current = Rc::clone(&self.request.current);
         let settings = &current.view.settings;
         let keeps = settings.persist_client
@@ -240,6 +208,11 @@ impl Relay<'_> {
             }
             input = input.get(head.length..).unwrap_or_default();
             if !head.is_interim() {
+                if let Some(pause) = self.tries.pause(&head, &self.request)
+                    && self.to_client.is_empty()
+                {
+                    return Err(Trouble::Retry(Some(pause)));
+                }
                 return self.begin_answer(head, input, output, cx).map(Some);
             }
             if self.request.head.http11 {
@@ -471,7 +444,8 @@ impl Relay<'_> {
         let is_sent = is_read && request.to_backend.is_empty() && !has_more && !upload_broken;
         let persist = request.current.view.settings.persist_backend;
         if persist && head.backend_persists && is_sent && !excess {
-            client.served().keep(client.local(), &request.current, lease);
+            let Counted { local, served } = &client.counted;
+            served.keep(local, &request.current, lease, head.backend_timeout);
         }
         if head.client_persists {
             return Next::Keep;

@@ -1,0 +1,36 @@
+//! The queues of all services of a node.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fleetbal_raft::model::ServiceName;
+
+use super::Queue;
+
+/// They outlive configurations: whoever waits when a service goes still has a place.
+#[derive(Debug)]
+pub struct Queues {
+    workers: usize,
+    all: Mutex<BTreeMap<ServiceName, Arc<Queue>>>,
+}
+
+impl Queues {
+    /// None yet, on so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            all: Mutex::default(),
+        }
+    }
+
+    /// The queue of one service, made where there is none yet.
+    pub fn of(&self, service: &ServiceName) -> Arc<Queue> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = all.get(service) {
+            return Arc::clone(queue);
+        }
+        let queue = Arc::new(Queue::new(service.clone(), self.workers));
+        all.insert(service.clone(), Arc::clone(&queue));
+        queue
+    }
+}
