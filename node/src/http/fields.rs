@@ -269,6 +269,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn timeouts() {
+        let told = |value: &str| announced_timeout(value.as_bytes());
+        assert_eq!(told("timeout=5, max=100"), Some(5));
+        assert_eq!(told("max=100,timeout=7,timeout=6"), Some(6));
+        for other in ["", "max=5", "timeout", "timeout=", "timeout=x", "timeout=-1"] {
+            assert_eq!(told(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn kinds_by_name_in_any_case() {
         let known = [
             ("TE", Kind::HopByHop),
@@ -278,7 +288,7 @@ mod tests {
             ("Trailer", Kind::Trailer),
             ("Upgrade", Kind::HopByHop),
             ("Connection", Kind::Connection),
-            ("Keep-Alive", Kind::HopByHop),
+            ("Keep-Alive", Kind::KeepAlive),
             ("Content-Length", Kind::ContentLength),
             ("X-Forwarded-For", Kind::ForwardedFor),
             ("X-Forwarded-Host", Kind::ForwardedHost),

@@ -284,11 +284,12 @@ async fn the_number_of_kept_connections_is_the_nodes() {
         assert_eq!(status.unwrap(), 200);
     }
     let queue = queue(&proxy);
+    // One that was opened and not needed is closed some seconds later.
     until("all others are closed", || {
-        queue.connections().open() == queue.connections().idle() && queue.connections().open() > 0
+        (1..=3).contains(&queue.connections().open())
+            && queue.connections().open() == queue.connections().idle()
     })
     .await;
-    assert!(queue.connections().idle() <= 3, "{}", queue.connections().idle());
 }
 
 #[tokio::test(flavor = "multi_thread")]
