@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::listen;
 use crate::monitor::stats::Stats;
+use crate::reproxy;
 use crate::snapshot::View;
 use crate::upload::Tracker;
 use worker::Order;
@@ -33,6 +34,7 @@ pub struct Workers {
     threads: Vec<Worker>,
     listeners: Mutex<Listeners>,
     tracker: Arc<Tracker>,
+    reproxy: Arc<reproxy::Shared>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Workers {
     pub fn start(count: usize, view: View, stats: Arc<Stats>) -> io::Result<Self> {
         let count = count.max(1);
         let tracker = Arc::<Tracker>::default();
+        let reproxy = Arc::<reproxy::Shared>::default();
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let (orders, received) = mpsc::channel(ORDERS);
@@ -76,6 +79,7 @@ impl Workers {
                 view: view.clone(),
                 stats: Arc::clone(&stats),
                 tracker: Arc::clone(&tracker),
+                reproxy: Arc::clone(&reproxy),
                 orders: received,
             };
             threads.push(Worker {
@@ -87,12 +91,18 @@ impl Workers {
             threads,
             listeners: Mutex::default(),
             tracker,
+            reproxy,
         })
     }
 
     /// What is known of uploads, by whom they are tracked here.
     pub fn tracker(&self) -> &Arc<Tracker> {
         &self.tracker
+    }
+
+    /// What the workers share for reproxying: connections and caches.
+    pub fn reproxy(&self) -> &Arc<reproxy::Shared> {
+        &self.reproxy
     }
 
     /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is

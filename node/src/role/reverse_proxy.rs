@@ -7,6 +7,7 @@ mod client;
 mod collect;
 mod dispatch;
 mod held;
+mod original;
 mod relay;
 mod status;
 
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 use tokio::net::TcpStream;
 
 use super::local::Counted;
-use client::{Client, NoRequest};
+use client::{Client, NoRequest, Request};
 pub(super) use collect::sweep;
 
 /// What becomes of a client's connection after a request.
@@ -41,6 +42,7 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
                 Ok(request) => relay::run(&mut client, request).await,
                 Err(next) => next,
             },
+            Ok(request) if request.is_known() => answer_known(&mut client, request).await,
             Ok(request) => relay::run(&mut client, request).await,
             Err(NoRequest::AsksStatus(session, head)) => status::answer(&mut client, &session, &head).await,
             Err(NoRequest::Refused(error)) => client.refuse(error).await,
@@ -53,4 +55,9 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
             Next::Abort => return client.abort(),
         }
     }
+}
+
+/// Answers from the cache. Apart, so that connections of services without one need no room for it.
+async fn answer_known(client: &mut Client, request: Request) -> Next {
+    Box::pin(relay::redirect::answer_known(client, request)).await
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::listen;
 use crate::monitor::stats::Stats;
+use crate::reproxy;
 use crate::role::{self, Deadlines, Local};
 use crate::snapshot::View;
 use crate::upload::{Tracker, Uploads};
@@ -46,6 +47,7 @@ pub(super) struct Setup {
     pub(super) view: View,
     pub(super) stats: Arc<Stats>,
     pub(super) tracker: Arc<Tracker>,
+    pub(super) reproxy: Arc<reproxy::Shared>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
 
@@ -81,6 +83,7 @@ impl Setup {
             self.view,
             self.stats,
             Uploads::new(self.tracker),
+            self.reproxy,
         );
         tokio::task::spawn_local(tick(Rc::clone(&local)));
         let mut accepting: BTreeMap<ServiceName, CancellationToken> = BTreeMap::new();

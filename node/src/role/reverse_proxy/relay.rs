@@ -1,5 +1,7 @@
 //! A request and its answer between two connections: both directions at once, as fast as the slower side takes them.
 
+pub(super) mod redirect;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,10 +13,11 @@ use super::held::{Held, poll_read, rest, window, write_now};
 use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRules, response};
 use crate::role::local::Served;
 use crate::upstream::Lease;
+use redirect::Redirected;
 
 /// Sends a request on and its answer back.
 pub(super) async fn run(client: &mut Client, mut request: Request) -> Next {
-    let in_flight = InFlight(Rc::clone(&client.counted.served));
+    let in_flight = InFlight(Rc::clone(&client.serving));
     let lease = match request.lease.take() {
         Some(lease) => lease,
         None => match dispatch::open(client.local(), &request.current, request.turn, None).await {
@@ -56,9 +59,8 @@ impl Drop for InFlight {
 
 /// Answers with a page. The connection stays open if the request was read to its end.
 async fn answer(client: &mut Client, request: &Request, error: ProxyError) -> Next {
-    let settings = &request.current.view.settings;
     let is_read = request.upload.is_done();
-    let keep = is_read && settings.persist_client && request.head.keep_alive && !client.local().is_draining();
+    let keep = request.keeps_client() && !client.local().is_draining();
     let sent = client.answer(error, request.head.method, keep).await;
     match (sent && keep, is_read) {
         (true, _) => Next::Keep,
@@ -75,6 +77,8 @@ enum Trouble {
     Answer(ProxyError),
     /// The client is gone, or cannot be told any more.
     Gone,
+    /// The client gets something else, which the backend names.
+    Redirected(Box<Redirected>),
 }
 
 struct Relay<'c> {
@@ -110,6 +114,7 @@ impl Relay<'_> {
                 }
                 Err(Trouble::Answer(error)) => return self.fail(error).await,
                 Err(Trouble::Gone) => return Next::Close,
+                Err(Trouble::Redirected(said)) => return Box::pin(self.redirect(*said)).await,
             }
         };
         self.lease.backend().count_request();
@@ -221,13 +226,11 @@ impl Relay<'_> {
         // Once the backend said anything, nothing is sent again.
         self.may_retry = false;
         let current = Rc::clone(&self.request.current);
-        let settings = &current.view.settings;
-        let keeps = settings.persist_client
-            && self.request.head.keep_alive
-            && self.request.upload.is_done()
-            && !self.client.local().is_draining();
-        let keep_alive = keeps.then_some(&settings.keep_alive_lines[..]);
-        let rules = ResponseRules::new(&self.request.head, keep_alive);
+        let keeps = self.request.keeps_client() && !self.client.local().is_draining();
+        let owner = Rc::clone(self.request.owner());
+        let keep_alive = keeps.then_some(&owner.view.settings.keep_alive_lines[..]);
+        let mut rules = ResponseRules::new(&self.request.head, keep_alive);
+        rules.reproxy = current.view.settings.reproxy.enabled;
         while !input.is_empty() {
             let head = response::read(input, rules, output).map_err(|error| {
                 self.lease.backend().count_failure();
@@ -239,6 +242,10 @@ impl Relay<'_> {
                 self.lease.learn(current.view.pool.as_deref(), bytes);
             }
             input = input.get(head.length..).unwrap_or_default();
+            if head.reproxy {
+                let said = Redirected::new(head, output, input);
+                return Err(Trouble::Redirected(Box::new(said)));
+            }
             if !head.is_interim() {
                 return self.begin_answer(head, input, output, cx).map(Some);
             }
