@@ -32,6 +32,7 @@ use crate::gossip::FleetView;
 use crate::lifecycle::Lifecycle;
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
+use crate::reproxy;
 use crate::snapshot::{NodeVariables, View};
 use access::Access;
 use connection::{Limits, Port};
@@ -45,6 +46,8 @@ pub struct Context {
     pub view: View,
     /// Its counters.
     pub stats: Arc<Stats>,
+    /// Its connections to the targets of reproxying, and caches.
+    pub reproxy: Arc<reproxy::Shared>,
     /// The other nodes.
     pub fleet: FleetView,
     /// Whether this node should get traffic.

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::listen;
 use crate::monitor::stats::Stats;
+use crate::reproxy;
 use crate::role::{Place, Queues, Shared};
 use crate::snapshot::View;
 use crate::upload::Tracker;
@@ -74,6 +75,7 @@ impl Workers {
             stats,
             queues: Arc::new(Queues::new(count)),
             tracker: Arc::default(),
+            reproxy: Arc::default(),
         };
         let (peers, told): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(TOLD)).unzip();
         let peers: Arc<[_]> = peers.into();
@@ -110,6 +112,11 @@ impl Workers {
     /// What is known of uploads, by whom they are tracked here.
     pub fn tracker(&self) -> &Arc<Tracker> {
         &self.shared.tracker
+    }
+
+    /// What the workers share for reproxying: connections and caches.
+    pub fn reproxy(&self) -> &Arc<reproxy::Shared> {
+        &self.shared.reproxy
     }
 
     /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is

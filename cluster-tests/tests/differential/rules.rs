@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::{Result, process};
 
 use super::pages;
-use super::transcript::{Event, Message, Transcript};
+use super::transcript::{Event, Message, NOW, Transcript};
 
 /// An intended difference.
 #[derive(Debug)]
@@ -60,6 +60,9 @@ fn even_out_one(id: &str, theirs: &mut Transcript, ours: &mut Transcript) -> boo
         "repeated-fields-apart-in-answer" => each_response(theirs, ours, repeated),
         "trailing-blanks-cut" => each_request(theirs, ours, trailing_blanks),
         "trailing-blanks-cut-in-answer" => each_response(theirs, ours, trailing_blanks),
+        "other-reproxy-fields-removed" => each_response(theirs, ours, other_reproxy_fields),
+        "cached-fields-in-order" => each_response(theirs, ours, cached_fields),
+        "reproxied-fields-last" => each_response(theirs, ours, reproxied_fields),
         "own-fields-last" => each_request(theirs, ours, own_fields),
         "own-fields-last-in-answer" => each_response(theirs, ours, own_fields),
         "keep-alive-without-max" => each_response(theirs, ours, keep_alive_max),
@@ -192,6 +195,35 @@ fn trailing_blanks(theirs: &mut Message, _: &mut Message) -> bool {
     did
 }
 
+/// Leaves out what only Perlbal's side shows of the fields that are for the proxy.
+fn other_reproxy_fields(theirs: &mut Message, ours: &mut Message) -> bool {
+    let before = theirs.fields.len();
+    theirs.fields.retain(|(name, _)| {
+        !name.to_ascii_lowercase().starts_with("x-reproxy-") || ours.field(name).is_some()
+    });
+    theirs.fields.len() != before
+}
+
+/// Only what the proxy put together from its cache has a `Date` of now. Perlbal's order is another each time.
+fn cached_fields(theirs: &mut Message, ours: &mut Message) -> bool {
+    let is_cached = |message: &Message| message.field("date") == Some(NOW);
+    let both = is_cached(theirs) && is_cached(ours);
+    if both {
+        for message in [theirs, ours] {
+            message.fields.sort();
+        }
+    }
+    both
+}
+
+fn reproxied_fields(theirs: &mut Message, ours: &mut Message) -> bool {
+    last(
+        theirs,
+        ours,
+        &["Accept-Ranges", "Content-Range", "Content-Length"],
+    )
+}
+
 const OWN: [&str; 4] = [
     "Connection",
     "Keep-Alive",
@@ -199,16 +231,24 @@ const OWN: [&str; 4] = [
     "X-Proxy-Capabilities",
 ];
 
-/// Puts the proxy's own fields to the end, in one order and spelling.
 fn own_fields(theirs: &mut Message, ours: &mut Message) -> bool {
+    last(theirs, ours, &OWN)
+}
+
+/// Puts fields to the end, in one order and spelling; whether they stood elsewhere on one side.
+fn last(theirs: &mut Message, ours: &mut Message, last: &[&str]) -> bool {
     let names =
         |message: &Message| -> Vec<String> { message.fields.iter().map(|(name, _)| name.clone()).collect() };
     let differ = names(theirs) != names(ours);
     for message in [theirs, ours] {
-        for own in OWN {
+        for own in last {
             let of_it = |(name, _): &(String, String)| name.eq_ignore_ascii_case(own);
             let (own_fields, mut fields): (Vec<_>, Vec<_>) = message.fields.drain(..).partition(of_it);
-            fields.extend(own_fields.into_iter().map(|(_, value)| (own.to_owned(), value)));
+            fields.extend(
+                own_fields
+                    .into_iter()
+                    .map(|(_, value)| ((*own).to_owned(), value)),
+            );
             message.fields = fields;
         }
     }

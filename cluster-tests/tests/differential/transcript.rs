@@ -60,7 +60,7 @@ pub(crate) enum Event {
 }
 
 /// What a `Date` says that a proxy has put there: the two sides may have looked at their clocks in different seconds.
-const NOW: &str = "(now)";
+pub(crate) const NOW: &str = "(now)";
 
 /// Backends of the exchanges say this year, as a date of their own.
 const OWN_YEAR: &str = " 2001 ";

@@ -34,6 +34,8 @@ pub enum Query {
     Uptime,
     /// `help`
     Help,
+    /// `reproxy_state`
+    ReproxyState,
     /// `cluster status [json]`
     ClusterStatus(Format),
     /// `cluster members [json]`

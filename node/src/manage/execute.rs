@@ -10,6 +10,7 @@ use super::query::{self, Figures};
 use super::render::Reply;
 use crate::clock;
 use crate::gossip::ConfigHash;
+use crate::reproxy::{self, CacheFigures};
 
 use fleetbal_raft::model::{BackendAddress, PoolName, ServiceName};
 
@@ -41,6 +42,10 @@ fn answer(query: &Query, context: &Context) -> Reply {
             context.started.at,
             context.started.instant.elapsed(),
         )),
+        Query::ReproxyState => {
+            let figures = context.reproxy.targets.figures();
+            Reply::Lines(reproxy::lines(&figures, config.reproxy_limits()))
+        }
         Query::Help => Reply::Lines(query::node::help()),
         Query::ConfigVersion => {
             let hash = ConfigHash::of(config).to_string();
@@ -96,5 +101,13 @@ impl Figures for Context {
 
     fn idle_backends(&self, _service: &ServiceName) -> u64 {
         0
+    }
+
+    fn reproxy_cache(&self, service: &ServiceName) -> CacheFigures {
+        let snapshot = self.view.load();
+        let rules = snapshot
+            .service(service.as_str())
+            .and_then(|view| view.settings.reproxy.cache());
+        self.reproxy.cache(service).figures(rules)
     }
 }

@@ -14,7 +14,7 @@ use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 24] = [
+pub const COMMANDS: [&str; 25] = [
     "auth",
     "barrier",
     "cluster",
@@ -30,6 +30,7 @@ pub const COMMANDS: [&str; 24] = [
     "pool",
     "quit",
     "ready",
+    "reproxy_state",
     "server",
     "set",
     "show",
@@ -118,6 +119,7 @@ fn parse_plain(line: &Line) -> Result<Command, ParseError> {
         "dumpconfig" => Ok(Command::Query(Query::Dump)),
         "uptime" => plain(line, "uptime", Command::Query(Query::Uptime)),
         "version" => plain(line, "version", Command::Query(Query::Uptime)),
+        "reproxy_state" => Ok(Command::Query(Query::ReproxyState)),
         "help" => plain(line, "help", Command::Query(Query::Help)),
         "verbose" => verbose(line),
         "shutdown" => shutdown(line),

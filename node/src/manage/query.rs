@@ -8,6 +8,8 @@ pub mod tokens;
 
 use fleetbal_raft::model::{BackendAddress, PoolName, ServiceName};
 
+use crate::reproxy::CacheFigures;
+
 /// Live figures of this node that `show` prints beside the configuration.
 pub trait Figures {
     /// Requests that were handed to a backend of a pool.
@@ -18,6 +20,9 @@ pub trait Figures {
 
     /// Idle backend connections of a service.
     fn idle_backends(&self, service: &ServiceName) -> u64;
+
+    /// The cache of reproxied URLs of a service.
+    fn reproxy_cache(&self, service: &ServiceName) -> CacheFigures;
 }
 
 /// No figures: before anything runs, as in a config file.
@@ -35,5 +40,9 @@ impl Figures for NoFigures {
 
     fn idle_backends(&self, _service: &ServiceName) -> u64 {
         0
+    }
+
+    fn reproxy_cache(&self, _service: &ServiceName) -> CacheFigures {
+        CacheFigures::default()
     }
 }

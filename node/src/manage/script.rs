@@ -259,6 +259,7 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
                 .map_or_else(|| unknown(format!("pool '{name}' does not exist")), Reply::Lines),
         ),
         Query::Dump => Some(Reply::Dump(dump::dump(config))),
+        Query::ReproxyState => Some(Reply::Lines(crate::reproxy::lines(&[], config.reproxy_limits()))),
         Query::Help => Some(Reply::Lines(query::node::help())),
         Query::Uptime
         | Query::ClusterStatus(_)

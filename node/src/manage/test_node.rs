@@ -58,6 +58,7 @@ impl TestNode {
             cluster,
             view,
             stats: Arc::new(Stats::new()),
+            reproxy: Arc::default(),
             fleet,
             readiness: Readiness::default(),
             settled,

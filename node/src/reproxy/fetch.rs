@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::targets::{IDLE, Lease, Targets};
 use super::url::Url;
 use super::{ExpectedSize, number};
-use crate::http::{Framing, Head, Method, ResponseHead, ResponseRules, announced_timeout, response};
+use crate::http::{Body, Framing, Head, Method, ResponseHead, ResponseRules, announced_timeout, response};
 
 /// A connection is not used again so shortly before the target closes it (Perlbal's value).
 const BEFORE_CLOSE: Duration = Duration::from_secs(2);
@@ -81,8 +81,11 @@ pub(super) async fn fetch(url: &Url, query: Query<'_>, place: Place<'_>) -> Resu
             Err(FetchError::Io(_)) if is_used && input.is_empty() => {}
             Err(error) => return Err(error),
             Ok(fetched) => {
-                fetched.check(query)?;
-                return Ok(fetched);
+                let Err(error) = fetched.check(query) else {
+                    return Ok(fetched);
+                };
+                fetched.give_up();
+                return Err(error);
             }
         }
     }
@@ -210,6 +213,17 @@ impl Fetched {
             None if self.head.status == 416 => Ok(()),
             Some(_) | None => Err(FetchError::Size),
         }
+    }
+
+    /// The connection, where the answer is of no use. Mostly it is short, and there in whole: then the connection is
+    /// still good.
+    fn give_up(self) {
+        let mut body = Body::new(self.head.framing);
+        let is_whole = body
+            .take(&self.after)
+            .is_ok_and(|taken| taken == self.after.len());
+        let is_clean = is_whole && body.is_done();
+        self.release(is_clean);
     }
 
     /// The connection, once all of the body was read and nothing came after it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fleetbal_raft::model::ServiceName;
+use fleetbal_raft::model::{FleetConfig, ServiceName};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, mpsc};
@@ -14,6 +14,7 @@ use super::buffers::Buffers;
 use super::deadline::Deadlines;
 use super::reverse_proxy::{Queue, Queues, give_idle, replenish};
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
+use crate::reproxy;
 use crate::snapshot::{BackendState, ServiceView, View};
 use crate::upload::{Tracker, Uploads};
 use crate::upstream::{IdleConnections, Lease};
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     pub(crate) queues: Arc<Queues>,
     pub(crate) tracker: Arc<Tracker>,
+    pub(crate) reproxy: Arc<reproxy::Shared>,
 }
 
 /// The state of one worker.
@@ -60,6 +62,7 @@ pub(crate) struct Local {
     pub(crate) deadlines: Deadlines,
     pub(super) rng: RefCell<StdRng>,
     pub(super) uploads: Uploads,
+    pub(super) reproxy: Arc<reproxy::Shared>,
     output: RefCell<Vec<u8>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
@@ -81,6 +84,7 @@ impl Local {
             deadlines: Deadlines::default(),
             rng: RefCell::new(StdRng::from_os_rng()),
             uploads: Uploads::new(shared.tracker),
+            reproxy: shared.reproxy,
             output: RefCell::default(),
             draining: Cell::new(false),
             connections: Cell::new(0),
@@ -107,10 +111,27 @@ impl Local {
         served
     }
 
+    /// A service by its name, if there is one now.
+    pub(super) fn find(&self, name: &ServiceName) -> Option<(Rc<Served>, Rc<Current>)> {
+        // Looked for first: nothing is made for a name that somebody made up.
+        let is_there = self.view.load().service(name.as_str()).is_some();
+        let served = is_there.then(|| self.served(name))?;
+        let current = served.current(self)?;
+        Some((served, current))
+    }
+
+    /// The configuration that services are of now.
+    pub(super) fn config(&self) -> Arc<FleetConfig> {
+        Arc::clone(&self.view.load().config)
+    }
+
     /// A second has passed.
     pub(crate) fn tick(self: &Rc<Self>) {
         self.deadlines.tick();
         let mut lacking = Vec::new();
+        if self.worker == 0 {
+            self.reproxy.targets.sweep();
+        }
         self.services.borrow_mut().retain(|_, served| {
             let current = served.current(self);
             served.sweep(self, current.as_deref());

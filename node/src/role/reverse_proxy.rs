@@ -9,6 +9,7 @@ mod collect;
 mod dispatch;
 mod held;
 mod opening;
+mod original;
 mod queue;
 mod relay;
 mod retry;
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use tokio::net::TcpStream;
 
 use super::local::Counted;
-use client::{Client, NoRequest};
+use client::{Client, NoRequest, Request};
 pub(super) use collect::sweep;
 pub(super) use opening::{give_idle, replenish, was_told};
 pub use queue::{Class, Length, Opening, Queue, Queues};
@@ -47,6 +48,7 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
                 Ok(request) => attempts::run(&mut client, request).await,
                 Err(next) => next,
             },
+            Ok(request) if request.is_known() => answer_known(&mut client, request).await,
             Ok(request) => attempts::run(&mut client, request).await,
             Err(NoRequest::AsksStatus(session, head)) => status::answer(&mut client, &session, &head).await,
             Err(NoRequest::Refused(error)) => client.refuse(error).await,
@@ -59,4 +61,9 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
             Next::Abort => return client.abort(),
         }
     }
+}
+
+/// Answers from the cache. Apart, so that connections of services without one need no room for it.
+async fn answer_known(client: &mut Client, request: Request) -> Next {
+    Box::pin(relay::redirect::answer_known(client, request)).await
 }

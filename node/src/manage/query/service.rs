@@ -43,6 +43,7 @@ fn show_proxy(
 ) {
     lines.push(format!("  pend clients: {}", figures.pending_clients(name)));
     lines.push("  pend backend: 0".to_owned());
+    show_cache(name, service, figures, lines);
     let ahead = service.number("connect_ahead");
     lines.push(format!(" connect-ahead: {}/{ahead}", figures.idle_backends(name)));
     let Some(pool) = service.pool() else { return };
@@ -56,6 +57,30 @@ fn show_proxy(
             backend.address.to_string()
         ));
     }
+}
+
+/// The cache of reproxied URLs, where there is one.
+fn show_cache(name: &ServiceName, service: &Service, figures: &dyn Figures, lines: &mut Vec<String>) {
+    let limit = service.number("reproxy_cache_maxsize");
+    if limit == 0 {
+        return;
+    }
+    let cache = figures.reproxy_cache(name);
+    let size = cache.size as u64;
+    lines.push(format!(
+        "    cache size: {size}/{limit} ({})",
+        percent(size, limit)
+    ));
+    lines.push(format!("    cache hits: {}", cache.hits));
+    lines.push(format!("cache hit rate: {}", percent(cache.hits, cache.lookups)));
+}
+
+/// A part of a whole with two decimals; nothing of nothing is nothing.
+fn percent(part: u64, whole: u64) -> String {
+    let hundredths = u128::from(part) * 10_000;
+    let whole = u128::from(whole.max(1));
+    let rounded = (hundredths + whole / 2) / whole;
+    format!("{}.{:02}%", rounded / 100, rounded % 100)
 }
 
 /// The address as this node reads it; as it was typed where it cannot.

@@ -15,10 +15,7 @@ use crate::role::local::{Local, Served};
 
 /// Sends a request on and its answer back.
 pub(super) async fn run(client: &mut Client, mut request: Request) -> Next {
-    let in_flight = InFlight {
-        local: Rc::clone(&client.counted.local),
-        served: Rc::clone(&client.counted.served),
-    };
+    let in_flight = InFlight::new(client);
     let mut tries = Tries::default();
     let next = loop {
         let mut lease = match request.lease.take() {
@@ -50,9 +47,18 @@ pub(super) async fn run(client: &mut Client, mut request: Request) -> Next {
 }
 
 /// Counts a request as in flight for as long as it lives.
-struct InFlight {
+pub(super) struct InFlight {
     local: Rc<Local>,
     served: Rc<Served>,
+}
+
+impl InFlight {
+    pub(super) fn new(client: &Client) -> Self {
+        Self {
+            local: Rc::clone(&client.counted.local),
+            served: Rc::clone(&client.serving),
+        }
+    }
 }
 
 impl Drop for InFlight {
@@ -65,9 +71,8 @@ impl Drop for InFlight {
 
 /// Answers with a page. The connection stays open if the request was read to its end.
 pub(super) async fn answer(client: &mut Client, request: &Request, error: ProxyError) -> Next {
-    let settings = &request.current.view.settings;
     let is_read = request.upload.is_done();
-    let keep = is_read && settings.persist_client && request.head.keep_alive && !client.local().is_draining();
+    let keep = request.keeps_client() && !client.local().is_draining();
     let sent = client.answer(error, request.head.method, keep).await;
     match (sent && keep, is_read) {
         (true, _) => Next::Keep,

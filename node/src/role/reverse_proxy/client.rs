@@ -14,12 +14,13 @@ use super::Next;
 use super::collect::{self, Upload};
 use super::dispatch::{self, Found, Turn};
 use super::held::{Ahead, Held, poll_read, rest, write_now};
+use super::original::{self, Original};
 use super::retry::is_repeatable;
 use crate::http::answer::{PageRules, write_page};
 use crate::http::{Body, ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
 use crate::role::deadline::Deadline;
 use crate::role::local::{Counted, Current, Local, Served};
-use crate::snapshot::{BackendState, Trust};
+use crate::snapshot::{BackendState, ProxySettings, Trust};
 use crate::upload::tracker;
 use crate::upstream::Lease;
 
@@ -32,6 +33,8 @@ const REPLAY_KEPT: usize = 4096;
 pub(super) struct Client {
     pub(super) io: TcpStream,
     pub(super) counted: Counted,
+    /// The service that answers now: the connection's, or one that it handed the request over to.
+    pub(super) serving: Rc<Served>,
     pub(super) deadline: Rc<Deadline>,
     /// Read, but not used yet: part of a head, or what was sent ahead.
     pub(super) input: Ahead,
@@ -60,16 +63,21 @@ pub(super) struct Request {
     pub(super) picked: Option<Arc<BackendState>>,
     /// What its body needs beyond being passed on.
     pub(super) upload_plan: Option<Box<Upload>>,
+    /// What is kept of it where backends may reproxy.
+    pub(super) original: Option<Box<Original>>,
+    /// The connection's service, if that has handed the request over to this one.
+    pub(super) outer: Option<Rc<Current>>,
 }
 
 impl Request {
-    /// One whose body is collected before a connection is looked for.
-    fn to_collect(
+    /// One for which no connection is looked for yet: its body is collected first, or the cache knows its answer.
+    fn to_wait(
         current: Rc<Current>,
         head: RequestHead,
         upload: Body,
         upload_plan: Option<Box<Upload>>,
         output: &[u8],
+        original: Option<Box<Original>>,
     ) -> Self {
         Self {
             turn: Turn::next(&current, head.hash),
@@ -81,7 +89,29 @@ impl Request {
             picked: None,
             touched: false,
             upload_plan,
+            original,
+            outer: None,
         }
+    }
+
+    /// The service whose the client's connection is.
+    #[inline]
+    pub(super) fn owner(&self) -> &Rc<Current> {
+        self.outer.as_ref().unwrap_or(&self.current)
+    }
+
+    /// Whether the client's connection can stay open behind the answer.
+    #[inline]
+    pub(super) fn keeps_client(&self) -> bool {
+        self.owner().view.settings.persist_client && self.head.keep_alive && self.upload.is_done()
+    }
+
+    /// Whether the cache knows the answer.
+    #[inline]
+    pub(super) fn is_known(&self) -> bool {
+        self.original
+            .as_ref()
+            .is_some_and(|original| original.known.is_some())
     }
 
     /// How many bytes may be held for the side that is slower.
@@ -118,6 +148,7 @@ impl Client {
             input: Ahead::default(),
             replay: Vec::new(),
             idle_limit: current.and_then(|current| current.view.settings.idle_timeout),
+            serving: Rc::clone(&counted.served),
             counted,
             peer,
             peer_text: peer.to_string().into_bytes().into(),
@@ -138,7 +169,7 @@ impl Client {
     }
 
     pub(super) fn served(&self) -> &Served {
-        &self.counted.served
+        &self.serving
     }
 
     pub(super) fn arm(&self, length: Option<Duration>) {
@@ -228,14 +259,8 @@ impl Client {
             return Some(refused(DISABLED));
         };
         let settings = &current.view.settings;
-        let rules = Forwarding {
-            peer: &self.peer_text,
-            forwarded_for: forwarded_for(&settings.trust, self.peer),
-            persist_backend: settings.persist_backend,
-            special: settings.special.as_ref(),
-        };
         let mut output = self.local().take_output();
-        let incoming = match request::read(input, rules, &mut output) {
+        let incoming = match request::read(input, self.forwarding(settings), &mut output) {
             Ok(None) => None,
             Ok(Some(_)) if !current.view.enabled => Some(refused(DISABLED)),
             Ok(Some(head)) => {
@@ -255,6 +280,17 @@ impl Client {
         incoming
     }
 
+    /// How a service edits this client's requests.
+    #[inline]
+    pub(super) fn forwarding<'a>(&'a self, settings: &'a ProxySettings) -> Forwarding<'a> {
+        Forwarding {
+            peer: &self.peer_text,
+            forwarded_for: forwarded_for(&settings.trust, self.peer),
+            persist_backend: settings.persist_backend,
+            special: settings.special.as_ref(),
+        }
+    }
+
     /// Sends a head, and what is there of the body, on an idle connection, if there is one.
     fn send(
         &mut self,
@@ -269,11 +305,11 @@ impl Client {
         let mut upload = Body::limited(head.framing, uploads.max_chunked);
         let after = input.get(head.length..).unwrap_or_default();
         let mut upload_plan = collect::plan(&head, after.len(), output, uploads);
-        if upload_plan.as_ref().is_some_and(|plan| plan.collects()) {
-            return (
-                head.length,
-                Ok(Request::to_collect(current, head, upload, upload_plan, output)),
-            );
+        let original = original::keep(self.local(), &current, input, &head, output);
+        let is_known = original.as_ref().is_some_and(|original| original.known.is_some());
+        if is_known || upload_plan.as_ref().is_some_and(|plan| plan.collects()) {
+            let request = Request::to_wait(current, head, upload, upload_plan, output, original);
+            return (head.length, Ok(request));
         }
         let body = match upload.take(after) {
             Ok(taken) => after.get(..taken).unwrap_or_default(),
@@ -288,10 +324,7 @@ impl Client {
         let turn = Turn::next(&current, head.hash);
         let total = output.len() + body.len();
         let (found, to_backend) = self.send_on_idle(&current, turn, output, body, cx);
-        let (lease, picked) = match found {
-            Found::Idle(lease) => (Some(lease), None),
-            Found::Nothing(picked) => (None, picked),
-        };
+        let (lease, picked) = found.parts();
         self.replay.clear();
         if is_repeatable(&head) {
             self.replay.extend_from_slice(output);
@@ -306,6 +339,8 @@ impl Client {
             turn,
             picked,
             upload_plan,
+            original,
+            outer: None,
         };
         (head.length + body.len(), Ok(request))
     }
@@ -340,7 +375,8 @@ impl Client {
 
     /// Sends a page. Whether the connection is still good.
     pub(super) async fn answer(&mut self, error: ProxyError, method: Method, keep: bool) -> bool {
-        let current = self.served().current(self.local());
+        // That of the connection, whoever answers.
+        let current = self.counted.served.current(self.local());
         let settings = current.as_deref().map(|current| &current.view.settings);
         let rules = PageRules {
             server_tokens: settings.is_none_or(|settings| settings.server_tokens),

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::Next;
 use super::client::{Client, Request};
-use super::dispatch::{self, Found};
+use super::dispatch;
 use super::held::{Held, poll_read};
 use crate::clock;
 use crate::http::{Framing, ProxyError, RequestHead};
@@ -112,10 +112,8 @@ pub(super) async fn run(client: &mut Client, mut request: Request) -> Result<Req
         done: 0,
     };
     let Err(failure) = collecting.run().await else {
-        match dispatch::reuse(client.local(), client.served(), &request.current, request.turn) {
-            Found::Idle(lease) => request.lease = Some(lease),
-            Found::Nothing(picked) => request.picked = picked,
-        }
+        let found = dispatch::reuse(client.local(), client.served(), &request.current, request.turn);
+        (request.lease, request.picked) = found.parts();
         return Ok(request);
     };
     client.served().shard().request_ended();

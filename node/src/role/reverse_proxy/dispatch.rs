@@ -54,6 +54,16 @@ pub(super) enum Found {
     Nothing(Option<Arc<BackendState>>),
 }
 
+impl Found {
+    /// Both as a request has them.
+    pub(super) fn parts(self) -> (Option<Lease>, Option<Arc<BackendState>>) {
+        match self {
+            Self::Idle(lease) => (Some(lease), None),
+            Self::Nothing(picked) => (None, picked),
+        }
+    }
+}
+
 /// Looks for an idle connection of this worker that the request may use.
 #[inline]
 pub(super) fn reuse(local: &Local, served: &Served, current: &Current, turn: Turn) -> Found {
@@ -137,7 +147,7 @@ async fn wait(
     request: &Request,
     backend: Option<&Arc<BackendState>>,
 ) -> Result<Option<Lease>, ProxyError> {
-    let (local, served) = (&client.counted.local, &client.counted.served);
+    let (local, served) = (&client.counted.local, &client.serving);
     let class = if request.head.high_priority {
         Class::High
     } else {
@@ -172,6 +182,6 @@ fn give_back(client: &Client, ticket: Ticket) {
     if let Some(Answer::Connection(passed)) = ticket.leave()
         && let Ok(lease) = passed.take()
     {
-        opening::offer(&client.counted.local, &client.counted.served, lease);
+        opening::offer(&client.counted.local, &client.serving, lease);
     }
 }

@@ -1,5 +1,7 @@
 //! A request and its answer between two connections: both directions at once, as fast as the slower side takes them.
 
+pub(super) mod redirect;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,8 +14,8 @@ use super::client::{Client, Request};
 use super::held::{Held, poll_read, rest, window, write_now};
 use super::retry::{Tries, is_repeatable};
 use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRules, response};
-use crate::role::local::Counted;
 use crate::upstream::Lease;
+use redirect::Redirected;
 
 /// Why there is no answer of the backend's.
 enum Trouble {
@@ -23,6 +25,8 @@ enum Trouble {
     Answer(ProxyError),
     /// The client is gone, or cannot be told any more.
     Gone,
+    /// The client gets something else, which the backend names.
+    Redirected(Box<Redirected>),
 }
 
 /// One try on one connection.
@@ -72,6 +76,7 @@ impl Relay<'_> {
             Err(Trouble::Retry(pause)) => return self.again(pause),
             Err(Trouble::Answer(error)) => return Ended::Done(self.fail(error).await),
             Err(Trouble::Gone) => return Ended::Done(Next::Close),
+            Err(Trouble::Redirected(said)) => return Ended::Done(Box::pin(self.redirect(*said)).await),
         };
         self.lease.backend().count_request();
         self.client.served().shard().answered(answer.head.status);
@@ -189,13 +194,11 @@ impl Relay<'_> {
     ) -> Result<Option<Answer>, Trouble> {
         self.is_answering = true;
         let current = Rc::clone(&self.request.current);
-        let settings = &current.view.settings;
-        let keeps = settings.persist_client
-            && self.request.head.keep_alive
-            && self.request.upload.is_done()
-            && !self.client.local().is_draining();
-        let keep_alive = keeps.then_some(&settings.keep_alive_lines[..]);
-        let rules = ResponseRules::new(&self.request.head, keep_alive);
+        let keeps = self.request.keeps_client() && !self.client.local().is_draining();
+        let owner = Rc::clone(self.request.owner());
+        let keep_alive = keeps.then_some(&owner.view.settings.keep_alive_lines[..]);
+        let mut rules = ResponseRules::new(&self.request.head, keep_alive);
+        rules.reproxy = current.view.settings.reproxy.enabled;
         while !input.is_empty() {
             let head = response::read(input, rules, output).map_err(|error| {
                 self.lease.backend().count_failure();
@@ -207,6 +210,10 @@ impl Relay<'_> {
                 self.lease.learn(current.view.pool.as_deref(), bytes);
             }
             input = input.get(head.length..).unwrap_or_default();
+            if head.reproxy {
+                let said = Redirected::new(head, output, input);
+                return Err(Trouble::Redirected(Box::new(said)));
+            }
             if !head.is_interim() {
                 if let Some(pause) = self.tries.pause(&head, &self.request)
                     && self.to_client.is_empty()
@@ -444,7 +451,7 @@ impl Relay<'_> {
         let is_sent = is_read && request.to_backend.is_empty() && !has_more && !upload_broken;
         let persist = request.current.view.settings.persist_backend;
         if persist && head.backend_persists && is_sent && !excess {
-            let Counted { local, served } = &client.counted;
+            let (local, served) = (&client.counted.local, &client.serving);
             served.keep(local, &request.current, lease, head.backend_timeout);
         }
         if head.client_persists {

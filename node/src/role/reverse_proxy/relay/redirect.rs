@@ -1,0 +1,329 @@
+//! Answers a request with what its backend named (X-REPROXY-…) or the cache knows, instead of what the backend sent.
+//!
+//! The backend's connection is given back meanwhile, if what it sent ends soon. What is sent to the client is the
+//! business of [`crate::reproxy`]; here is whose connection that is, and what becomes of it.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use fleetbal_raft::model::{Role, ServiceName};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use super::super::Next;
+use super::super::attempts::{InFlight, answer, run};
+use super::super::client::{Client, Request};
+use super::super::dispatch::{self, Found, Turn};
+use super::super::held::Held;
+use super::super::original::{self, Original};
+use super::super::retry::is_repeatable;
+use super::Relay;
+use crate::http::{Body, Framing, ProxyError, ResponseHead, request, response};
+use crate::reproxy::{self, Cache, Exchange, Outcome};
+use crate::role::local::{Current, Local, Served};
+use crate::upstream::Lease;
+
+/// How much is read of a body that nobody gets, so that its connection can be kept.
+const DRAINED: usize = 64 * 1024;
+
+/// How long that may take: a backend that sends it at all sends it with its head or at once.
+const DRAIN_WITHIN: Duration = Duration::from_millis(100);
+
+/// How many services may hand a request over before it is taken for one that goes round in circles.
+const HOPS: u8 = 5;
+
+const UNKNOWN_SERVICE: ProxyError =
+    ProxyError::NotFound("Vhost twiddling not configured for requested pair.");
+const CIRCLE: ProxyError = ProxyError::Internal("Services hand this request over to each other without end.");
+const WITH_BODY: ProxyError =
+    ProxyError::Internal("A request with a body cannot be handed over to another service.");
+const NO_ORIGINAL: ProxyError = ProxyError::Internal("The request is not known any more.");
+
+/// The head of a backend that asks for something else to be sent.
+pub(super) struct Redirected {
+    head: ResponseHead,
+    /// The head as it was written for the client.
+    first: Vec<u8>,
+    /// What came behind it.
+    after: Vec<u8>,
+}
+
+impl Redirected {
+    pub(super) fn new(head: ResponseHead, first: &[u8], after: &[u8]) -> Self {
+        Self {
+            head,
+            first: first.to_vec(),
+            after: after.to_vec(),
+        }
+    }
+}
+
+/// Answers a request that the cache knows.
+pub(in crate::role::reverse_proxy) async fn answer_known(client: &mut Client, request: Request) -> Next {
+    let in_flight = InFlight::new(client);
+    let known = request
+        .original
+        .as_deref()
+        .and_then(|original| Some((original, original.known.clone()?)));
+    let Some((original, entry)) = known else {
+        return answer(client, &request, NO_ORIGINAL).await;
+    };
+    let place = Place::new(client, &request);
+    let exchange = place.exchange(client, &request, original);
+    let outcome = reproxy::answer_cached(exchange, &entry).await;
+    let next = conclude(client, &request, outcome).await;
+    drop(in_flight);
+    next
+}
+
+impl Relay<'_> {
+    /// Answers with what the backend asks for.
+    pub(super) async fn redirect(mut self, said: Redirected) -> Next {
+        if !self.interim_is_sent().await {
+            return Next::Close;
+        }
+        let Self {
+            client,
+            request,
+            mut lease,
+            upload_broken,
+            ..
+        } = self;
+        lease.backend().count_request();
+        lease.end();
+        let has_more = request.upload_plan.as_ref().is_some_and(|plan| plan.has_more());
+        let is_sent =
+            request.upload.is_done() && request.to_backend.is_empty() && !has_more && !upload_broken;
+        let may_keep = is_sent && request.current.view.settings.persist_backend && said.head.backend_persists;
+        let returned = Returned {
+            local: Rc::clone(&client.counted.local),
+            served: Rc::clone(&client.serving),
+            current: Rc::clone(&request.current),
+            lease: may_keep.then_some(lease),
+        };
+        let Some(original) = request.original.as_deref() else {
+            return answer(client, &request, NO_ORIGINAL).await;
+        };
+        if let Some(name) = service_asked(&said.first) {
+            returned.give_back(&said).await;
+            return hand_over(client, request, &name).await;
+        }
+        let place = Place::new(client, &request);
+        let exchange = place.exchange(client, &request, original);
+        let answering = reproxy::answer(exchange, &said.first);
+        let ((), outcome) = tokio::join!(returned.give_back(&said), answering);
+        conclude(client, &request, outcome).await
+    }
+
+    /// Sends what is left of an interim answer; whether the client took it.
+    async fn interim_is_sent(&mut self) -> bool {
+        poll_fn(|cx| {
+            if self.client.timed_out() {
+                return Poll::Ready(false);
+            }
+            self.poll_to_client(cx)
+        })
+        .await
+    }
+}
+
+/// The connection to the backend that answered, and whose it is.
+struct Returned {
+    local: Rc<Local>,
+    served: Rc<Served>,
+    current: Rc<Current>,
+    /// None: it must not be kept.
+    lease: Option<Lease>,
+}
+
+impl Returned {
+    /// Keeps the connection for another request, once the body that nobody gets was read; else it is closed.
+    async fn give_back(self, said: &Redirected) {
+        let Some(mut lease) = self.lease else { return };
+        if is_drained(&mut lease, said).await {
+            self.served
+                .keep(&self.local, &self.current, lease, said.head.backend_timeout);
+        }
+    }
+}
+
+/// Reads the rest of a short body; whether it ended in time, and nothing came behind it.
+async fn is_drained(lease: &mut Lease, said: &Redirected) -> bool {
+    let mut body = Body::new(said.head.framing);
+    let is_whole = body
+        .take(&said.after)
+        .is_ok_and(|taken| taken == said.after.len());
+    if !is_whole || body.is_done() {
+        return is_whole;
+    }
+    let may_end = match said.head.framing {
+        Framing::UntilClose => false,
+        Framing::Length(length) => length <= DRAINED as u64,
+        Framing::Empty | Framing::Chunked => true,
+    };
+    may_end
+        && timeout(DRAIN_WITHIN, drain(lease, &mut body))
+            .await
+            .unwrap_or(false)
+}
+
+async fn drain(lease: &mut Lease, body: &mut Body) -> bool {
+    let mut buffer = vec![0; 4096];
+    let mut read = 0;
+    while !body.is_done() {
+        let Ok(length @ 1..) = lease.io.read(&mut buffer).await else {
+            return false;
+        };
+        read += length;
+        let bytes = buffer.get(..length).unwrap_or_default();
+        if read > DRAINED || !body.take(bytes).is_ok_and(|taken| taken == length) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Where an answer of this node's own comes from.
+struct Place {
+    local: Rc<Local>,
+    config: std::sync::Arc<fleetbal_raft::model::FleetConfig>,
+    cache: std::sync::Arc<Cache>,
+    keeps: bool,
+}
+
+impl Place {
+    fn new(client: &Client, request: &Request) -> Self {
+        let local = Rc::clone(&client.counted.local);
+        Self {
+            config: local.config(),
+            cache: local.reproxy.cache(&request.current.view.name),
+            keeps: request.keeps_client() && !local.is_draining(),
+            local,
+        }
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        client: &'a mut Client,
+        request: &'a Request,
+        original: &'a Original,
+    ) -> Exchange<'a> {
+        // From here on each step has a limit of its own.
+        client.arm(None);
+        let settings = &request.current.view.settings;
+        let lines = &request.owner().view.settings.keep_alive_lines;
+        Exchange {
+            client: &mut client.io,
+            request: request.head,
+            head: original.forwarded(),
+            keep_alive: self.keeps.then_some(&lines[..]),
+            idle_timeout: settings.idle_timeout,
+            settings: &settings.reproxy,
+            limits: self.config.reproxy_limits(),
+            targets: &self.local.reproxy.targets,
+            cache: &self.cache,
+        }
+    }
+}
+
+/// What becomes of the client's connection.
+async fn conclude(client: &mut Client, request: &Request, outcome: Outcome) -> Next {
+    match outcome {
+        Outcome::Sent { status, keeps } => {
+            client.served().shard().answered(status);
+            if keeps {
+                Next::Keep
+            } else if request.upload.is_done() && client.input.is_empty() {
+                Next::Close
+            } else {
+                Next::Linger
+            }
+        }
+        Outcome::Cut => Next::Abort,
+        Outcome::Failed(error) => answer(client, request, error).await,
+    }
+}
+
+/// The service that is to answer, where neither a file nor a URL is named.
+fn service_asked(first: &[u8]) -> Option<Vec<u8>> {
+    let asked = response::reproxy_fields(first)?;
+    let has_first = asked.file.is_some() || asked.url.is_some();
+    asked.service.filter(|_| !has_first).map(<[u8]>::to_vec)
+}
+
+/// Has another service of this node answer the request as the client sent it.
+async fn hand_over(client: &mut Client, request: Request, name: &[u8]) -> Next {
+    let (served, request) = match prepare(client, &request, name) {
+        Ok(prepared) => prepared,
+        Err(error) => return answer(client, &request, error).await,
+    };
+    served.shard().request_started();
+    let outer = std::mem::replace(&mut client.serving, served);
+    let is_known = request.is_known();
+    let next = if is_known {
+        answer_known(client, request).await
+    } else {
+        Box::pin(run(client, request)).await
+    };
+    client.serving = outer;
+    next
+}
+
+/// The request anew, by the rules of the other service.
+fn prepare(client: &mut Client, request: &Request, name: &[u8]) -> Result<(Rc<Served>, Request), ProxyError> {
+    let original = request.original.as_deref().ok_or(NO_ORIGINAL)?;
+    if original.hops >= HOPS {
+        return Err(CIRCLE);
+    }
+    if request.head.framing != Framing::Empty {
+        return Err(WITH_BODY);
+    }
+    let name = std::str::from_utf8(name).map_err(|_| UNKNOWN_SERVICE)?;
+    let name = ServiceName::parse(name).map_err(|_| UNKNOWN_SERVICE)?;
+    let (served, current) = client.local().find(&name).ok_or(UNKNOWN_SERVICE)?;
+    can_answer(current.view.role)?;
+    let mut output = Vec::new();
+    let rules = client.forwarding(&current.view.settings);
+    let head = request::read(original.sent(), rules, &mut output)?.ok_or(NO_ORIGINAL)?;
+    let mut kept = original::keep(client.local(), &current, original.sent(), &head, &output);
+    if let Some(kept) = &mut kept {
+        kept.hops = original.hops + 1;
+    }
+    let turn = Turn::next(&current, head.hash);
+    let is_known = kept.as_ref().is_some_and(|kept| kept.known.is_some());
+    let found = if is_known {
+        Found::Nothing(None)
+    } else {
+        dispatch::reuse(client.local(), &served, &current, turn)
+    };
+    let (lease, picked) = found.parts();
+    client.replay.clear();
+    if is_repeatable(&head) {
+        client.replay.extend_from_slice(&output);
+    }
+    let request = Request {
+        outer: Some(Rc::clone(request.owner())),
+        current,
+        head,
+        upload: Body::new(head.framing),
+        to_backend: Held::new(output),
+        lease,
+        touched: false,
+        turn,
+        picked,
+        upload_plan: None,
+        original: kept,
+    };
+    Ok((served, request))
+}
+
+fn can_answer(role: Option<Role>) -> Result<(), ProxyError> {
+    match role {
+        Some(Role::ReverseProxy) => Ok(()),
+        Some(Role::Management) => Err(ProxyError::Internal("Can't map to service type management")),
+        Some(Role::UploadTracker) => Err(ProxyError::Internal("Can't map to service type upload_tracker")),
+        None => Err(ProxyError::Internal("Can't map to a service without a role")),
+    }
+}
