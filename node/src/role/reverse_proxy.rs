@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use tokio::net::TcpStream;
 
 use super::local::Counted;
-use client::{Client, NoRequest, Request};
+use client::{Client, Incoming, NoRequest};
 pub(super) use collect::sweep;
 pub(super) use opening::{give_idle, replenish, was_told};
 pub use queue::{Class, Length, Opening, Queue, Queues};
@@ -44,26 +44,44 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
     client.set_up().await;
     loop {
         let next = match client.next_request().await {
-            Ok(request) if request.collects() => match collect::run(&mut client, request).await {
-                Ok(request) => attempts::run(&mut client, request).await,
-                Err(next) => next,
-            },
-            Ok(request) if request.is_known() => answer_known(&mut client, request).await,
-            Ok(request) => attempts::run(&mut client, request).await,
-            Err(NoRequest::AsksStatus(session, head)) => status::answer(&mut client, &session, &head).await,
-            Err(NoRequest::Refused(error)) => client.refuse(error).await,
-            Err(NoRequest::Ended) => Next::Close,
+            Ok(request) if request.is_plain() => attempts::run(&mut client, request).await,
+            other => Box::pin(other_than_plain(&mut client, other)).await,
         };
         match next {
             Next::Keep => {}
             Next::Close => return,
-            Next::Linger => return client.linger().await,
+            Next::Linger => return Box::pin(client.linger()).await,
             Next::Abort => return client.abort(),
         }
     }
 }
 
-/// Answers from the cache. Apart, so that connections of services without one need no room for it.
-async fn answer_known(client: &mut Client, request: Request) -> Next {
-    Box::pin(relay::redirect::answer_known(client, request)).await
+/// All that most connections never see, apart: they need no room for it.
+async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
+    match incoming {
+        Ok(request) if request.is_known() => relay::redirect::answer_known(client, request).await,
+        Ok(request) => match collect::run(client, request).await {
+            Ok(request) => attempts::run(client, request).await,
+            Err(next) => next,
+        },
+        Err(NoRequest::AsksStatus(session, head)) => status::answer(client, &session, &head).await,
+        Err(NoRequest::Refused(error)) => client.refuse(error).await,
+        Err(NoRequest::Ended) => Next::Close,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: Future>(_: impl FnOnce(Counted, TcpStream, IpAddr) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every connection has one, idle or not, and it is moved when it begins.
+    #[test]
+    fn a_connection_is_small() {
+        let size = size(serve);
+        assert!(size <= 1200, "{size} bytes");
+    }
 }

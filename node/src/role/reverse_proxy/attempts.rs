@@ -2,43 +2,42 @@
 //! as it may.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::Next;
 use super::client::{Client, Request};
 use super::dispatch;
 use super::opening::replenish_for_waiting;
-use super::relay::Relay;
+use super::relay::{Relay, Trouble};
 use super::retry::Tries;
 use crate::http::ProxyError;
 use crate::role::local::{Local, Served};
 
 /// Sends a request on and its answer back.
-pub(super) async fn run(client: &mut Client, mut request: Request) -> Next {
+pub(super) async fn run(client: &mut Client, mut request: Box<Request>) -> Next {
     let in_flight = InFlight::new(client);
     let mut tries = Tries::default();
     let next = loop {
         let mut lease = match request.lease.take() {
             Some(lease) => lease,
-            None => match dispatch::lease(client, &request, tries.failed.as_ref()).await {
+            None => match Box::pin(dispatch::lease(client, &request, tries.failed.as_ref())).await {
                 Ok(lease) => lease,
-                Err(error) => break answer(client, &request, error).await,
+                Err(error) => break Box::pin(answer(client, &request, error)).await,
             },
         };
         client.arm(request.current.view.settings.idle_timeout);
         if let Some(pool) = &request.current.view.pool {
             lease.begin(pool);
         }
-        let relay = Relay::new(&mut *client, request, lease, std::mem::take(&mut tries));
+        let mut relay = Relay::new(&mut *client, request, lease, std::mem::take(&mut tries));
         match relay.run().await {
-            Ended::Done(next) => break next,
-            Ended::Again(again) => {
-                request = again.request;
-                tries = again.tries;
-                if let Some(pause) = again.pause {
-                    tokio::time::sleep(pause).await;
+            Ok(head) => break relay.finish(head),
+            Err(Trouble::Retry(pause)) => {
+                (request, tries) = relay.again(pause);
+                if let Some(pause) = pause {
+                    Box::pin(tokio::time::sleep(pause)).await;
                 }
             }
+            Err(trouble) => break Box::pin(relay.fail(trouble)).await,
         }
     };
     client.trim();
@@ -79,20 +78,4 @@ pub(super) async fn answer(client: &mut Client, request: &Request, error: ProxyE
         (false, false) if sent => Next::Linger,
         (false, _) => Next::Close,
     }
-}
-
-/// How a try ended.
-pub(super) enum Ended {
-    /// The client has its answer, or has left.
-    Done(Next),
-    /// The request is to be tried again.
-    Again(Box<Again>),
-}
-
-/// A request that is ready for another try.
-pub(super) struct Again {
-    pub(super) request: Request,
-    pub(super) tries: Tries,
-    /// How long to wait before.
-    pub(super) pause: Option<Duration>,
 }

@@ -120,6 +120,12 @@ impl Request {
         self.current.view.settings.buffer_size
     }
 
+    /// Whether nothing has to be done before it is sent.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        !self.collects() && !self.is_known()
+    }
+
     /// Whether its body is to be collected.
     pub(super) fn collects(&self) -> bool {
         self.upload_plan.as_ref().is_some_and(|plan| plan.collects())
@@ -136,7 +142,7 @@ pub(super) enum NoRequest {
     Ended,
 }
 
-type Incoming = Result<Request, NoRequest>;
+pub(super) type Incoming = Result<Box<Request>, NoRequest>;
 
 impl Client {
     pub(super) fn new(counted: Counted, io: TcpStream, peer: IpAddr) -> Self {
@@ -309,7 +315,7 @@ impl Client {
         let is_known = original.as_ref().is_some_and(|original| original.known.is_some());
         if is_known || upload_plan.as_ref().is_some_and(|plan| plan.collects()) {
             let request = Request::to_wait(current, head, upload, upload_plan, output, original);
-            return (head.length, Ok(request));
+            return (head.length, Ok(Box::new(request)));
         }
         let body = match upload.take(after) {
             Ok(taken) => after.get(..taken).unwrap_or_default(),
@@ -329,7 +335,7 @@ impl Client {
         if is_repeatable(&head) {
             self.replay.extend_from_slice(output);
         }
-        let request = Request {
+        let request = Box::new(Request {
             current,
             head,
             upload,
@@ -341,7 +347,7 @@ impl Client {
             upload_plan,
             original,
             outer: None,
-        };
+        });
         (head.length + body.len(), Ok(request))
     }
 
@@ -409,7 +415,7 @@ impl Client {
 
     /// Closes the sending side, and reads on for a moment: a connection closed with unread bytes is reset, and the
     /// client might not see the answer.
-    pub(super) async fn linger(mut self) {
+    pub(super) async fn linger(&mut self) {
         self.arm(Some(LINGER));
         poll_fn(|cx| std::pin::Pin::new(&mut self.io).poll_shutdown(cx))
             .await
@@ -431,7 +437,7 @@ impl Client {
     }
 
     /// Resets the connection, so that the client does not take what it got for a whole answer.
-    pub(super) fn abort(self) {
+    pub(super) fn abort(&self) {
         if let Err(error) = self.io.set_zero_linger() {
             tracing::debug!(%error, "cannot reset a client's connection");
         }

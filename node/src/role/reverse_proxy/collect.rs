@@ -104,7 +104,7 @@ impl Upload {
 }
 
 /// Collects the body of a request whose plan says so. What ends the connection instead, if it cannot.
-pub(super) async fn run(client: &mut Client, mut request: Request) -> Result<Request, Next> {
+pub(super) async fn run(client: &mut Client, mut request: Box<Request>) -> Result<Box<Request>, Next> {
     let collecting = Collecting {
         client: &mut *client,
         request: &mut request,

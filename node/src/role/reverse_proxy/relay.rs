@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::Next;
-use super::attempts::{Again, Ended, answer};
+use super::attempts::answer;
 use super::client::{Client, Request};
 use super::held::{Held, poll_read, rest, window, write_now};
 use super::retry::{Tries, is_repeatable};
@@ -18,13 +18,15 @@ use crate::upstream::Lease;
 use redirect::Redirected;
 
 /// Why there is no answer of the backend's.
-enum Trouble {
+pub(super) enum Trouble {
     /// It may be asked again, after a pause if it answered.
     Retry(Option<Duration>),
     /// The client is told.
     Answer(ProxyError),
     /// The client is gone, or cannot be told any more.
     Gone,
+    /// The client has part of an answer, and nothing but a cut would tell it so.
+    Cut,
     /// The client gets something else, which the backend names.
     Redirected(Box<Redirected>),
 }
@@ -32,7 +34,7 @@ enum Trouble {
 /// One try on one connection.
 pub(super) struct Relay<'c> {
     client: &'c mut Client,
-    request: Request,
+    request: Box<Request>,
     lease: Lease,
     to_client: Held,
     /// Part of a head.
@@ -54,7 +56,7 @@ struct Answer {
 }
 
 impl<'c> Relay<'c> {
-    pub(super) fn new(client: &'c mut Client, request: Request, lease: Lease, tries: Tries) -> Self {
+    pub(super) fn new(client: &'c mut Client, request: Box<Request>, lease: Lease, tries: Tries) -> Self {
         Self {
             client,
             request,
@@ -70,14 +72,9 @@ impl<'c> Relay<'c> {
 }
 
 impl Relay<'_> {
-    pub(super) async fn run(mut self) -> Ended {
-        let mut answer = match poll_fn(|cx| self.poll_answer(cx)).await {
-            Ok(answer) => answer,
-            Err(Trouble::Retry(pause)) => return self.again(pause),
-            Err(Trouble::Answer(error)) => return Ended::Done(self.fail(error).await),
-            Err(Trouble::Gone) => return Ended::Done(Next::Close),
-            Err(Trouble::Redirected(said)) => return Ended::Done(Box::pin(self.redirect(*said)).await),
-        };
+    /// Sends the request, and its answer back. Its head, once all of it is through.
+    pub(super) async fn run(&mut self) -> Result<ResponseHead, Trouble> {
+        let mut answer = poll_fn(|cx| self.poll_answer(cx)).await?;
         self.lease.backend().count_request();
         self.client.served().shard().answered(answer.head.status);
         if !(answer.body.is_done() && self.to_client.is_empty()) {
@@ -85,14 +82,14 @@ impl Relay<'_> {
             if relayed.is_err() {
                 // Of an answer that ends with its connection, a plain close would make a whole one.
                 let delimited = answer.head.framing != Framing::UntilClose && !answer.head.dechunk;
-                return Ended::Done(if delimited { Next::Close } else { Next::Abort });
+                return Err(if delimited { Trouble::Gone } else { Trouble::Cut });
             }
         }
-        Ended::Done(self.finish(answer.head))
+        Ok(answer.head)
     }
 
     /// The request as it was, for another connection; this one is closed.
-    fn again(self, pause: Option<Duration>) -> Ended {
+    pub(super) fn again(self, pause: Option<Duration>) -> (Box<Request>, Tries) {
         let Self {
             client,
             mut request,
@@ -111,19 +108,19 @@ impl Relay<'_> {
             request.touched = false;
         }
         request.picked = None;
-        Ended::Again(Box::new(Again {
-            request,
-            tries,
-            pause,
-        }))
+        (request, tries)
     }
 
-    async fn fail(&mut self, error: ProxyError) -> Next {
-        if !self.to_client.is_empty() {
+    /// Tells the client, if it can be told.
+    pub(super) async fn fail(self, trouble: Trouble) -> Next {
+        match trouble {
             // Part of an interim answer is out; a page would end up in the middle of it.
-            return Next::Close;
+            Trouble::Answer(_) if !self.to_client.is_empty() => Next::Close,
+            Trouble::Answer(error) => answer(self.client, &self.request, error).await,
+            Trouble::Redirected(said) => self.redirect(*said).await,
+            Trouble::Cut => Next::Abort,
+            Trouble::Gone | Trouble::Retry(_) => Next::Close,
         }
-        answer(self.client, &self.request, error).await
     }
 
     /// Waits for the final head of the answer, while the request is still being sent.
@@ -436,7 +433,7 @@ impl Relay<'_> {
     }
 
     /// The answer is through.
-    fn finish(self, head: ResponseHead) -> Next {
+    pub(super) fn finish(self, head: ResponseHead) -> Next {
         let Self {
             client,
             request,

@@ -42,7 +42,7 @@ const WITH_BODY: ProxyError =
 const NO_ORIGINAL: ProxyError = ProxyError::Internal("The request is not known any more.");
 
 /// The head of a backend that asks for something else to be sent.
-pub(super) struct Redirected {
+pub(in crate::role::reverse_proxy) struct Redirected {
     head: ResponseHead,
     /// The head as it was written for the client.
     first: Vec<u8>,
@@ -61,7 +61,7 @@ impl Redirected {
 }
 
 /// Answers a request that the cache knows.
-pub(in crate::role::reverse_proxy) async fn answer_known(client: &mut Client, request: Request) -> Next {
+pub(in crate::role::reverse_proxy) async fn answer_known(client: &mut Client, request: Box<Request>) -> Next {
     let in_flight = InFlight::new(client);
     let known = request
         .original
@@ -254,7 +254,7 @@ fn service_asked(first: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Has another service of this node answer the request as the client sent it.
-async fn hand_over(client: &mut Client, request: Request, name: &[u8]) -> Next {
+async fn hand_over(client: &mut Client, request: Box<Request>, name: &[u8]) -> Next {
     let (served, request) = match prepare(client, &request, name) {
         Ok(prepared) => prepared,
         Err(error) => return answer(client, &request, error).await,
@@ -272,7 +272,11 @@ async fn hand_over(client: &mut Client, request: Request, name: &[u8]) -> Next {
 }
 
 /// The request anew, by the rules of the other service.
-fn prepare(client: &mut Client, request: &Request, name: &[u8]) -> Result<(Rc<Served>, Request), ProxyError> {
+fn prepare(
+    client: &mut Client,
+    request: &Request,
+    name: &[u8],
+) -> Result<(Rc<Served>, Box<Request>), ProxyError> {
     let original = request.original.as_deref().ok_or(NO_ORIGINAL)?;
     if original.hops >= HOPS {
         return Err(CIRCLE);
@@ -303,7 +307,7 @@ fn prepare(client: &mut Client, request: &Request, name: &[u8]) -> Result<(Rc<Se
     if is_repeatable(&head) {
         client.replay.extend_from_slice(&output);
     }
-    let request = Request {
+    let request = Box::new(Request {
         outer: Some(Rc::clone(request.owner())),
         current,
         head,
@@ -315,7 +319,7 @@ fn prepare(client: &mut Client, request: &Request, name: &[u8]) -> Result<(Rc<Se
         picked,
         upload_plan: None,
         original: kept,
-    };
+    });
     Ok((served, request))
 }
 
