@@ -30,7 +30,7 @@ from configuration import Manage  # noqa: E402
 from contenders import versions, write  # noqa: E402
 from generators import finish_wrk, h2load, start_wrk  # noqa: E402
 from latency import CONNECTIONS, SHARE, Pace  # noqa: E402
-from machine import Layout, describe, raise_descriptor_limit  # noqa: E402
+from machine import Layout, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
 from process import Process, Trouble, free_port, require  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -322,8 +322,8 @@ def lines(results):
     out += [f"{results['rate']:,.0f} requests a second over {CONNECTIONS} connections, {options['rounds']} rounds of "
             f"{options['seconds']} s each way, no errors; at least {kept:.0%} of the pace was kept; ratios are of the "
             "medians.",
-            f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['version']}; commit "
-            f"{machine['commit']}; {results['begun']}, {results['took']:.0f} s."]
+            f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['network']}; {results['version']}; "
+            f"commit {machine['commit']}; {results['begun']}, {results['took']:.0f} s."]
     return out
 
 
@@ -332,6 +332,7 @@ def run(options, directory):
     if not os.access(options.ours, os.X_OK):
         raise Trouble(f"{options.ours} is not there: cargo build --release")
     layout, descriptors, machine = Layout(), raise_descriptor_limit(), describe(ROOT)
+    network = leave_the_network()
     stage = Stage(directory, layout, options)
     begun = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     os.sched_setaffinity(0, layout.load)
@@ -346,7 +347,7 @@ def run(options, directory):
         for fleet in fleets:
             fleet.stop()
         backend.stop()
-    results |= {"machine": machine, "version": versions(options.ours, ["fleetbal"])["fleetbal"],
+    results |= {"machine": machine, "network": network, "version": versions(options.ours, ["fleetbal"])["fleetbal"],
                 "options": {key: value for key, value in vars(options).items() if key != "json"}, "begun": begun,
                 "took": time.monotonic() - stage.begun}
     text = "\n".join(lines(results))

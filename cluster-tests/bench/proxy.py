@@ -27,7 +27,7 @@ import memory  # noqa: E402
 import report  # noqa: E402
 from backend import Backend  # noqa: E402
 from contenders import NAMES, SPOILERS, Contender, versions  # noqa: E402
-from machine import Layout, crowd, describe, raise_descriptor_limit  # noqa: E402
+from machine import Layout, crowd, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
 from process import Trouble, free_port, require  # noqa: E402
 from recorder import Recorder, check, check_bodies  # noqa: E402
 
@@ -159,7 +159,7 @@ def run(options, directory):
     require(["nginx", "haproxy", "wrk", "h2load", "taskset"])
     if "fleetbal" in options.names and not os.access(options.ours, os.X_OK):
         raise Trouble(f"{options.ours} is not there: cargo build --release")
-    layout = Layout()
+    layout, network = Layout(), leave_the_network()
     options.descriptors = raise_descriptor_limit()
     matrix = cells.matrix(SHORT_CROWD if options.short else crowd(options.descriptors))
     chosen, others = wanted(options, matrix)
@@ -168,7 +168,7 @@ def run(options, directory):
     os.sched_setaffinity(0, layout.load)
     results = measure(stage, options, chosen, others)
     results |= {
-        "machine": machine, "layout": layout.describe(), "versions": versions(options.ours, options.names),
+        "machine": machine, "layout": layout.describe(), "network": network, "versions": versions(options.ours, options.names),
         "options": {key: value for key, value in vars(options).items() if key != "json"}, "begun": begun,
         "load_average": ["/".join(f"{value:.1f}" for value in values) for values in (average, os.getloadavg())],
         "repeated": stage.repeated, "took": time.monotonic() - stage.begun,
