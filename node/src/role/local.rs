@@ -128,6 +128,7 @@ impl Local {
     /// A second has passed.
     pub(crate) fn tick(self: &Rc<Self>) {
         self.deadlines.tick();
+        self.buffers.tick();
         let mut lacking = Vec::new();
         if self.worker == 0 {
             self.reproxy.targets.sweep();
