@@ -1,12 +1,17 @@
 //! Listeners of the traffic ports: opened for every worker, closed without losing whoever is in the queue.
 
+use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::role::{self, Counted, Local, Served};
@@ -44,10 +49,61 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A listener in a worker's event queue.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    io: AsyncFd<StdListener>,
+    /// Whether one connection was accepted since the event queue last told of any.
+    has_accepted: Cell<bool>,
+}
+
+impl Listener {
+    /// Puts it into the event queue of the worker that this is called on.
+    #[expect(
+        deprecated,
+        reason = "what replaces it is unsafe, as a type may lie about its descriptor; the standard library's does not"
+    )]
+    pub(crate) fn new(listener: StdListener) -> io::Result<Self> {
+        Ok(Self {
+            io: AsyncFd::with_interest(listener, Interest::READABLE)?,
+            has_accepted: Cell::new(false),
+        })
+    }
+
+    /// The next connection. Dropping the future loses none.
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accept = |listener: &StdListener| {
+            // A call that accepts nothing makes a socket and throws it away; a look costs a fraction of that.
+            if self.has_accepted.replace(false) && !has_waiting(listener)? {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            accept_one(listener).inspect(|_| self.has_accepted.set(true))
+        };
+        let (io, peer) = self.io.async_io(Interest::READABLE, accept).await?;
+        Ok((TcpStream::from_std(io)?, peer))
+    }
+}
+
+fn has_waiting(listener: &StdListener) -> io::Result<bool> {
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut look = [PollFd::new(listener, PollFlags::IN)];
+    Ok(rustix::event::poll(&mut look, Some(&now))? > 0)
+}
+
+fn accept_one(listener: &StdListener) -> io::Result<(StdStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (io, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((io.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
+}
+
 /// Accepts connections, each served by a task of its own, until it is stopped. What is in the queue then is still
 /// accepted.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     local: Rc<Local>,
     served: Rc<Served>,
     stop: CancellationToken,
@@ -57,7 +113,7 @@ pub(crate) async fn accept(
         let accepted = tokio::select! {
             biased;
             () = &mut stopped => break,
-            accepted = listener.accept() => accepted,
+            accepted = listener.next() => accepted,
         };
         match accepted {
             Ok((io, peer)) => start(&local, &served, io, peer),
@@ -72,7 +128,7 @@ pub(crate) async fn accept(
             }
         }
     }
-    if let Err(error) = empty(listener, &local, &served) {
+    if let Err(error) = empty(&listener.io.into_inner(), &local, &served) {
         tracing::warn!(%error, "cannot accept what is left in the queue of a listener");
     }
 }
@@ -84,14 +140,10 @@ fn start(local: &Rc<Local>, served: &Rc<Served>, io: TcpStream, peer: SocketAddr
 }
 
 /// Accepts until the queue is empty. Asks the system itself: the runtime may not have heard of the latest yet.
-fn empty(listener: TcpListener, local: &Rc<Local>, served: &Rc<Served>) -> io::Result<()> {
-    let listener = listener.into_std()?;
+fn empty(listener: &StdListener, local: &Rc<Local>, served: &Rc<Served>) -> io::Result<()> {
     loop {
-        match listener.accept() {
-            Ok((io, peer)) => {
-                io.set_nonblocking(true)?;
-                start(local, served, TcpStream::from_std(io)?, peer);
-            }
+        match accept_one(listener) {
+            Ok((io, peer)) => start(local, served, TcpStream::from_std(io)?, peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => return Err(error),

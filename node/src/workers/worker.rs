@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::thread;
 
 use fleetbal_raft::model::ServiceName;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -117,7 +116,7 @@ fn open(
     listener: StdListener,
     alive: Arc<()>,
 ) -> Option<CancellationToken> {
-    let listener = match TcpListener::from_std(listener) {
+    let listener = match listen::Listener::new(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, %service, "cannot wait for connections");
