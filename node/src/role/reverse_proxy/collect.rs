@@ -54,7 +54,7 @@ pub(super) fn plan(
                 // The backend is asked at once and answers that, unless the body is wanted first, or it cannot.
                 uploads.to_disk || head::is_http10(output)
             } else {
-                uploads.to_disk || uploads.memory > 0
+                uploads.to_disk || uploads.memory > present
             };
             (collects, Some(length).filter(|_| !is_there))
         }
