@@ -137,6 +137,7 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
         cluster: cluster.clone(),
         view,
         stats,
+        queues: workers.queues().clone(),
         reproxy: workers.reproxy().clone(),
         fleet,
         readiness: readiness.clone(),

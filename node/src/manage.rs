@@ -33,6 +33,7 @@ use crate::lifecycle::Lifecycle;
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
 use crate::reproxy;
+use crate::role::Queues;
 use crate::snapshot::{NodeVariables, View};
 use access::Access;
 use connection::{Limits, Port};
@@ -46,6 +47,8 @@ pub struct Context {
     pub view: View,
     /// Its counters.
     pub stats: Arc<Stats>,
+    /// Its requests that wait for backends.
+    pub queues: Arc<Queues>,
     /// Its connections to the targets of reproxying, and caches.
     pub reproxy: Arc<reproxy::Shared>,
     /// The other nodes.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use fleetbal_raft::model::{FleetConfig, PoolName, ServiceName, Version};
 
-pub use pool::{BackendState, OpenConnection, PoolView, millis};
+pub use pool::{Attempts, BackendState, OpenConnection, PoolView, millis};
 pub use reproxy::CacheRules;
 pub use service::{
     ProxySettings, QueueSettings, ReproxySettings, RetrySettings, ServiceView, Trust, UploadSettings,

@@ -18,3 +18,4 @@ mod readme;
 mod standalone;
 mod start_refused;
 mod uploads;
+mod waiting;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Change, RequestId, TokenId};
+use fleetbal_raft::model::{BackendAddress, Change, RequestId, TokenId};
 
 use crate::lifecycle::Stop;
 
@@ -32,6 +32,16 @@ pub enum Query {
     Dump,
     /// `uptime`, `version`
     Uptime,
+    /// `queues`
+    Queues,
+    /// `pending`
+    Pending,
+    /// `noverify`
+    NoVerify,
+    /// `backends`
+    Backends,
+    /// `nodes [IP[:PORT]]`, `node [IP[:PORT]]`
+    Nodes(Option<BackendAddress>),
     /// `help`
     Help,
     /// `reproxy_state`

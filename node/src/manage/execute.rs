@@ -3,6 +3,8 @@
 mod change;
 mod local;
 
+use std::time::Instant;
+
 use super::Context;
 use super::command::{Command, Format, Query};
 use super::dump;
@@ -46,6 +48,11 @@ fn answer(query: &Query, context: &Context) -> Reply {
             let figures = context.reproxy.targets.figures();
             Reply::Lines(reproxy::lines(&figures, config.reproxy_limits()))
         }
+        Query::Queues => Reply::Lines(query::live::queues(&snapshot, &context.queues, Instant::now())),
+        Query::Pending => Reply::Lines(query::live::pending(&snapshot, &context.queues, Instant::now())),
+        Query::NoVerify => Reply::Lines(query::live::noverify(&snapshot, Instant::now())),
+        Query::Backends => Reply::Lines(query::live::backends(&snapshot)),
+        Query::Nodes(only) => Reply::Lines(query::live::nodes(&snapshot, *only)),
         Query::Help => Reply::Lines(query::node::help()),
         Query::ConfigVersion => {
             let hash = ConfigHash::of(config).to_string();
@@ -94,13 +101,18 @@ impl Figures for Context {
         backend.map_or(0, |backend| backend.requests_total())
     }
 
-    fn pending_clients(&self, _service: &ServiceName) -> u64 {
-        // Requests do not wait for a backend yet.
-        0
+    fn pending_clients(&self, service: &ServiceName) -> u64 {
+        let queue = self.queues.find(service);
+        queue.map_or(0, |queue| queue.waiting() as u64)
     }
 
-    fn idle_backends(&self, _service: &ServiceName) -> u64 {
-        0
+    fn pending_backends(&self, service: &ServiceName) -> Vec<String> {
+        query::live::openings(&self.queues, service, Instant::now())
+    }
+
+    fn idle_backends(&self, service: &ServiceName) -> u64 {
+        let queue = self.queues.find(service);
+        queue.map_or(0, |queue| queue.connections().idle() as u64)
     }
 
     fn reproxy_cache(&self, service: &ServiceName) -> CacheFigures {

@@ -7,15 +7,16 @@ mod pool;
 mod server;
 mod show;
 
-use fleetbal_raft::model::{InvalidName, Template, VariableError};
+use fleetbal_raft::model::{BackendAddress, InvalidName, Template, VariableError};
 
 use super::command::{Command, Local, Query};
 use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 25] = [
+pub const COMMANDS: [&str; 31] = [
     "auth",
+    "backends",
     "barrier",
     "cluster",
     "config",
@@ -27,7 +28,12 @@ pub const COMMANDS: [&str; 25] = [
     "exit",
     "header",
     "help",
+    "node",
+    "nodes",
+    "noverify",
+    "pending",
     "pool",
+    "queues",
     "quit",
     "ready",
     "reproxy_state",
@@ -120,6 +126,12 @@ fn parse_plain(line: &Line) -> Result<Command, ParseError> {
         "uptime" => plain(line, "uptime", Command::Query(Query::Uptime)),
         "version" => plain(line, "version", Command::Query(Query::Uptime)),
         "reproxy_state" => Ok(Command::Query(Query::ReproxyState)),
+        "queues" => plain(line, "queues", Command::Query(Query::Queues)),
+        "pending" => plain(line, "pending", Command::Query(Query::Pending)),
+        "noverify" => plain(line, "noverify", Command::Query(Query::NoVerify)),
+        "backends" => plain(line, "backends", Command::Query(Query::Backends)),
+        "node" => nodes(line, "node"),
+        "nodes" => nodes(line, "nodes"),
         "help" => plain(line, "help", Command::Query(Query::Help)),
         "verbose" => verbose(line),
         "shutdown" => shutdown(line),
@@ -135,6 +147,17 @@ fn plain(line: &Line, name: &'static str, command: Command) -> Result<Command, P
     } else {
         Err(ParseError::NoArguments(name))
     }
+}
+
+fn nodes(line: &Line, name: &'static str) -> Result<Command, ParseError> {
+    let bad = || ParseError::Syntax(name);
+    let arguments = line.arguments().ok_or_else(bad)?;
+    let only = match arguments.as_slice() {
+        [] => None,
+        [address] => Some(BackendAddress::parse(address).ok_or_else(bad)?),
+        _ => return Err(bad()),
+    };
+    Ok(Command::Query(Query::Nodes(only)))
 }
 
 fn verbose(line: &Line) -> Result<Command, ParseError> {

@@ -1,6 +1,7 @@
 //! Read commands: data into lines. Nothing here waits or changes anything.
 
 pub mod cluster;
+pub mod live;
 pub mod node;
 pub mod pool;
 pub mod service;
@@ -17,6 +18,9 @@ pub trait Figures {
 
     /// Clients of a service that wait for a backend.
     fn pending_clients(&self, service: &ServiceName) -> u64;
+
+    /// The backend connections of a service that are being opened, as lines.
+    fn pending_backends(&self, service: &ServiceName) -> Vec<String>;
 
     /// Idle backend connections of a service.
     fn idle_backends(&self, service: &ServiceName) -> u64;
@@ -36,6 +40,10 @@ impl Figures for NoFigures {
 
     fn pending_clients(&self, _service: &ServiceName) -> u64 {
         0
+    }
+
+    fn pending_backends(&self, _service: &ServiceName) -> Vec<String> {
+        Vec::new()
     }
 
     fn idle_backends(&self, _service: &ServiceName) -> u64 {

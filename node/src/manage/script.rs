@@ -260,6 +260,10 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         ),
         Query::Dump => Some(Reply::Dump(dump::dump(config))),
         Query::ReproxyState => Some(Reply::Lines(crate::reproxy::lines(&[], config.reproxy_limits()))),
+        // Nothing runs yet.
+        Query::Queues | Query::Pending | Query::NoVerify | Query::Backends | Query::Nodes(_) => {
+            Some(Reply::Lines(Vec::new()))
+        }
         Query::Help => Some(Reply::Lines(query::node::help())),
         Query::Uptime
         | Query::ClusterStatus(_)

@@ -58,6 +58,7 @@ impl TestNode {
             cluster,
             view,
             stats: Arc::new(Stats::new()),
+            queues: Arc::new(crate::role::Queues::new(1)),
             reproxy: Arc::default(),
             fleet,
             readiness: Readiness::default(),

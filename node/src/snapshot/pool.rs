@@ -9,6 +9,7 @@ use fleetbal_raft::model::{BackendAddress, BalanceMethod, HashBy, Pool, PoolName
 use crate::balance::reported_load::{LastReport, Load};
 use crate::balance::response_time::{Pace, PeakEwma};
 use crate::balance::{Plan, Weights};
+use crate::clock;
 
 /// A pool of one version. The state of a backend that stays in the pool is the same from version to version.
 #[derive(Debug)]
@@ -116,6 +117,17 @@ impl PoolView {
     }
 }
 
+/// How often a backend was tried to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempts {
+    /// How often.
+    pub attempts: u64,
+    /// When last, in seconds since the epoch; 0 is never.
+    pub last_attempt: u64,
+    /// When last with success.
+    pub last_connect: u64,
+}
+
 /// How long a backend is not chosen after a failure, but by those that have no other (Perlbal's value).
 const BARRED_FOR: Duration = Duration::from_secs(1);
 
@@ -134,6 +146,11 @@ pub struct BackendState {
     open: AtomicU64,
     barred_until: AtomicU64,
     unverified_until: AtomicU64,
+    /// When the last connection was begun, and when the last one was opened: seconds since the epoch.
+    last_attempt: AtomicU64,
+    last_connect: AtomicU64,
+    attempts: AtomicU64,
+    verified: AtomicU64,
     /// Verifications that failed since the last one that did not.
     unverified_in_a_row: AtomicU32,
     in_flight: AtomicU32,
@@ -152,6 +169,10 @@ impl BackendState {
             open: AtomicU64::new(0),
             barred_until: AtomicU64::new(0),
             unverified_until: AtomicU64::new(0),
+            last_attempt: AtomicU64::new(0),
+            last_connect: AtomicU64::new(0),
+            attempts: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
             unverified_in_a_row: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
             response_time: PeakEwma::default(),
@@ -259,8 +280,34 @@ impl BackendState {
             .store(wide_millis(now + length), Ordering::Relaxed);
     }
 
+    /// A connection is about to be opened.
+    pub fn attempt(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        self.last_attempt.store(clock::now().0 / 1000, Ordering::Relaxed);
+    }
+
+    /// A connection was verified.
+    pub fn count_verified(&self) {
+        self.verified.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that were verified.
+    pub fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Relaxed)
+    }
+
+    /// How often it was tried to reach.
+    pub fn attempted(&self) -> Attempts {
+        Attempts {
+            attempts: self.attempts.load(Ordering::Relaxed),
+            last_attempt: self.last_attempt.load(Ordering::Relaxed),
+            last_connect: self.last_connect.load(Ordering::Relaxed),
+        }
+    }
+
     /// A connection was opened, and verified where that was asked.
     pub fn reached(&self) {
+        self.last_connect.store(clock::now().0 / 1000, Ordering::Relaxed);
         self.unverified_in_a_row.store(0, Ordering::Relaxed);
         self.barred_until.store(0, Ordering::Relaxed);
     }

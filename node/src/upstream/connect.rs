@@ -84,6 +84,7 @@ async fn open(
         Err(_) => Err(ConnectError::TimedOut),
         Ok(Err(error)) => Err(ConnectError::Verify(error)),
         Ok(Ok(Verification::Passed(mut lease))) => {
+            backend.count_verified();
             lease.state.is_proven = true;
             Ok(lease)
         }
@@ -99,6 +100,7 @@ async fn open_plain(
     backend: &Arc<BackendState>,
     connections: &Arc<Connections>,
 ) -> Result<Lease, ConnectError> {
+    backend.attempt();
     let connecting = TcpStream::connect(backend.address().socket());
     let io = timeout(CONNECT_TIMEOUT, connecting)
         .await

@@ -2,8 +2,10 @@
 
 use super::super::Context;
 use super::super::execute::fleet_status;
+use super::super::query::live::class_name;
 use crate::gossip::NodeState;
 use crate::monitor::openmetrics::{Exposition, Format, Kind};
+use crate::role::{Class, Queues};
 use crate::snapshot::{BackendState, Snapshot};
 
 /// Writes all figures down.
@@ -12,6 +14,7 @@ pub(super) fn write(context: &Context, format: Format) -> String {
     node(context, &mut out);
     fleet(context, &mut out);
     services(context, &mut out);
+    queues(&context.view.load(), &context.queues, &mut out);
     backends(&context.view.load(), &mut out);
     out.finish()
 }
@@ -128,6 +131,42 @@ fn services(context: &Context, out: &mut Exposition) {
     );
     for (name, stats) in &services {
         out.figure(&[("service", name.as_str())], stats.accepted_total());
+    }
+}
+
+fn queues(snapshot: &Snapshot, queues: &Queues, out: &mut Exposition) {
+    let found = snapshot.services().filter_map(|(name, _)| queues.find(name));
+    let found: Vec<_> = found.collect();
+    let now = std::time::Instant::now();
+    out.family(
+        "fleetbal_service_queue_length",
+        Kind::Gauge,
+        "Requests that wait for a backend.",
+    );
+    for queue in &found {
+        for (class, length) in Class::ALL.into_iter().zip(queue.lengths(now)) {
+            let labels = [
+                ("service", queue.service().as_str()),
+                ("class", class_name(class)),
+            ];
+            out.figure(&labels, length.count);
+        }
+    }
+    out.family(
+        "fleetbal_service_backend_connections",
+        Kind::Gauge,
+        "Connections of a service to backends: open ones, those of them that are idle, and those being opened.",
+    );
+    for queue in &found {
+        let connections = queue.connections();
+        let figures = [
+            ("open", connections.open()),
+            ("idle", connections.idle()),
+            ("opening", queue.openings().len()),
+        ];
+        for (state, figure) in figures {
+            out.figure(&[("service", queue.service().as_str()), ("state", state)], figure);
+        }
     }
 }
 

@@ -42,7 +42,9 @@ fn show_proxy(
     lines: &mut Vec<String>,
 ) {
     lines.push(format!("  pend clients: {}", figures.pending_clients(name)));
-    lines.push("  pend backend: 0".to_owned());
+    let pending = figures.pending_backends(name);
+    lines.push(format!("  pend backend: {}", pending.len()));
+    lines.extend(pending);
     show_cache(name, service, figures, lines);
     let ahead = service.number("connect_ahead");
     lines.push(format!(" connect-ahead: {}/{ahead}", figures.idle_backends(name)));

@@ -23,6 +23,12 @@ impl Queues {
         }
     }
 
+    /// The queue of one service, if there is one.
+    pub fn find(&self, service: &ServiceName) -> Option<Arc<Queue>> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(service).map(Arc::clone)
+    }
+
     /// The queue of one service, made where there is none yet.
     pub fn of(&self, service: &ServiceName) -> Arc<Queue> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
