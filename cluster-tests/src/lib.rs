@@ -19,7 +19,7 @@ pub mod wait;
 pub use backend::Backend;
 pub use client::{Manage, Reply};
 pub use fleet::{Fleet, Plan};
-pub use load::Load;
+pub use load::{Load, Shape};
 
 /// What every test returns.
 pub type Result<T = ()> = anyhow::Result<T>;

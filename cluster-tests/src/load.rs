@@ -15,6 +15,17 @@ use crate::{Result, wait};
 /// Between two requests of a connection, so that the load leaves a small machine its breath.
 const PACE: Duration = Duration::from_millis(2);
 
+/// What the traffic is like.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Connections that are kept for as long as the responses allow.
+    pub kept: usize,
+    /// Clients that open a connection for each request.
+    pub fresh: usize,
+    /// What all of them ask for.
+    pub target: String,
+}
+
 /// Traffic at one address.
 #[derive(Debug)]
 pub struct Load {
@@ -26,6 +37,7 @@ pub struct Load {
 #[derive(Debug)]
 struct Shared {
     address: SocketAddr,
+    target: String,
     done: AtomicU64,
     report: Mutex<Report>,
 }
@@ -39,6 +51,8 @@ pub struct Report {
     pub bodies: BTreeMap<String, u64>,
     /// Each one that failed, and why.
     pub failures: Vec<String>,
+    /// The same, without where and when: each reason and how often.
+    pub kinds: BTreeMap<String, u64>,
     /// The longest time that one took.
     pub slowest: Duration,
 }
@@ -52,9 +66,10 @@ impl Report {
         let first: Vec<_> = self.failures.iter().take(5).collect();
         ensure!(
             self.failures.is_empty(),
-            "{} of {} requests failed: {first:?}",
+            "{} of {} requests failed, by kind {:?}, the first ones {first:?}",
             self.failures.len(),
-            self.answered + self.failures.len() as u64
+            self.answered + self.failures.len() as u64,
+            self.kinds
         );
         ensure!(self.answered > 0, "no request was sent");
         Ok(())
@@ -67,26 +82,37 @@ impl Load {
     /// # Errors
     /// When nothing is answered.
     pub fn start(address: SocketAddr, connections: usize) -> Result<Self> {
-        let load = Self {
+        let shape = Shape {
+            kept: connections,
+            fresh: 0,
+            target: "/load".to_owned(),
+        };
+        Self::of(address, &shape)
+    }
+
+    /// Starts it in that shape, and waits until so many requests were answered as there are clients.
+    ///
+    /// # Errors
+    /// When nothing is answered.
+    pub fn of(address: SocketAddr, shape: &Shape) -> Result<Self> {
+        let mut load = Self {
             stop: Arc::default(),
             shared: Arc::new(Shared {
                 address,
+                target: shape.target.clone(),
                 done: AtomicU64::new(0),
                 report: Mutex::default(),
             }),
             threads: Vec::new(),
         };
-        let load = load.with_threads(connections);
-        load.pass(connections as u64)?;
-        Ok(load)
-    }
-
-    fn with_threads(mut self, connections: usize) -> Self {
-        for _ in 0..connections {
-            let (stop, shared) = (Arc::clone(&self.stop), Arc::clone(&self.shared));
-            self.threads.push(thread::spawn(move || drive(&stop, &shared)));
+        for number in 0..shape.kept + shape.fresh {
+            let (stop, shared) = (Arc::clone(&load.stop), Arc::clone(&load.shared));
+            let keeps = number < shape.kept;
+            load.threads
+                .push(thread::spawn(move || drive(&stop, &shared, keeps)));
         }
-        self
+        load.pass(load.threads.len() as u64)?;
+        Ok(load)
     }
 
     /// How many requests ended, well or not.
@@ -136,11 +162,14 @@ impl Drop for Load {
     }
 }
 
-fn drive(stop: &AtomicBool, shared: &Shared) {
+fn drive(stop: &AtomicBool, shared: &Shared, keeps: bool) {
     let mut connection = None;
     while !stop.load(Ordering::SeqCst) {
         let start = Instant::now();
-        let outcome = one_request(&mut connection, shared.address);
+        let outcome = one_request(&mut connection, shared);
+        if !keeps {
+            connection = None;
+        }
         let took = start.elapsed();
         {
             let mut report = shared.report.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,6 +181,7 @@ fn drive(stop: &AtomicBool, shared: &Shared) {
                 }
                 Err(error) => {
                     connection = None;
+                    *report.kinds.entry(format!("{error:#}")).or_default() += 1;
                     report
                         .failures
                         .push(format!("{}: {error:#} (after {took:?})", shared.address));
@@ -165,12 +195,12 @@ fn drive(stop: &AtomicBool, shared: &Shared) {
 
 /// One request; the connection is kept unless the response says that it closes. Being closed without that word is a
 /// failure: a client cannot tell such a request from a lost one.
-fn one_request(connection: &mut Option<Http>, address: SocketAddr) -> Result<String> {
+fn one_request(connection: &mut Option<Http>, shared: &Shared) -> Result<String> {
     let mut http = match connection.take() {
         Some(open) => open,
-        None => Http::connect(address)?,
+        None => Http::connect(shared.address)?,
     };
-    let response = http.request("GET", "/load", b"")?;
+    let response = http.request("GET", &shared.target, b"")?;
     ensure!(response.status()? == 200, "answered '{}'", response.start);
     if !response.closes() {
         *connection = Some(http);

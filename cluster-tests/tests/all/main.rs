@@ -2,6 +2,7 @@
 
 mod demo;
 mod health_pages;
+mod invisible_changes;
 mod join;
 mod join_refused;
 mod nodefile;
