@@ -1,12 +1,12 @@
 //! What a node tells of requests that wait, of connections that are being opened, and of backends that are not verified.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::client::Http;
-use fleetbal_cluster_tests::{Fleet, Plan, Result, wait};
+use fleetbal_cluster_tests::{Fleet, Manage, Plan, Result, wait};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -17,6 +17,37 @@ fn head(io: &mut TcpStream) -> Result<String> {
         head.extend_from_slice(&byte);
     }
     Ok(String::from_utf8(head)?)
+}
+
+/// Answers one probe without keeping its connection, so that no other is probed; then serves a request a connection.
+/// The paths in order.
+fn verify_once_and_serve(backend: &TcpListener, requests: usize) -> Result<Vec<String>> {
+    let (mut io, _) = backend.accept()?;
+    let probe = head(&mut io)?;
+    ensure!(probe.starts_with("OPTIONS * HTTP/1.0\r\n"), "{probe}");
+    io.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+    let mut order = Vec::new();
+    while order.len() < requests {
+        let (mut io, _) = backend.accept()?;
+        let request = head(&mut io)?;
+        let path = request.split(' ').nth(1).context("no path")?;
+        order.push(path.to_owned());
+        io.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
+    }
+    Ok(order)
+}
+
+fn ensure_counted(manage: &mut Manage, address: SocketAddr) -> Result {
+    let nodes = manage.data(&format!("nodes {address}"))?;
+    for (key, least) in [("attempts", 4), ("connects", 4), ("requests", 3)] {
+        let prefix = format!("{address} {key} ");
+        let figure = nodes.iter().find_map(|line| line.strip_prefix(&prefix));
+        let figure: u64 = figure
+            .with_context(|| format!("no {key} in {nodes:?}"))?
+            .parse()?;
+        ensure!(figure >= least, "{key} is {figure}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -63,19 +94,7 @@ fn who_waits_is_told_by_the_management_port() -> Result {
     let backends = manage.data("backends")?;
     ensure!(backends.contains(&format!("{address} 1")), "{backends:?}");
 
-    // It answers now, but keeps no connection: from then on it is not verified, and serves them in order.
-    let (mut io, _) = mute.accept()?;
-    let probe = head(&mut io)?;
-    ensure!(probe.starts_with("OPTIONS * HTTP/1.0\r\n"), "{probe}");
-    io.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")?;
-    let mut order = Vec::new();
-    while order.len() < 3 {
-        let (mut io, _) = mute.accept()?;
-        let request = head(&mut io)?;
-        let path = request.split(' ').nth(1).context("no path")?.to_owned();
-        order.push(path);
-        io.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
-    }
+    let order = verify_once_and_serve(&mute, 3)?;
     ensure!(order == ["/high", "/a", "/b"], "{order:?}");
     let noverify = manage.data("noverify")?;
     ensure!(
@@ -86,15 +105,7 @@ fn who_waits_is_told_by_the_management_port() -> Result {
         let lines = manage.data("queues")?;
         Ok(lines.iter().all(|line| line.ends_with(" 0")))
     })?;
-    let nodes = manage.data(&format!("nodes {address}"))?;
-    for (key, least) in [("attempts", 4), ("connects", 4), ("requests", 3)] {
-        let prefix = format!("{address} {key} ");
-        let figure = nodes.iter().find_map(|line| line.strip_prefix(&prefix));
-        let figure: u64 = figure
-            .with_context(|| format!("no {key} in {nodes:?}"))?
-            .parse()?;
-        ensure!(figure >= least, "{key} is {figure}");
-    }
+    ensure_counted(&mut manage, address)?;
     drop(clients);
     fleet.passed()
 }
