@@ -61,6 +61,7 @@ fn boot(settings: Settings, script: &Script, file: Option<&Path>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
+        .on_thread_start(give_way_to_traffic)
         .enable_all()
         .build();
     let runtime = match runtime {
@@ -83,6 +84,16 @@ fn boot(settings: Settings, script: &Script, file: Option<&Path>) -> ExitCode {
             eprintln!("fleetbal: {error}");
             error.exit_code()
         }
+    }
+}
+
+/// Where a CPU is short, what the fleet talks about waits for a moment, and no request does; it still gets a quarter of
+/// that CPU. Workers are started by the main thread, which stays as it is.
+fn give_way_to_traffic() {
+    const LESS: i32 = 5;
+    let this = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(this), LESS) {
+        tracing::debug!(%error, "cannot lower the priority of a thread");
     }
 }
 

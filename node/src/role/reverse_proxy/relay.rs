@@ -17,6 +17,9 @@ use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRul
 use crate::upstream::Lease;
 use redirect::Redirected;
 
+/// A body of so many bytes is copied behind its head: to gather the two costs the system more than that.
+const COPIED_BODY: usize = 2048;
+
 /// Why there is no answer of the backend's.
 pub(super) enum Trouble {
     /// It may be asked again, after a pause if it answered.
@@ -250,7 +253,11 @@ impl Relay<'_> {
         })?;
         self.excess = taken < after.len();
         let verbatim = if head.dechunk { 0 } else { taken };
-        let verbatim = after.get(..verbatim).unwrap_or_default();
+        let mut verbatim = after.get(..verbatim).unwrap_or_default();
+        if verbatim.len() <= COPIED_BODY {
+            output.extend_from_slice(verbatim);
+            verbatim = &[];
+        }
         if self.to_client.is_empty() {
             let (written, result) = write_now(&mut self.client.io, cx, output, verbatim);
             if result.is_err() {
