@@ -67,6 +67,21 @@ impl Record {
         })
     }
 
+    /// Waits until so many connections are there, or were.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub(crate) fn wait_opened(&self, count: usize) -> Result {
+        self.wait(&format!("{count} connections to the backends"), |seen| {
+            seen.streams.len() >= count || seen.stopped
+        })
+    }
+
+    /// How many connections there were.
+    pub(crate) fn opened(&self) -> usize {
+        self.lock().streams.len()
+    }
+
     /// Lets one `hold` end.
     pub(crate) fn release(&self) {
         self.change(|seen| seen.released += 1);
@@ -89,7 +104,8 @@ impl Record {
 /// A place of a backend, taken before it plays.
 #[derive(Debug)]
 pub(crate) struct Place {
-    listener: TcpListener,
+    /// None where nobody listens yet.
+    listener: Option<TcpListener>,
     /// Where it is.
     pub(crate) address: SocketAddr,
 }
@@ -102,7 +118,23 @@ impl Place {
     pub(crate) fn take(address: Ipv4Addr) -> Result<Self> {
         let listener = TcpListener::bind((address, 0))?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener: Some(listener),
+            address,
+        })
+    }
+
+    /// One where nobody listens before its backend plays.
+    pub(crate) fn late(address: SocketAddr) -> Self {
+        Self {
+            listener: None,
+            address,
+        }
+    }
+
+    fn listener(&self) -> Result<TcpListener> {
+        let listener = self.listener.as_ref().map(TcpListener::try_clone);
+        Ok(listener.unwrap_or_else(|| TcpListener::bind(self.address))?)
     }
 }
 
@@ -135,7 +167,7 @@ impl Playing {
         places: &Arc<Places>,
         record: &Record,
     ) -> Result<Self> {
-        let listener = place.listener.try_clone()?;
+        let listener = place.listener()?;
         let player = Player {
             number,
             script: Arc::new(script.clone()),
@@ -229,8 +261,9 @@ impl Player {
             let connections = earlier.clone().map(|one| one.connection).max().unwrap_or(0);
             let connection = *connection.get_or_insert(connections + 1);
             let probes =
-                |one: &Request| one.message.line.starts_with("OPTIONS ") && self.script.probe.is_some();
-            let number = earlier.filter(|one| !probes(one)).count();
+                |one: &&Request| one.message.line.starts_with("OPTIONS ") && !self.script.probes.is_empty();
+            let is_probe = message.line.starts_with("OPTIONS ") && !self.script.probes.is_empty();
+            let number = earlier.filter(|one| probes(one) == is_probe).count();
             seen.requests.push(Request {
                 backend: self.number,
                 connection,
@@ -241,10 +274,11 @@ impl Player {
     }
 
     fn answer(&self, number: usize, probe: bool) -> Option<&Answer> {
-        if let (true, Some(answer)) = (probe, &self.script.probe) {
-            return Some(answer);
-        }
-        let answers = &self.script.answers;
+        let answers = if probe && !self.script.probes.is_empty() {
+            &self.script.probes
+        } else {
+            &self.script.answers
+        };
         answers.get(number).or(answers.last())
     }
 

@@ -21,7 +21,6 @@ const SILENCE: Duration = Duration::from_secs(11);
 const LOOK: Duration = Duration::from_millis(300);
 
 /// Plays the steps of a client.
-#[derive(Debug)]
 pub(crate) struct Steps<'a> {
     /// Where the service is.
     pub(crate) service: SocketAddr,
@@ -29,6 +28,8 @@ pub(crate) struct Steps<'a> {
     pub(crate) places: &'a Places,
     /// What the backends record.
     pub(crate) record: &'a Record,
+    /// Starts a backend that is late.
+    pub(crate) up: &'a dyn Fn(usize) -> Result,
 }
 
 /// A connection and what was seen on it.
@@ -53,6 +54,8 @@ impl Steps<'_> {
             match step {
                 Step::Pause(millis) => thread::sleep(Duration::from_millis(*millis)),
                 Step::Await(count) => self.record.wait_requests(*count)?,
+                Step::Opened(count) => self.record.wait_opened(*count)?,
+                Step::Up(number) => (self.up)(*number)?,
                 Step::Release => self.record.release(),
                 Step::Client(other) => name.clone_from(other),
                 Step::Send(_) | Step::Read { .. } | Step::Shut | Step::Close => {
@@ -97,7 +100,12 @@ impl Connection {
                 drop(self.reader.get_mut().shutdown(Shutdown::Both));
                 self.ended = true;
             }
-            Step::Pause(_) | Step::Await(_) | Step::Release | Step::Client(_) => {}
+            Step::Pause(_)
+            | Step::Await(_)
+            | Step::Opened(_)
+            | Step::Up(_)
+            | Step::Release
+            | Step::Client(_) => {}
         }
         Ok(())
     }

@@ -95,6 +95,8 @@ fn wanted<'a>(exchange: &'a Exchange, client: &str) -> Vec<&'a str> {
             | Step::Send(_)
             | Step::Pause(_)
             | Step::Await(_)
+            | Step::Opened(_)
+            | Step::Up(_)
             | Step::Release
             | Step::Shut
             | Step::Close => {}

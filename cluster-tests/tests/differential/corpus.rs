@@ -26,9 +26,15 @@
 //!
 //! Steps of the client: `read CODE`, `read-head CODE` (the answer to HEAD), `read none` (closed without a byte),
 //! `read silence` (nothing comes, and it stays open), `read any`, `pause MS`, `client NAME` (another
-//! connection), `await N` (until the backends have N requests), `release` (see `hold`), `shut`, `close`. Steps of a backend: `backend N`, `answer` (the
-//! next answer begins; the last is repeated), `probe` (the answer to OPTIONS), `early` (answers a head, not a whole
-//! request), `serial` (one connection at a time), `pause MS`, `hold` (until `release`), `shut`, `close`.
+//! connection), `await N` (until the backends have N requests), `opened N` (until they have been connected to N times),
+//! `up N` (see `late`), `release` (see `hold`), `shut`, `close`. Steps of a backend: `backend N`, `answer` (the next
+//! answer begins; the last is repeated), `probe` (the answer to OPTIONS; several as with `answer`), `early` (answers a
+//! head, not a whole request), `serial` (one connection at a time), `late` (nobody listens there until `up N`),
+//! `pause MS`, `hold` (until `release`), `shut`, `close`.
+//!
+//! Words alone on a line: `slow` (it waits for a timeout), `anywhere` (which backend gets a request on which connection
+//! is left to chance, and left out), `counts` (how many connections the backends had in the end belongs to what is
+//! seen).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -85,6 +91,10 @@ pub(crate) struct Exchange {
     pub(crate) backends: BTreeMap<usize, Script>,
     /// Whether it waits for a timeout, so that it should begin first.
     pub(crate) is_slow: bool,
+    /// Whether it is left to chance which backend gets a request.
+    pub(crate) anywhere: bool,
+    /// Whether connections to the backends are counted.
+    pub(crate) counts: bool,
 }
 
 impl Exchange {
@@ -112,6 +122,10 @@ pub(crate) enum Step {
     Client(String),
     /// Waits until the backends have had so many requests.
     Await(usize),
+    /// Waits until the backends have been connected to so many times.
+    Opened(usize),
+    /// Lets a backend listen that is late.
+    Up(usize),
     /// Lets one `hold` of a backend end.
     Release,
     /// Ends its sending side.
@@ -125,10 +139,12 @@ pub(crate) enum Step {
 pub(crate) struct Script {
     /// To the first request, the second …; the last is repeated.
     pub(crate) answers: Vec<Answer>,
-    /// To OPTIONS; where it is none, OPTIONS is a request like others.
-    pub(crate) probe: Option<Answer>,
+    /// To OPTIONS, likewise; where there is none, OPTIONS is a request like others.
+    pub(crate) probes: Vec<Answer>,
     /// Whether it takes one connection at a time.
     pub(crate) serial: bool,
+    /// Whether it does not listen at first.
+    pub(crate) late: bool,
 }
 
 /// One answer.
@@ -223,6 +239,8 @@ fn setting(exchange: &mut Exchange, line: &str) -> Result {
         }
         "shows" => exchange.shows = text::words(rest),
         "slow" => exchange.is_slow = true,
+        "anywhere" => exchange.anywhere = true,
+        "counts" => exchange.counts = true,
         _ => bail!("'{word}' is not known"),
     }
     Ok(())
@@ -283,6 +301,8 @@ impl Reader {
             },
             "client" => Step::Client(rest.to_owned()),
             "await" => Step::Await(rest.parse()?),
+            "opened" => Step::Opened(rest.parse()?),
+            "up" => Step::Up(rest.parse()?),
             "release" => Step::Release,
             "shut" => Step::Shut,
             "close" => Step::Close,
@@ -299,18 +319,20 @@ impl Reader {
     fn answer(&mut self) -> &mut Answer {
         let probe = self.probe;
         let script = self.script();
-        if probe {
-            return script.probe.get_or_insert_default();
+        let answers = if probe {
+            &mut script.probes
+        } else {
+            &mut script.answers
+        };
+        if answers.is_empty() {
+            answers.push(Answer::default());
         }
-        if script.answers.is_empty() {
-            script.answers.push(Answer::default());
-        }
-        let last = script.answers.len() - 1;
+        let last = answers.len() - 1;
         #[expect(
             clippy::indexing_slicing,
             reason = "there is one, or it has just been put there"
         )]
-        &mut script.answers[last]
+        &mut answers[last]
     }
 
     fn act(&mut self, act: Act) {
@@ -333,9 +355,13 @@ impl Reader {
                 self.probe = false;
                 self.script().answers.push(Answer::default());
             }
-            "probe" => self.probe = true,
+            "probe" => {
+                self.probe = true;
+                self.script().probes.push(Answer::default());
+            }
             "early" => self.answer().early = true,
             "serial" => self.script().serial = true,
+            "late" => self.script().late = true,
             "pause" => self.act(Act::Pause(rest.parse()?)),
             "hold" => self.act(Act::Hold),
             "shut" => self.act(Act::Shut),

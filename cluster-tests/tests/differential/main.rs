@@ -16,6 +16,7 @@ mod sides;
 mod table;
 mod text;
 mod transcript;
+mod tunables;
 
 use std::fmt::Write;
 
@@ -47,6 +48,11 @@ fn perlbal_and_fleetbal_differ_only_as_listed() -> Result {
 #[test]
 fn the_table_of_differences_is_true() -> Result {
     table::check(&Corpus::read()?)
+}
+
+#[test]
+fn the_tables_of_tunables_are_true() -> Result {
+    tunables::check(&Corpus::read()?)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The two sides: the real Perlbal and fleetbal, each one process with a service for every exchange, both from the same
 //! lines of configuration.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -23,6 +24,8 @@ use super::transcript::Transcript;
 /// The port of the first service.
 const FIRST_PORT: u16 = 10_001;
 const MANAGEMENT_PORT: u16 = 9_999;
+/// From the port of a service to that of its backend that is late: below those that the system gives to others.
+const LATE: u16 = 10_000;
 /// Nobody listens there.
 const REFUSED_PORT: u16 = 9_998;
 
@@ -89,20 +92,36 @@ impl Side {
     pub(crate) fn play(&self, number: usize, exchange: &Exchange) -> Result<Transcript> {
         let stage = self.stages.get(number).context("no such exchange")?;
         let record = Record::default();
-        let mut playing = Vec::new();
-        for (number, script) in &exchange.backends {
-            let place = stage.backends.get(number).context("no such backend")?;
-            playing.push(Playing::start(place, *number, script, &stage.places, &record)?);
+        let playing = RefCell::new(Vec::new());
+        let start = |number: usize| {
+            let place = stage.backends.get(&number).context("no such backend")?;
+            let script = exchange.backends.get(&number).context("no such backend")?;
+            let backend = Playing::start(place, number, script, &stage.places, &record)?;
+            playing.borrow_mut().push(backend);
+            Ok(())
+        };
+        for (number, _) in exchange.backends.iter().filter(|(_, script)| !script.late) {
+            start(*number)?;
         }
         let steps = Steps {
             service: stage.service,
             places: &stage.places,
             record: &record,
+            up: &start,
         };
         let clients = steps.play(&exchange.steps);
-        let requests = record.requests();
+        let mut requests = record.requests();
         let clients = clients.with_context(|| format!("the backends got {requests:?}"))?;
-        Ok(Transcript { requests, clients })
+        if exchange.anywhere {
+            for request in &mut requests {
+                (request.backend, request.connection) = (0, 0);
+            }
+        }
+        Ok(Transcript {
+            requests,
+            clients,
+            connections: exchange.counts.then(|| record.opened()),
+        })
     }
 
     /// That it lives still.
@@ -121,8 +140,12 @@ impl Stage {
     fn set(exchange: &Exchange, service: SocketAddr, backends: Ipv4Addr, dir: &Path) -> Result<Self> {
         let mut places = Places::new();
         let mut taken = BTreeMap::new();
-        for number in exchange.backends.keys() {
-            let place = Place::take(backends)?;
+        for (number, script) in &exchange.backends {
+            let place = if script.late {
+                Place::late((backends, service.port() + LATE).into())
+            } else {
+                Place::take(backends)?
+            };
             places.insert(format!("b{number}"), place.address.to_string());
             taken.insert(*number, place);
         }

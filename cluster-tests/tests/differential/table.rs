@@ -3,31 +3,40 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::{Result, process};
 
 use super::corpus::{Corpus, Exchange};
 
-const BEGIN: &str = "<!-- differential:begin -->\n";
-const END: &str = "<!-- differential:end -->";
-
 /// Compares the table in the docs with what it should be; writes it where `FLEETBAL_WRITE_DOCS` is set.
 ///
 /// # Errors
 /// When it is out of date, or exchanges and rules do not fit.
 pub(crate) fn check(corpus: &Corpus) -> Result {
+    replace("differential", &table(corpus)?)
+}
+
+/// Looks whether the docs say `text` between the marks of that name; puts it there where `FLEETBAL_WRITE_DOCS` is set.
+///
+/// # Errors
+/// When they say something else.
+pub(crate) fn replace(name: &str, text: &str) -> Result {
+    // Two tables of one file, each written by a test of its own.
+    static WRITES: Mutex<()> = Mutex::new(());
+    let _writes = WRITES.lock().unwrap_or_else(PoisonError::into_inner);
     let path = process::workspace().join("docs/parity.md");
-    let text = fs::read_to_string(&path)?;
-    let (before, rest) = text.split_once(BEGIN).context("no begin of the table")?;
-    let (now, after) = rest.split_once(END).context("no end of the table")?;
-    let table = table(corpus)?;
+    let docs = fs::read_to_string(&path)?;
+    let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
+    let (before, rest) = docs.split_once(&begin).context("no begin of the table")?;
+    let (now, after) = rest.split_once(&end).context("no end of the table")?;
     if std::env::var_os("FLEETBAL_WRITE_DOCS").is_some() {
-        fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}"))?;
+        fs::write(&path, format!("{before}{begin}{text}{end}{after}"))?;
         return Ok(());
     }
     ensure!(
-        now == table,
+        now == text,
         "docs/parity.md is out of date: run this test with FLEETBAL_WRITE_DOCS=1"
     );
     Ok(())

@@ -9,6 +9,8 @@ pub(crate) struct Transcript {
     pub(crate) requests: Vec<Request>,
     /// By their names.
     pub(crate) clients: Vec<Client>,
+    /// How many connections the backends had, where that is looked at.
+    pub(crate) connections: Option<usize>,
 }
 
 /// A head and a body.
@@ -120,6 +122,9 @@ impl Transcript {
                 request.message.line
             ));
             request.message.write(&mut lines);
+        }
+        if let Some(count) = self.connections {
+            lines.push(format!("the backends were connected to {count} times"));
         }
         for client in &self.clients {
             for event in &client.events {
