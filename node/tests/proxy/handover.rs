@@ -230,11 +230,14 @@ async fn not_every_service_can_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_connections_to_a_target_than_allowed() {
     let hold = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let held = hold.clone();
+    let shared = hold.clone();
     let target = Origin::start(move |_| {
-        while held.load(std::sync::atomic::Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        // In place, so that no other task waits for this thread.
+        tokio::task::block_in_place(|| {
+            while shared.load(std::sync::atomic::Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
         Some(ok("x"))
     })
     .await;
