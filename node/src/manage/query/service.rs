@@ -88,3 +88,21 @@ fn listening(service: &Service, fill: Fill<'_>) -> Option<String> {
     let template = service.listen()?;
     Some(template.expand(fill).unwrap_or_else(|_| template.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn percentages_have_two_decimals() {
+        let all = [(2, 10), (5, 7), (0, 0), (3, 3), (1, 3), (2, 3), (0, 5)]
+            .map(|(part, whole)| percent(part, whole));
+        assert_eq!(
+            all,
+            [
+                "20.00%", "71.43%", "0.00%", "100.00%", "33.33%", "66.67%", "0.00%"
+            ]
+        );
+        assert_eq!(percent(u64::MAX, u64::MAX), "100.00%");
+    }
+}
