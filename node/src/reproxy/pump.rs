@@ -59,6 +59,8 @@ pub(super) struct Pump {
     buffer: Vec<u8>,
     /// Whether the target sent more than the body.
     pub(super) excess: bool,
+    /// Whether the client was sent anything.
+    pub(super) has_begun: bool,
 }
 
 impl Pump {
@@ -72,6 +74,7 @@ impl Pump {
             sent: 0,
             buffer: Vec::new(),
             excess: false,
+            has_begun: false,
         }
     }
 
@@ -140,6 +143,7 @@ impl Pump {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => {
                     self.sent += written;
+                    self.has_begun = true;
                     moved = true;
                 }
             }

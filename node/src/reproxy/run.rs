@@ -57,7 +57,10 @@ pub enum Outcome {
         keeps: bool,
     },
     /// The answer was broken off; its connection must be as well.
-    Cut,
+    Cut {
+        /// Whether a plain close shows the client that something is missing; else it has to be a reset.
+        shows: bool,
+    },
     /// Nothing was sent yet: the client is to be told.
     Failed(ProxyError),
 }
@@ -202,7 +205,11 @@ impl Exchange<'_> {
     async fn send_head(&mut self, first: &[u8], status: Option<u16>, part: &[(&str, &[u8])]) -> Outcome {
         match self.compose(first, status, Framing::Empty, part) {
             Err(error) => Outcome::Failed(error),
-            Ok((head, outcome)) => sent(pump::write(self.client, &head, self.idle_timeout).await, outcome),
+            Ok((head, outcome)) => sent(
+                pump::write(self.client, &head, self.idle_timeout).await,
+                outcome,
+                true,
+            ),
         }
     }
 
@@ -250,14 +257,18 @@ impl Exchange<'_> {
             Err(error) => return Outcome::Failed(error),
         };
         if self.request.method == Method::Head {
-            return sent(pump::write(self.client, &head, self.idle_timeout).await, outcome);
+            return sent(
+                pump::write(self.client, &head, self.idle_timeout).await,
+                outcome,
+                true,
+            );
         }
         // With the head goes what there is of the file, so that whoever cannot read it has said nothing yet.
         match source.read(bytes.start, length).await {
             Ok(piece) if !piece.is_empty() => {
                 let rest = bytes.start + piece.len() as u64..bytes.end;
                 let piece = [head, piece].concat();
-                sent(self.send_pieces(source, piece, rest).await, outcome)
+                sent(self.send_pieces(source, piece, rest).await, outcome, true)
             }
             Ok(_) | Err(_) => Outcome::Failed(NO_FILE),
         }
@@ -340,17 +351,21 @@ impl Exchange<'_> {
             .await;
         if result.is_ok() {
             fetched.release(!pump.excess);
+        } else if !pump.has_begun {
+            // It ended too early, and nobody knows yet.
+            return Outcome::Failed(NO_URL);
         }
-        sent(result, outcome)
+        sent(result, outcome, framing != Framing::UntilClose)
     }
 }
 
-fn sent(result: io::Result<()>, outcome: Outcome) -> Outcome {
+/// What became of an answer; of one that ends with its connection a plain close would make a whole one.
+fn sent(result: io::Result<()>, outcome: Outcome, is_delimited: bool) -> Outcome {
     match result {
         Ok(()) => outcome,
         Err(error) => {
             tracing::debug!(%error, "an answer was broken off");
-            Outcome::Cut
+            Outcome::Cut { shows: is_delimited }
         }
     }
 }

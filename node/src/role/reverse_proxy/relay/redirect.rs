@@ -241,7 +241,8 @@ async fn conclude(client: &mut Client, request: &Request, outcome: Outcome) -> N
                 Next::Linger
             }
         }
-        Outcome::Cut => Next::Abort,
+        Outcome::Cut { shows: true } => Next::Close,
+        Outcome::Cut { shows: false } => Next::Abort,
         Outcome::Failed(error) => answer(client, request, error).await,
     }
 }
