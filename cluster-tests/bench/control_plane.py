@@ -29,13 +29,16 @@ from cells import Cell  # noqa: E402
 from configuration import Manage  # noqa: E402
 from contenders import versions, write  # noqa: E402
 from generators import finish_wrk, h2load, start_wrk  # noqa: E402
-from latency import CONNECTIONS, SHARE, Pace  # noqa: E402
+from latency import CONNECTIONS, Pace  # noqa: E402
 from machine import Layout, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
 from process import Process, Trouble, free_port, require  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BEGIN, END = "<!-- control-plane:begin -->", "<!-- control-plane:end -->"
-# p99 with it, as a part of p99 without: issue's aim.
+# The pace, as a part of what the slower fleet's node does at most. The other nodes, which carry each change out as well,
+# share a CPU with load and backend: at a higher one it is these that are late.
+SHARE = 0.3
+# p99 with it, as a part of p99 without, at most.
 LIMIT = 1.10
 CHANGES_A_SECOND = 100
 # The log's entries between two snapshots (raft/src/timing.rs).
