@@ -31,6 +31,10 @@ impl Report {
 
     /// So many bytes came. What the trackers are told, if it is time, and bytes remain.
     pub fn came(&mut self, bytes: usize, now: Instant, epoch: impl FnOnce() -> u64) -> Option<String> {
+        if bytes == 0 {
+            // A head alone: the first bytes are news, and would have to wait for a second.
+            return None;
+        }
         self.done += bytes as u64;
         let is_time = self
             .sent
@@ -97,6 +101,7 @@ mod tests {
         let start = Instant::now();
         let after = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut report = Report::new("abcde", 100, 5);
+        assert_eq!(report.came(0, start, || 6), None);
         assert_eq!(
             report.came(10, start, || 6).as_deref(),
             Some("UPLOAD:abcde:10:100:5:6")
