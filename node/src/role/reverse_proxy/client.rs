@@ -272,9 +272,9 @@ impl Client {
             Ok(Some(head)) => {
                 self.arm(settings.idle_timeout);
                 self.idle_limit = settings.persist_client_idle_timeout;
-                if settings.uploads.status_listeners.is_empty() {
-                    Some(self.send(input, head, current, &output, cx))
-                } else if let Some(session) = tracker::status_session(&output) {
+                if !settings.uploads.status_listeners.is_empty()
+                    && let Some(session) = tracker::status_session(&output)
+                {
                     Some((head.length, Err(NoRequest::AsksStatus(session.into(), head))))
                 } else {
                     Some(self.send(input, head, current, &output, cx))
