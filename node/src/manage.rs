@@ -17,6 +17,7 @@ pub mod query;
 pub mod render;
 pub mod script;
 mod session;
+mod transaction;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

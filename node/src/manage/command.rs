@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{BackendAddress, Change, RequestId, TokenId};
+use fleetbal_raft::model::{BackendAddress, Change, RequestId, TokenId, Version};
 
 use crate::lifecycle::Stop;
 
@@ -76,6 +76,12 @@ pub enum Local {
     Verbose(bool),
     /// `auth SECRET`
     Auth(String),
+    /// `begin`: later changes wait for `commit`, and are one.
+    Begin,
+    /// `commit [if version N]`
+    Commit(Option<Version>),
+    /// `abort`: forgets what was typed since `begin`.
+    Abort,
     /// `quit`, `exit`
     Quit,
     /// `shutdown [graceful [SECS]]`
@@ -111,7 +117,12 @@ impl Command {
                 | Local::Sync
                 | Local::Barrier(_)
                 | Local::Outcome(_) => true,
-                Local::Shutdown(_) | Local::IssueToken { .. } | Local::RevokeToken(_) => false,
+                Local::Begin
+                | Local::Commit(_)
+                | Local::Abort
+                | Local::Shutdown(_)
+                | Local::IssueToken { .. }
+                | Local::RevokeToken(_) => false,
             },
         }
     }

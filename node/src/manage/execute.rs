@@ -1,6 +1,6 @@
 //! Carries a command out. A change is proposed to the fleet and answered when this node balances by it.
 
-mod change;
+pub(super) mod change;
 mod local;
 
 use std::time::Instant;

@@ -6,6 +6,7 @@ mod object;
 mod pool;
 mod server;
 mod show;
+mod transaction;
 
 use fleetbal_raft::model::{BackendAddress, InvalidName, Template, VariableError};
 
@@ -14,11 +15,14 @@ use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 31] = [
+pub const COMMANDS: [&str; 34] = [
+    "abort",
     "auth",
     "backends",
     "barrier",
+    "begin",
     "cluster",
+    "commit",
     "config",
     "create",
     "default",
@@ -100,6 +104,9 @@ pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> 
         "cluster" => cluster::parse(line),
         "config" => cluster::config(line),
         "barrier" => cluster::barrier(line),
+        "begin" => plain(line, "begin", Command::Local(Local::Begin)),
+        "abort" => plain(line, "abort", Command::Local(Local::Abort)),
+        "commit" => transaction::commit(line),
         "sync" => plain(line, "sync", Command::Local(Local::Sync)),
         "ready" => plain(line, "ready", Command::Query(Query::Ready)),
         "auth" => auth(line),

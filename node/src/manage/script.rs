@@ -172,6 +172,9 @@ impl Reader {
             Local::Verbose(_) => Ok(()),
             Local::Quit => Err(ParseError::Unknown(word.to_owned()).to_string()),
             Local::Auth(_)
+            | Local::Begin
+            | Local::Commit(_)
+            | Local::Abort
             | Local::Shutdown(_)
             | Local::Sync
             | Local::Barrier(_)
