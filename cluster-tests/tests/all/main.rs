@@ -18,5 +18,6 @@ mod proxy;
 mod readme;
 mod standalone;
 mod start_refused;
+mod transactions;
 mod uploads;
 mod waiting;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fleetbal_raft::model::{BackendAddress, Change, RequestId, TokenId, Version};
 
 use crate::lifecycle::Stop;
+use crate::os_settings::ServerSetting;
 
 /// A command, ready to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,14 @@ pub enum Query {
     Backends,
     /// `nodes [IP[:PORT]]`, `node [IP[:PORT]]`
     Nodes(Option<BackendAddress>),
+    /// `proc`
+    Proc,
+    /// `fd`
+    Descriptors,
+    /// `plugins`
+    Plugins,
+    /// What Perlbal tells of its interpreter (`obj`, `track`, `xs` …); there is none here.
+    Interpreter,
     /// `help`
     Help,
     /// `reproxy_state`
@@ -86,6 +95,8 @@ pub enum Local {
     Quit,
     /// `shutdown [graceful [SECS]]`
     Shutdown(Stop),
+    /// `server KEY = VALUE` that concerns this process alone.
+    Server(ServerSetting),
     /// `sync`: waits until this node has all that was committed.
     Sync,
     /// `barrier [SECONDS]`: waits until every live node has what this one has.
@@ -120,6 +131,7 @@ impl Command {
                 Local::Begin
                 | Local::Commit(_)
                 | Local::Abort
+                | Local::Server(_)
                 | Local::Shutdown(_)
                 | Local::IssueToken { .. }
                 | Local::RevokeToken(_) => false,

@@ -15,8 +15,9 @@ use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 34] = [
+pub const COMMANDS: [&str; 46] = [
     "abort",
+    "aio",
     "auth",
     "backends",
     "barrier",
@@ -30,13 +31,20 @@ pub const COMMANDS: [&str; 34] = [
     "dumpconfig",
     "enable",
     "exit",
+    "fd",
+    "gladiator",
     "header",
     "help",
+    "leaks",
     "node",
     "nodes",
     "noverify",
+    "obj",
     "pending",
+    "plugins",
     "pool",
+    "proc",
+    "prof",
     "queues",
     "quit",
     "ready",
@@ -45,12 +53,19 @@ pub const COMMANDS: [&str; 34] = [
     "set",
     "show",
     "shutdown",
+    "state",
     "sync",
+    "track",
     "uptime",
     "use",
+    "varsize",
     "verbose",
     "version",
+    "xs",
 ];
+
+/// Perlbal looks for leaks of Perl objects; there are none here.
+const LEAKS: &str = "command disabled without $ENV{PERLBAL_DEBUG} set";
 
 /// A line that is no command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,8 +105,8 @@ pub enum ParseError {
     /// `SERVER x = y` with a value that is no number.
     #[error("Expected numeric parameter")]
     Numeric,
-    /// A `SERVER` line that is not read yet.
-    #[error("server option '{0}' is not supported")]
+    /// A `SERVER` line that nobody knows.
+    #[error("unknown server option '{0}'")]
     ServerOption(String),
 }
 
@@ -136,6 +151,14 @@ fn parse_plain(line: &Line) -> Result<Command, ParseError> {
         "queues" => plain(line, "queues", Command::Query(Query::Queues)),
         "pending" => plain(line, "pending", Command::Query(Query::Pending)),
         "noverify" => plain(line, "noverify", Command::Query(Query::NoVerify)),
+        "proc" => plain(line, "proc", Command::Query(Query::Proc)),
+        "fd" => plain(line, "fd", Command::Query(Query::Descriptors)),
+        "plugins" => plain(line, "plugins", Command::Query(Query::Plugins)),
+        "aio" | "gladiator" | "obj" | "prof" | "track" | "varsize" | "xs" => {
+            Ok(Command::Query(Query::Interpreter))
+        }
+        "state" => state(line),
+        "leaks" => Err(ParseError::Usage(LEAKS)),
         "backends" => plain(line, "backends", Command::Query(Query::Backends)),
         "node" => nodes(line, "node"),
         "nodes" => nodes(line, "nodes"),
@@ -165,6 +188,14 @@ fn nodes(line: &Line, name: &'static str) -> Result<Command, ParseError> {
         _ => return Err(bad()),
     };
     Ok(Command::Query(Query::Nodes(only)))
+}
+
+/// `state changes` tells what Perl objects went through; a bare `state` was never a command.
+fn state(line: &Line) -> Result<Command, ParseError> {
+    match line.rest() {
+        " changes" => Ok(Command::Query(Query::Interpreter)),
+        _ => Err(ParseError::Syntax("state")),
+    }
 }
 
 fn verbose(line: &Line) -> Result<Command, ParseError> {

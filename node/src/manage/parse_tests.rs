@@ -287,8 +287,8 @@ fn perlbals_words_for_what_does_not_fit() {
         ("shutdown foo", "Invalid syntax to 'shutdown' command"),
         ("shutdown graceful foo", "Invalid syntax to 'shutdown' command"),
         (
-            "server max_connections = 5",
-            "server option 'max_connections' is not supported",
+            "server max_connexions = 5",
+            "unknown server option 'max_connexions'",
         ),
         ("server", "Invalid syntax to 'server' command"),
     ] {

@@ -172,6 +172,7 @@ impl Session {
             Local::Commit(if_version) => goes_on(self.commit(if_version, context).await),
             Local::Abort => goes_on(self.abort()),
             local @ (Local::Shutdown(_)
+            | Local::Server(_)
             | Local::Sync
             | Local::Barrier(_)
             | Local::IssueToken { .. }

@@ -62,7 +62,12 @@ pub(in super::super) async fn carry_out(
     typist: &str,
     context: &Context,
 ) -> Result<(), Refusal> {
-    let enabled: Vec<_> = batch.changes.iter().filter_map(enabled_service).cloned().collect();
+    let enabled: Vec<_> = batch
+        .changes
+        .iter()
+        .filter_map(enabled_service)
+        .cloned()
+        .collect();
     let Some(version) = propose(Proposal::Batch(batch), typist, context).await? else {
         return Ok(());
     };

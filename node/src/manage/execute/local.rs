@@ -10,6 +10,7 @@ use super::super::command::Local;
 use super::super::render::Reply;
 use super::change::{propose, settled};
 use crate::lifecycle::Stop;
+use crate::os_settings;
 
 /// How long a fresh read may take.
 const SYNC: Duration = Duration::from_secs(5);
@@ -23,6 +24,7 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
                 Stop::Graceful(_) => Reply::Done,
             }
         }
+        Local::Server(setting) => Reply::of(os_settings::apply(&setting)),
         Local::Sync => Reply::of(sync(context).await),
         Local::Barrier(within) => Reply::of(barrier(within, context).await),
         Local::IssueToken { ttl, uses } => match context.cluster.issue_token(ttl, uses, typist).await {
