@@ -52,7 +52,9 @@ fn set_up_process(settings: &[ServerSetting]) -> Result<Option<PidFile>, String>
     for setting in settings {
         match setting {
             ServerSetting::PidFile(path) => pidfile = Some(path),
-            other => os_settings::apply(other)?,
+            ServerSetting::MaxConnections(_) | ServerSetting::NiceLevel(_) | ServerSetting::WithoutEffect => {
+                os_settings::apply(setting)?;
+            }
         }
     }
     pidfile.map(|path| PidFile::write(path)).transpose()

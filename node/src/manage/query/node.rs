@@ -83,7 +83,7 @@ impl LastProc {
 }
 
 /// `proc`: CPU times and requests; in brackets, what was added since the last `proc` of anybody.
-pub fn proc(figures: ProcFigures) -> Vec<String> {
+pub fn proc(figures: &ProcFigures) -> Vec<String> {
     let ProcFigures { now, before } = figures;
     vec![
         format!("time: {}", clock::now().0 / 1000),
