@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{BackendAddress, Change, RequestId, TokenId};
+use fleetbal_raft::model::{BackendAddress, Change, NodeName, RequestId, TokenId, VoteWish};
 
 use crate::lifecycle::Stop;
 
@@ -93,6 +93,17 @@ pub enum Local {
     },
     /// `cluster revoke ID`
     RevokeToken(TokenId),
+    /// `cluster remove NODE`
+    RemoveNode(NodeName),
+    /// `cluster promote NODE`, `cluster demote NODE`
+    SetWish {
+        /// The member.
+        node: NodeName,
+        /// Whether it shall vote.
+        wish: VoteWish,
+    },
+    /// `cluster transfer NODE`: it leads from now on.
+    Transfer(NodeName),
     /// `config request ID`: what became of a change whose outcome was unknown.
     Outcome(RequestId),
 }
@@ -111,7 +122,12 @@ impl Command {
                 | Local::Sync
                 | Local::Barrier(_)
                 | Local::Outcome(_) => true,
-                Local::Shutdown(_) | Local::IssueToken { .. } | Local::RevokeToken(_) => false,
+                Local::Shutdown(_)
+                | Local::IssueToken { .. }
+                | Local::RevokeToken(_)
+                | Local::RemoveNode(_)
+                | Local::SetWish { .. }
+                | Local::Transfer(_) => false,
             },
         }
     }

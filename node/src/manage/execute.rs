@@ -2,6 +2,7 @@
 
 mod change;
 mod local;
+mod membership;
 
 use std::time::Instant;
 

@@ -172,8 +172,20 @@ fn fleet_commands() {
     assert_eq!(read("cluster SET Voters=3", None), voters);
     assert_eq!(
         error("cluster set voters = x"),
-        "usage: cluster set voters = <number>"
+        "usage: cluster set {voters = <number>|dead_voter_after = <seconds>}"
     );
+    assert_eq!(
+        read("cluster set dead_voter_after = 60", None),
+        Ok(Command::Change(Change::SetDeadVoterAfter(60)))
+    );
+    let n2 = fleetbal_raft::model::NodeName::parse("n2").unwrap();
+    assert_eq!(
+        read("cluster Remove n2", None),
+        Ok(Command::Local(Local::RemoveNode(n2)))
+    );
+    assert!(error("cluster remove").starts_with("usage: cluster {remove|"));
+    assert!(error("cluster transfer a b").starts_with("usage: cluster {remove|"));
+    assert!(error("cluster demote -").contains("not a valid"));
     assert!(error("cluster").starts_with("usage: cluster "));
     assert!(error("cluster revoke XYZ").contains("not a valid token name"));
     assert_eq!(

@@ -158,8 +158,11 @@ impl Inner {
             key_hash: member.key_hash,
         };
         tracing::info!(node = %name, id = member.node_id, "taking up a new member");
-        self.change(ChangeMembers::AddNodes(BTreeMap::from([(member.node_id, newcomer)])))
-            .await;
+        self.change(ChangeMembers::AddNodes(BTreeMap::from([(
+            member.node_id,
+            newcomer,
+        )])))
+        .await;
         true
     }
 

@@ -11,7 +11,10 @@ use crate::types::NodeId;
 
 /// What the leader knows of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each of them yes or no")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of them yes or no"
+)]
 pub(super) struct Standing {
     pub(super) id: NodeId,
     /// It has a vote now.

@@ -92,7 +92,13 @@ fn a_dead_voter_is_replaced_only_when_it_is_given_up() {
 
 #[test]
 fn without_a_majority_nothing_is_changed() {
-    let lost = [voter(1), given_up(voter(2)), given_up(voter(3)), learner(4), learner(5)];
+    let lost = [
+        voter(1),
+        given_up(voter(2)),
+        given_up(voter(3)),
+        learner(4),
+        learner(5),
+    ];
     assert_eq!(next_step(&lost, 3), Step::Wait);
 }
 
@@ -141,16 +147,18 @@ fn any_member(id: NodeId) -> impl Strategy<Value = Standing> {
         Just(VoteWish::Learner)
     ];
     let facts = any::<(bool, bool, bool, bool, bool)>();
-    (facts, wish).prop_map(move |((votes, alive, caught_up, given_up, removed), wish)| Standing {
-        id,
-        votes: votes || id == 1,
-        alive: alive || id == 1,
-        caught_up: caught_up || id == 1,
-        given_up: given_up && !alive && id != 1,
-        wish,
-        removed,
-        leads: id == 1,
-    })
+    (facts, wish).prop_map(
+        move |((votes, alive, caught_up, given_up, removed), wish)| Standing {
+            id,
+            votes: votes || id == 1,
+            alive: alive || id == 1,
+            caught_up: caught_up || id == 1,
+            given_up: given_up && !alive && id != 1,
+            wish,
+            removed,
+            leads: id == 1,
+        },
+    )
 }
 
 proptest! {

@@ -60,7 +60,9 @@ impl FleetState {
 
     fn check_vote_free(&self, node: &NodeName) -> Result<(), Rejection> {
         let others = self.members.iter().filter(|(name, _)| *name != node);
-        let promoted = others.filter(|(_, member)| member.wish == VoteWish::Voter).count();
+        let promoted = others
+            .filter(|(_, member)| member.wish == VoteWish::Voter)
+            .count();
         if promoted < self.config.voters() as usize {
             Ok(())
         } else {

@@ -174,11 +174,13 @@ pub(super) fn encode_wish(wish: VoteWish) -> i32 {
 }
 
 pub(super) fn decode_wish(wire: i32) -> Result<VoteWish, WireError> {
-    Ok(match v1::VoteWish::try_from(wire).map_err(|_| WireError::Invalid("vote"))? {
-        v1::VoteWish::Unspecified => VoteWish::Any,
-        v1::VoteWish::Voter => VoteWish::Voter,
-        v1::VoteWish::Learner => VoteWish::Learner,
-    })
+    Ok(
+        match v1::VoteWish::try_from(wire).map_err(|_| WireError::Invalid("vote"))? {
+            v1::VoteWish::Unspecified => VoteWish::Any,
+            v1::VoteWish::Voter => VoteWish::Voter,
+            v1::VoteWish::Learner => VoteWish::Learner,
+        },
+    )
 }
 
 fn to_change(change: &Change) -> v1::Change {

@@ -7,8 +7,8 @@ use prost::Message;
 
 use super::WireError;
 use super::change::{
-    backend, decode_answer, decode_wish, encode_answer, encode_wish, fixed, from_header_rule, node_name, pool_name, service_name, to_header_rule,
-    token_id, weighted,
+    backend, decode_answer, decode_wish, encode_answer, encode_wish, fixed, from_header_rule, node_name,
+    pool_name, service_name, to_header_rule, token_id, weighted,
 };
 use crate::model::{
     Answers, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember, NodeName, Pool,

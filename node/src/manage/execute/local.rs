@@ -9,6 +9,7 @@ use super::super::Context;
 use super::super::command::Local;
 use super::super::render::Reply;
 use super::change::{propose, settled};
+use super::membership;
 use crate::lifecycle::Stop;
 
 /// How long a fresh read may take.
@@ -33,6 +34,9 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
             let revoked = propose(Proposal::RevokeToken(id), typist, context).await;
             done(revoked.map(|_| ()))
         }
+        Local::RemoveNode(node) => done(membership::remove(node, typist, context).await),
+        Local::SetWish { node, wish } => done(membership::set_wish(node, wish, typist, context).await),
+        Local::Transfer(node) => done(membership::transfer(node, context).await),
         Local::Outcome(request) => Reply::Lines(vec![outcome(request, typist, context).await]),
         // A connection's own affairs; it keeps them to itself.
         Local::Use(_) | Local::Verbose(_) | Local::Auth(_) | Local::Quit => Reply::Silent,
