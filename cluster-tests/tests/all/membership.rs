@@ -6,6 +6,9 @@ use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::load::Load;
 use fleetbal_cluster_tests::{Fleet, Plan, Result, wait};
 
+/// How long a removed node may drain.
+const LEAVING: Duration = Duration::from_secs(40);
+
 /// Waits until a node sees another one in a role.
 fn wait_role(fleet: &Fleet, seen_by: usize, name: &str, role: &str) -> Result {
     wait::for_true(format!("{name} as {role}"), wait::PATIENCE, || {
@@ -42,8 +45,8 @@ fn a_removed_leader_hands_over_wipes_itself_and_stays_out() -> Result {
         .node(other)?
         .manage()?
         .change(&format!("cluster remove {name}"))?;
-    let ended = fleet.process(leader)?.wait_end(Duration::from_secs(40))?;
-    ensure!(ended.code() == Some(0), "it ended with {ended}");
+    let code = fleet.wait_gone(leader, LEAVING)?;
+    ensure!(code == Some(0), "it ended with {code:?}");
     for &number in &followers {
         wait_gone(&fleet, number, &name)?;
     }
@@ -57,8 +60,8 @@ fn a_removed_leader_hands_over_wipes_itself_and_stays_out() -> Result {
 
     let flags = fleet.node(leader)?.flags.clone();
     fleet.launch_only(leader, flags)?;
-    let again = fleet.process(leader)?.wait_end(wait::PATIENCE)?;
-    ensure!(again.code() == Some(78), "started again it ended with {again}");
+    let code = fleet.wait_gone(leader, wait::PATIENCE)?;
+    ensure!(code == Some(78), "started again it ended with {code:?}");
     let log = fleet.node(leader)?.log_text();
     ensure!(log.contains("was removed from fleet 'acme'"), "it says: {log}");
     fleet.passed()
@@ -73,8 +76,8 @@ fn a_node_that_was_away_when_it_was_removed_learns_of_it() -> Result {
     wait_gone(&fleet, 2, "n3")?;
     let flags = fleet.node(3)?.flags.clone();
     fleet.launch_only(3, flags)?;
-    let ended = fleet.process(3)?.wait_end(Duration::from_secs(40))?;
-    ensure!(ended.code() == Some(0), "it ended with {ended}");
+    let code = fleet.wait_gone(3, LEAVING)?;
+    ensure!(code == Some(0), "it ended with {code:?}");
     fleet.passed()
 }
 
