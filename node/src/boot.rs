@@ -18,6 +18,7 @@ use crate::cli::exit;
 use crate::effects::effects;
 use crate::lifecycle::{DRAIN_TIMEOUT, Lifecycle, Signals, Stop};
 use crate::manage::access::{Access, TokenFileError};
+use crate::manage::query::node::LastProc;
 use crate::manage::script::Script;
 use crate::manage::{Context, Started};
 use crate::monitor::readiness::Readiness;
@@ -145,6 +146,7 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
         lifecycle: lifecycle.clone(),
         variables: variables.clone(),
         started,
+        last_proc: LastProc::default(),
         own_listener: settings.management,
     });
     let management = CancellationToken::new();

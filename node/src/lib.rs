@@ -17,6 +17,7 @@ pub mod manage;
 pub mod monitor;
 pub mod nodefile;
 pub mod os_error;
+pub mod os_settings;
 pub mod reproxy;
 pub mod role;
 pub mod settings;

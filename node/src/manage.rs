@@ -17,6 +17,7 @@ pub mod query;
 pub mod render;
 pub mod script;
 mod session;
+mod transaction;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::role::Queues;
 use crate::snapshot::{NodeVariables, View};
 use access::Access;
 use connection::{Limits, Port};
+use query::node::LastProc;
 
 /// What management reads and asks of the rest of the node.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct Context {
     pub queues: Arc<Queues>,
     /// Its connections to the targets of reproxying, and caches.
     pub reproxy: Arc<reproxy::Shared>,
+    /// What `proc` told last.
+    pub last_proc: LastProc,
     /// The other nodes.
     pub fleet: FleetView,
     /// Whether this node should get traffic.

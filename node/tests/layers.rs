@@ -11,6 +11,7 @@ const LAYERS: [&[&str]; 5] = [
     &[
         "clock",
         "os_error",
+        "os_settings",
         "http",
         "balance",
         "snapshot",

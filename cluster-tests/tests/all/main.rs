@@ -19,5 +19,6 @@ mod proxy;
 mod readme;
 mod standalone;
 mod start_refused;
+mod transactions;
 mod uploads;
 mod waiting;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::exit;
 use crate::boot::{self, BootError};
 use crate::manage::script::{self, Script, ScriptError};
+use crate::os_settings::{self, PidFile, ServerSetting};
 use crate::settings::{LogFormat, RunFlags, Settings, config_file};
 
 /// Threads of the control plane: consensus, gossip, management. Traffic has its own.
@@ -38,7 +39,23 @@ pub(super) fn run(flags: RunFlags) -> ExitCode {
     if does_nothing(&settings, &script) {
         return config_error(NOTHING_TO_DO);
     }
+    let _pidfile = match set_up_process(&script.server) {
+        Ok(pidfile) => pidfile,
+        Err(problem) => return config_error(problem),
+    };
     boot(settings, &script, file.as_deref())
+}
+
+/// Carries out the `SERVER` lines of a config file that are about this process; the last pidfile counts.
+fn set_up_process(settings: &[ServerSetting]) -> Result<Option<PidFile>, String> {
+    let mut pidfile = None;
+    for setting in settings {
+        match setting {
+            ServerSetting::PidFile(path) => pidfile = Some(path),
+            other => os_settings::apply(other)?,
+        }
+    }
+    pidfile.map(|path| PidFile::write(path)).transpose()
 }
 
 /// Reads and checks a config file.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{BackendAddress, Change, NodeName, RequestId, TokenId, VoteWish};
+use fleetbal_raft::model::{BackendAddress, Change, NodeName, RequestId, TokenId, Version, VoteWish};
 
 use crate::lifecycle::Stop;
+use crate::os_settings::ServerSetting;
 
 /// A command, ready to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,14 @@ pub enum Query {
     Backends,
     /// `nodes [IP[:PORT]]`, `node [IP[:PORT]]`
     Nodes(Option<BackendAddress>),
+    /// `proc`
+    Proc,
+    /// `fd`
+    Descriptors,
+    /// `plugins`
+    Plugins,
+    /// What Perlbal tells of its interpreter (`obj`, `track`, `xs` …); there is none here.
+    Interpreter,
     /// `help`
     Help,
     /// `reproxy_state`
@@ -76,10 +85,18 @@ pub enum Local {
     Verbose(bool),
     /// `auth SECRET`
     Auth(String),
+    /// `begin`: later changes wait for `commit`, and are one.
+    Begin,
+    /// `commit [if version N]`
+    Commit(Option<Version>),
+    /// `abort`: forgets what was typed since `begin`.
+    Abort,
     /// `quit`, `exit`
     Quit,
     /// `shutdown [graceful [SECS]]`
     Shutdown(Stop),
+    /// `server KEY = VALUE` that concerns this process alone.
+    Server(ServerSetting),
     /// `sync`: waits until this node has all that was committed.
     Sync,
     /// `barrier [SECONDS]`: waits until every live node has what this one has.
@@ -122,7 +139,11 @@ impl Command {
                 | Local::Sync
                 | Local::Barrier(_)
                 | Local::Outcome(_) => true,
-                Local::Shutdown(_)
+                Local::Begin
+                | Local::Commit(_)
+                | Local::Abort
+                | Local::Server(_)
+                | Local::Shutdown(_)
                 | Local::IssueToken { .. }
                 | Local::RevokeToken(_)
                 | Local::RemoveNode(_)

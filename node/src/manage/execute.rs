@@ -1,6 +1,6 @@
 //! Carries a command out. A change is proposed to the fleet and answered when this node balances by it.
 
-mod change;
+pub(super) mod change;
 mod local;
 mod membership;
 
@@ -13,6 +13,7 @@ use super::query::{self, Figures};
 use super::render::Reply;
 use crate::clock;
 use crate::gossip::ConfigHash;
+use crate::os_error;
 use crate::reproxy::{self, CacheFigures};
 
 use fleetbal_raft::model::{BackendAddress, PoolName, ServiceName};
@@ -52,6 +53,12 @@ fn answer(query: &Query, context: &Context) -> Reply {
         Query::Queues => Reply::Lines(query::live::queues(&snapshot, &context.queues, Instant::now())),
         Query::Pending => Reply::Lines(query::live::pending(&snapshot, &context.queues, Instant::now())),
         Query::NoVerify => Reply::Lines(query::live::noverify(&snapshot, Instant::now())),
+        Query::Proc => Reply::Lines(query::node::proc(
+            context.last_proc.since(context.stats.requests_total()),
+        )),
+        Query::Descriptors => query::node::descriptors()
+            .map_or_else(|error| Reply::Refused(os_error::words(&error)), Reply::Lines),
+        Query::Plugins | Query::Interpreter => Reply::Lines(Vec::new()),
         Query::Backends => Reply::Lines(query::live::backends(&snapshot)),
         Query::Nodes(only) => Reply::Lines(query::live::nodes(&snapshot, *only)),
         Query::Help => Reply::Lines(query::node::help()),

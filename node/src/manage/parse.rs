@@ -7,6 +7,7 @@ mod object;
 mod pool;
 mod server;
 mod show;
+mod transaction;
 
 use fleetbal_raft::model::{BackendAddress, InvalidName, Template, VariableError};
 
@@ -15,11 +16,15 @@ use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 31] = [
+pub const COMMANDS: [&str; 46] = [
+    "abort",
+    "aio",
     "auth",
     "backends",
     "barrier",
+    "begin",
     "cluster",
+    "commit",
     "config",
     "create",
     "default",
@@ -27,13 +32,20 @@ pub const COMMANDS: [&str; 31] = [
     "dumpconfig",
     "enable",
     "exit",
+    "fd",
+    "gladiator",
     "header",
     "help",
+    "leaks",
     "node",
     "nodes",
     "noverify",
+    "obj",
     "pending",
+    "plugins",
     "pool",
+    "proc",
+    "prof",
     "queues",
     "quit",
     "ready",
@@ -42,12 +54,19 @@ pub const COMMANDS: [&str; 31] = [
     "set",
     "show",
     "shutdown",
+    "state",
     "sync",
+    "track",
     "uptime",
     "use",
+    "varsize",
     "verbose",
     "version",
+    "xs",
 ];
+
+/// Perlbal looks for leaks of Perl objects; there are none here.
+const LEAKS: &str = "command disabled without $ENV{PERLBAL_DEBUG} set";
 
 /// A line that is no command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,8 +106,8 @@ pub enum ParseError {
     /// `SERVER x = y` with a value that is no number.
     #[error("Expected numeric parameter")]
     Numeric,
-    /// A `SERVER` line that is not read yet.
-    #[error("server option '{0}' is not supported")]
+    /// A `SERVER` line that nobody knows.
+    #[error("unknown server option '{0}'")]
     ServerOption(String),
 }
 
@@ -101,6 +120,9 @@ pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> 
         "cluster" => cluster::parse(line),
         "config" => cluster::config(line),
         "barrier" => cluster::barrier(line),
+        "begin" => plain(line, "begin", Command::Local(Local::Begin)),
+        "abort" => plain(line, "abort", Command::Local(Local::Abort)),
+        "commit" => transaction::commit(line),
         "sync" => plain(line, "sync", Command::Local(Local::Sync)),
         "ready" => plain(line, "ready", Command::Query(Query::Ready)),
         "auth" => auth(line),
@@ -130,6 +152,14 @@ fn parse_plain(line: &Line) -> Result<Command, ParseError> {
         "queues" => plain(line, "queues", Command::Query(Query::Queues)),
         "pending" => plain(line, "pending", Command::Query(Query::Pending)),
         "noverify" => plain(line, "noverify", Command::Query(Query::NoVerify)),
+        "proc" => plain(line, "proc", Command::Query(Query::Proc)),
+        "fd" => plain(line, "fd", Command::Query(Query::Descriptors)),
+        "plugins" => plain(line, "plugins", Command::Query(Query::Plugins)),
+        "aio" | "gladiator" | "obj" | "prof" | "track" | "varsize" | "xs" => {
+            Ok(Command::Query(Query::Interpreter))
+        }
+        "state" => state(line),
+        "leaks" => Err(ParseError::Usage(LEAKS)),
         "backends" => plain(line, "backends", Command::Query(Query::Backends)),
         "node" => nodes(line, "node"),
         "nodes" => nodes(line, "nodes"),
@@ -159,6 +189,14 @@ fn nodes(line: &Line, name: &'static str) -> Result<Command, ParseError> {
         _ => return Err(bad()),
     };
     Ok(Command::Query(Query::Nodes(only)))
+}
+
+/// `state changes` tells what Perl objects went through; a bare `state` was never a command.
+fn state(line: &Line) -> Result<Command, ParseError> {
+    match line.rest() {
+        " changes" => Ok(Command::Query(Query::Interpreter)),
+        _ => Err(ParseError::Syntax("state")),
+    }
 }
 
 fn verbose(line: &Line) -> Result<Command, ParseError> {

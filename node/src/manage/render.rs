@@ -15,6 +15,16 @@ pub enum Reply {
     Refused(String),
 }
 
+impl Reply {
+    /// Of what was done, or why it was not.
+    pub fn of(outcome: Result<(), String>) -> Self {
+        match outcome {
+            Ok(()) => Self::Done,
+            Err(text) => Self::Refused(text),
+        }
+    }
+}
+
 /// Appends a reply as it goes over the wire.
 pub fn render(reply: &Reply, verbose: bool, out: &mut Vec<u8>) {
     match reply {

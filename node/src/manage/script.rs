@@ -15,6 +15,7 @@ use super::parse::{ParseError, parse};
 use super::query::{self, NoFigures};
 use super::render::Reply;
 use crate::os_error;
+use crate::os_settings::ServerSetting;
 use crate::snapshot::NodeVariables;
 
 /// What a config file says.
@@ -24,6 +25,8 @@ pub struct Script {
     pub changes: Vec<(usize, Change)>,
     /// `CLUSTER key = value` lines: keys in lower case, values as typed.
     pub settings: Vec<(String, String)>,
+    /// `SERVER` lines of this process alone.
+    pub server: Vec<ServerSetting>,
     /// What its queries print.
     pub output: Vec<String>,
     /// The configuration it makes out of an empty one.
@@ -170,8 +173,15 @@ impl Reader {
                 Ok(())
             }
             Local::Verbose(_) => Ok(()),
+            Local::Server(setting) => {
+                self.script.server.push(setting);
+                Ok(())
+            }
             Local::Quit => Err(ParseError::Unknown(word.to_owned()).to_string()),
             Local::Auth(_)
+            | Local::Begin
+            | Local::Commit(_)
+            | Local::Abort
             | Local::Shutdown(_)
             | Local::Sync
             | Local::Barrier(_)
@@ -268,7 +278,11 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
             Some(Reply::Lines(Vec::new()))
         }
         Query::Help => Some(Reply::Lines(query::node::help())),
-        Query::Uptime
+        Query::Proc
+        | Query::Descriptors
+        | Query::Plugins
+        | Query::Interpreter
+        | Query::Uptime
         | Query::ClusterStatus(_)
         | Query::ClusterMembers(_)
         | Query::Tokens

@@ -74,8 +74,8 @@ fn the_first_wrong_line_is_named() {
         );
     }
     assert_eq!(
-        wrong("SERVER pidfile = /x"),
-        (1, "server option 'pidfile' is not supported".to_owned())
+        wrong("SERVER pid_file = /x"),
+        (1, "unknown server option 'pid_file'".to_owned())
     );
 }
 

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use fleetbal_raft::model::{Change, FleetConfig, Version};
+
 use super::Context;
 use super::access::{Access, Rights};
 use super::command::{Command, Local};
-use super::execute::execute;
+use super::execute::{change, execute};
 use super::line::{Line, LineError};
 use super::parse::parse;
 use super::render::Reply;
 use super::script::{created, has_object, no_object};
+use super::transaction::Transaction;
 
 /// One connection, or one HTTP call, of commands.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct Session {
     rights: Option<Rights>,
     implied: Option<String>,
     verbose: bool,
+    /// What was typed since `begin`; gone with the connection.
+    transaction: Option<Transaction>,
 }
 
 /// What a line led to.
@@ -39,6 +44,7 @@ impl Session {
             rights,
             implied: None,
             verbose: true,
+            transaction: None,
         }
     }
 
@@ -54,19 +60,34 @@ impl Session {
 
     /// Carries out one line.
     pub(super) async fn run(&mut self, bytes: &[u8], context: &Context) -> Outcome {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.count(bytes.len());
+        }
         match Line::read(bytes, |name| std::env::var(name).ok()) {
             Ok(None) => goes_on(Reply::Silent),
-            Ok(Some(line)) => self.command(&line, context).await,
+            Ok(Some(line)) => {
+                let outcome = self.command(&line, context).await;
+                self.remember(outcome)
+            }
             Err(error) => self.unreadable(&error),
         }
     }
 
+    /// A line that was refused undoes all of the transaction that it stands in.
+    fn remember(&mut self, outcome: Outcome) -> Outcome {
+        if let (Reply::Refused(text), Some(transaction)) = (&outcome.reply, &mut self.transaction) {
+            transaction.refuse(text);
+        }
+        outcome
+    }
+
     /// Answers a line that is none.
-    pub(super) fn unreadable(&self, error: &LineError) -> Outcome {
-        match self.rights {
+    pub(super) fn unreadable(&mut self, error: &LineError) -> Outcome {
+        let outcome = match self.rights {
             Some(_) => goes_on(Reply::Refused(error.to_string())),
             None => ends(Reply::Refused(NOT_AUTHORISED.to_owned())),
-        }
+        };
+        self.remember(outcome)
     }
 
     async fn command(&mut self, line: &Line, context: &Context) -> Outcome {
@@ -84,12 +105,56 @@ impl Session {
             Command::Query(query) => goes_on(execute(Command::Query(query), &self.typist, context).await),
             Command::Change(change) => {
                 let created = created(&change);
-                let reply = execute(Command::Change(change), &self.typist, context).await;
+                let reply = self.change(change, context).await;
                 if created.is_some() && reply == Reply::Done {
                     self.implied = created;
                 }
                 goes_on(reply)
             }
+        }
+    }
+
+    /// Changes the fleet, or what a transaction is to make of it.
+    async fn change(&mut self, change: Change, context: &Context) -> Reply {
+        let Some(transaction) = &mut self.transaction else {
+            return execute(Command::Change(change), &self.typist, context).await;
+        };
+        let prepared = change::prepare(change, transaction.config(), context);
+        Reply::of(prepared.and_then(|changes| transaction.take(changes)))
+    }
+
+    fn begin(&mut self, context: &Context) -> Reply {
+        if self.transaction.is_some() {
+            return Reply::Refused("a transaction is open already: say `commit` or `abort`".to_owned());
+        }
+        self.transaction = Some(Transaction::begin(self.config(context)));
+        Reply::Done
+    }
+
+    async fn commit(&mut self, if_version: Option<Version>, context: &Context) -> Reply {
+        let Some(transaction) = self.transaction.take() else {
+            return Reply::Refused(NO_TRANSACTION.to_owned());
+        };
+        let (batch, origins) = match transaction.batch(if_version) {
+            Ok(whole) => whole,
+            Err(text) => return Reply::Refused(text),
+        };
+        let carried_out = change::carry_out(batch, &self.typist, context).await;
+        Reply::of(carried_out.map_err(|refusal| origins.explain(&refusal)))
+    }
+
+    fn abort(&mut self) -> Reply {
+        match self.transaction.take() {
+            Some(_) => Reply::Done,
+            None => Reply::Refused(NO_TRANSACTION.to_owned()),
+        }
+    }
+
+    /// The configuration as this connection sees it.
+    fn config(&self, context: &Context) -> Arc<FleetConfig> {
+        match &self.transaction {
+            Some(transaction) => Arc::clone(transaction.config()),
+            None => Arc::clone(&context.view.load().config),
         }
     }
 
@@ -103,7 +168,11 @@ impl Session {
             }
             Local::Use(name) => goes_on(self.use_object(name, context)),
             Local::Auth(secret) => self.auth(&secret),
+            Local::Begin => goes_on(self.begin(context)),
+            Local::Commit(if_version) => goes_on(self.commit(if_version, context).await),
+            Local::Abort => goes_on(self.abort()),
             local @ (Local::Shutdown(_)
+            | Local::Server(_)
             | Local::Sync
             | Local::Barrier(_)
             | Local::IssueToken { .. }
@@ -116,7 +185,7 @@ impl Session {
     }
 
     fn use_object(&mut self, name: String, context: &Context) -> Reply {
-        if !has_object(&context.view.load().config, &name) {
+        if !has_object(&self.config(context), &name) {
             return Reply::Refused(no_object(&name));
         }
         self.implied = Some(name);
@@ -136,6 +205,7 @@ impl Session {
 }
 
 const NOT_AUTHORISED: &str = "not authorised: say `auth SECRET` first";
+const NO_TRANSACTION: &str = "no transaction is open: say `begin` first";
 const ONLY_READ: &str = "this secret may only read";
 
 fn goes_on(reply: Reply) -> Outcome {

@@ -60,6 +60,7 @@ impl TestNode {
             stats: Arc::new(Stats::new()),
             queues: Arc::new(crate::role::Queues::new(1)),
             reproxy: Arc::default(),
+            last_proc: super::query::node::LastProc::default(),
             fleet,
             readiness: Readiness::default(),
             settled,

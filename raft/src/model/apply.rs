@@ -176,7 +176,7 @@ impl FleetConfig {
             };
             return Err(Refusal {
                 text: moved.to_string(),
-                change: 0,
+                change: Refusal::WHOLE,
             });
         }
         let mut next = self.clone();

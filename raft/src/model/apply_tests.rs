@@ -96,6 +96,7 @@ fn a_refused_batch_changes_nothing_and_names_the_change() {
         refusal.text,
         "the configuration is at version 1, not 7; nothing was changed"
     );
+    assert_eq!(refusal.change, Refusal::WHOLE);
 }
 
 #[test]

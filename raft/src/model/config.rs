@@ -37,7 +37,7 @@ pub struct FleetConfig {
 const DEFAULT_VOTERS: u32 = 5;
 
 /// How long a voter may be away where nothing was set.
-const DEFAULT_DEAD_VOTER_AFTER: Duration = Duration::from_secs(300);
+const DEFAULT_DEAD_VOTER_AFTER: Duration = Duration::from_mins(5);
 
 impl FleetConfig {
     /// All pools, by name.

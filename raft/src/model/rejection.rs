@@ -147,6 +147,11 @@ pub enum Rejection {
 pub struct Refusal {
     /// What the typist reads behind `ERROR: `.
     pub text: String,
-    /// The change of the batch, counted from 0.
+    /// The change of the batch, counted from 0; [`Refusal::WHOLE`] where it is none of them.
     pub change: u32,
+}
+
+impl Refusal {
+    /// Stands for the batch itself.
+    pub const WHOLE: u32 = u32::MAX;
 }

@@ -240,11 +240,13 @@ fn to_change(change: &Change) -> v1::Change {
             limit: *limit,
         }),
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
-        Change::SetDeadVoterAfter(seconds) => {
-            Wire::SetDeadVoterAfter(v1::SetDeadVoterAfter { seconds: *seconds })
-        }
+        Change::SetDeadVoterAfter(seconds) => to_dead_voter_after(*seconds),
     };
     v1::Change { change: Some(wire) }
+}
+
+fn to_dead_voter_after(seconds: u32) -> v1::change::Change {
+    v1::change::Change::SetDeadVoterAfter(v1::SetDeadVoterAfter { seconds })
 }
 
 fn from_change(wire: v1::Change) -> Result<Change, WireError> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Answer, Batch, Change, Command as Proposal, ServiceName, Version};
+use fleetbal_raft::model::{
+    Answer, Batch, Change, Command as Proposal, FleetConfig, Refusal, ServiceName, Version,
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::render::Reply;
@@ -18,32 +20,66 @@ const SETTLE: Duration = Duration::from_secs(5);
 const ENABLE: Duration = Duration::from_secs(2);
 
 pub(super) async fn execute(change: Change, typist: &str, context: &Context) -> Reply {
-    if let Err(text) = check_here(&change, context) {
-        return Reply::Refused(text);
-    }
-    let enabled = enabled_service(&change).cloned();
-    let listed = match local_check::nodefile(&change, &context.variables) {
-        Ok(listed) => listed,
+    let config = context.view.load().config.clone();
+    let changes = match prepare(change, &config, context) {
+        Ok(changes) => changes,
         Err(text) => return Reply::Refused(text),
     };
     let batch = Batch {
-        changes: std::iter::once(change).chain(listed).collect(),
+        changes,
         if_version: None,
     };
-    let version = match propose(Proposal::Batch(batch), typist, context).await {
-        Ok(Some(version)) => version,
-        Ok(None) => return Reply::Done,
-        Err(text) => return Reply::Refused(text),
+    match carry_out(batch, typist, context).await {
+        Ok(()) => Reply::Done,
+        Err(refusal) => Reply::Refused(refusal.text),
+    }
+}
+
+/// Checks what looks at this machine, and adds what a nodefile says. `config` is what the change would meet; it is
+/// `apply`'s to judge by it.
+///
+/// # Errors
+/// What this machine lacks, in Perlbal's words where Perlbal has some.
+pub(in super::super) fn prepare(
+    change: Change,
+    config: &FleetConfig,
+    context: &Context,
+) -> Result<Vec<Change>, String> {
+    local_check::check(&change, &context.variables)?;
+    if let Some(service) = enabled_service(&change) {
+        check_bind(service, config, context)?;
+    }
+    let listed = local_check::nodefile(&change, &context.variables)?;
+    Ok(std::iter::once(change).chain(listed).collect())
+}
+
+/// Proposes changes as one, and waits until they are in effect: here and, where services are enabled, everywhere.
+///
+/// # Errors
+/// Which of them was refused and why, or that not everything went well although they hold.
+pub(in super::super) async fn carry_out(
+    batch: Batch,
+    typist: &str,
+    context: &Context,
+) -> Result<(), Refusal> {
+    let enabled: Vec<_> = batch
+        .changes
+        .iter()
+        .filter_map(enabled_service)
+        .cloned()
+        .collect();
+    let Some(version) = propose(Proposal::Batch(batch), typist, context).await? else {
+        return Ok(());
     };
     if !settled(version, Instant::now() + SETTLE, context).await {
-        return Reply::Refused(format!(
+        return Err(whole(format!(
             "applied as version {version}, but not in effect on this node yet"
-        ));
+        )));
     }
-    if let Some(service) = enabled {
-        return tried_everywhere(&service, version, context).await;
+    if enabled.is_empty() {
+        return Ok(());
     }
-    Reply::Done
+    tried_everywhere(&enabled, version, context).await.map_err(whole)
 }
 
 /// Proposes, and says which version the configuration is at, where it is concerned at all.
@@ -51,12 +87,19 @@ pub(super) async fn propose(
     proposal: Proposal,
     typist: &str,
     context: &Context,
-) -> Result<Option<Version>, String> {
+) -> Result<Option<Version>, Refusal> {
     let proposed = context.cluster.propose(proposal, typist, PROPOSE).await;
-    match proposed.map_err(|error| error.to_string())?.answer {
+    match proposed.map_err(|error| whole(error.to_string()))?.answer {
         Answer::Applied(version) => Ok(Some(version)),
-        Answer::Refused(refusal) => Err(refusal.text),
+        Answer::Refused(refusal) => Err(refusal),
         Answer::Joined(_) | Answer::Done => Ok(None),
+    }
+}
+
+fn whole(text: String) -> Refusal {
+    Refusal {
+        text,
+        change: Refusal::WHOLE,
     }
 }
 
@@ -67,24 +110,35 @@ pub(super) async fn settled(version: Version, deadline: Instant, context: &Conte
     matches!(waited, Ok(Ok(_)))
 }
 
-/// Waits until every live node has tried, and says who could not.
-async fn tried_everywhere(service: &ServiceName, version: Version, context: &Context) -> Reply {
+/// Waits until every live node has tried to enable these services, and says who could not.
+async fn tried_everywhere(
+    services: &[ServiceName],
+    version: Version,
+    context: &Context,
+) -> Result<(), String> {
     let deadline = Instant::now() + ENABLE;
     let waited = context.fleet.wait_version(version.0, deadline).await;
     let silent = waited.err().unwrap_or_default();
-    let object = format!("service {service}");
+    let objects: Vec<_> = services
+        .iter()
+        .map(|service| format!("service {service}"))
+        .collect();
     let mut troubles: Vec<String> = Vec::new();
     for node in context.fleet.nodes() {
         if silent.contains(&node.name) {
             troubles.push(format!("{}: no answer", node.name));
-        } else if let Some(trouble) = node.troubles.iter().find(|trouble| trouble.object == object) {
-            troubles.push(format!("{}: {}", node.name, trouble.reason));
+            continue;
         }
+        let own = node
+            .troubles
+            .iter()
+            .filter(|trouble| objects.contains(&trouble.object));
+        troubles.extend(own.map(|trouble| format!("{}: {}", node.name, trouble.reason)));
     }
     if troubles.is_empty() {
-        return Reply::Done;
+        return Ok(());
     }
-    Reply::Refused(format!("enabled, but {}", troubles.join("; ")))
+    Err(format!("enabled, but {}", troubles.join("; ")))
 }
 
 /// The service that a change enables.
@@ -99,16 +153,9 @@ fn enabled_service(change: &Change) -> Option<&ServiceName> {
     None
 }
 
-/// Checks what looks at this machine; the configuration itself is `apply`'s to judge.
-fn check_here(change: &Change, context: &Context) -> Result<(), String> {
-    local_check::check(change, &context.variables)?;
-    enabled_service(change).map_or(Ok(()), |service| check_bind(service, context))
-}
-
 /// Whether this machine lets the service listen. A service that is unknown or enabled already is left to `apply`.
-fn check_bind(name: &ServiceName, context: &Context) -> Result<(), String> {
-    let snapshot = context.view.load();
-    match snapshot.config.service(name.as_str()) {
+fn check_bind(name: &ServiceName, config: &FleetConfig, context: &Context) -> Result<(), String> {
+    match config.service(name.as_str()) {
         Some(service) if !service.enabled => {
             bind::check(name, service, &context.variables, context.own_listener)
         }

@@ -11,6 +11,7 @@ use super::super::render::Reply;
 use super::change::{propose, settled};
 use super::membership;
 use crate::lifecycle::Stop;
+use crate::os_settings;
 
 /// How long a fresh read may take.
 const SYNC: Duration = Duration::from_secs(5);
@@ -24,22 +25,29 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
                 Stop::Graceful(_) => Reply::Done,
             }
         }
-        Local::Sync => done(sync(context).await),
-        Local::Barrier(within) => done(barrier(within, context).await),
+        Local::Server(setting) => Reply::of(os_settings::apply(&setting)),
+        Local::Sync => Reply::of(sync(context).await),
+        Local::Barrier(within) => Reply::of(barrier(within, context).await),
         Local::IssueToken { ttl, uses } => match context.cluster.issue_token(ttl, uses, typist).await {
             Ok(token) => Reply::Lines(vec![token.to_string()]),
             Err(error) => Reply::Refused(error.to_string()),
         },
         Local::RevokeToken(id) => {
             let revoked = propose(Proposal::RevokeToken(id), typist, context).await;
-            done(revoked.map(|_| ()))
+            Reply::of(revoked.map(|_| ()).map_err(|refusal| refusal.text))
         }
-        Local::RemoveNode(node) => done(membership::remove(node, typist, context).await),
-        Local::SetWish { node, wish } => done(membership::set_wish(node, wish, typist, context).await),
-        Local::Transfer(node) => done(membership::transfer(node, context).await),
+        Local::RemoveNode(node) => Reply::of(membership::remove(node, typist, context).await),
+        Local::SetWish { node, wish } => Reply::of(membership::set_wish(node, wish, typist, context).await),
+        Local::Transfer(node) => Reply::of(membership::transfer(node, context).await),
         Local::Outcome(request) => Reply::Lines(vec![outcome(request, typist, context).await]),
         // A connection's own affairs; it keeps them to itself.
-        Local::Use(_) | Local::Verbose(_) | Local::Auth(_) | Local::Quit => Reply::Silent,
+        Local::Use(_)
+        | Local::Verbose(_)
+        | Local::Auth(_)
+        | Local::Begin
+        | Local::Commit(_)
+        | Local::Abort
+        | Local::Quit => Reply::Silent,
     }
 }
 
@@ -66,13 +74,6 @@ fn told(answer: &Answer) -> String {
         Answer::Applied(version) => format!("applied as version {version}"),
         Answer::Refused(refusal) => format!("refused: {}", refusal.text),
         Answer::Joined(_) | Answer::Done => "applied".to_owned(),
-    }
-}
-
-fn done(outcome: Result<(), String>) -> Reply {
-    match outcome {
-        Ok(()) => Reply::Done,
-        Err(text) => Reply::Refused(text),
     }
 }
 

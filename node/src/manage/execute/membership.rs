@@ -18,7 +18,7 @@ const TRANSFER: Duration = Duration::from_secs(5);
 /// Takes a member out of the fleet.
 pub(super) async fn remove(node: NodeName, typist: &str, context: &Context) -> Result<(), String> {
     let id = member(&node, context)?;
-    propose(Proposal::RemoveNode(node.clone()), typist, context).await?;
+    agree(Proposal::RemoveNode(node.clone()), typist, context).await?;
     // A node that removes itself is not told how it ends.
     let is_out = |applied: &Applied| {
         let lost_its_place = !applied.members.nodes.contains_key(&id) || id == context.cluster.node_id();
@@ -44,7 +44,7 @@ pub(super) async fn set_wish(
         node: node.clone(),
         wish,
     };
-    propose(proposal, typist, context).await?;
+    agree(proposal, typist, context).await?;
     let votes = wish == VoteWish::Voter;
     let is_so = |applied: &Applied| applied.members.voters.contains(&id) == votes;
     if wish == VoteWish::Any || comes_true(is_so, context).await {
@@ -62,6 +62,11 @@ pub(super) async fn transfer(node: NodeName, context: &Context) -> Result<(), St
     let id = member(&node, context)?;
     let outcome = context.cluster.transfer(id, TRANSFER).await;
     outcome.map_err(|error| format!("'{node}' cannot lead: {error}"))
+}
+
+async fn agree(proposal: Proposal, typist: &str, context: &Context) -> Result<(), String> {
+    let agreed = propose(proposal, typist, context).await;
+    agreed.map(|_| ()).map_err(|refusal| refusal.text)
 }
 
 fn member(node: &NodeName, context: &Context) -> Result<u64, String> {

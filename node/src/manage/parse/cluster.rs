@@ -107,7 +107,7 @@ pub(super) fn seconds(text: &str) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
-fn digits(text: &str) -> Option<u64> {
+pub(super) fn digits(text: &str) -> Option<u64> {
     let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if all_digits { text.parse().ok() } else { None }
 }
