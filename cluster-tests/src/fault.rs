@@ -1,5 +1,7 @@
 //! Breaking things.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use nix::sys::signal::Signal;
 
@@ -59,5 +61,18 @@ impl Fleet {
             .with_context(|| format!("n{number} does not run"))?;
         process.signal(Signal::SIGTERM)?;
         Ok(process.wait_end(wait::PATIENCE)?.code())
+    }
+
+    /// Waits until a node ends by itself; its exit code.
+    ///
+    /// # Errors
+    /// When the node does not run, or does not end.
+    pub fn wait_gone(&mut self, number: usize, within: Duration) -> Result<Option<i32>> {
+        let mut process = self
+            .node_mut(number)?
+            .process
+            .take()
+            .with_context(|| format!("n{number} does not run"))?;
+        Ok(process.wait_end(within)?.code())
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit;
 use crate::effects::effects;
-use crate::lifecycle::{Lifecycle, Signals, Stop};
+use crate::lifecycle::{DRAIN_TIMEOUT, Lifecycle, Signals, Stop};
 use crate::manage::access::{Access, TokenFileError};
 use crate::manage::query::node::LastProc;
 use crate::manage::script::Script;
@@ -217,6 +217,11 @@ impl Node {
     async fn until_asked_to_end(mut self) -> Result<(), BootError> {
         let stop = tokio::select! {
             stop = self.lifecycle.requested() => stop,
+            () = self.cluster.removed() => {
+                let drain = Stop::Graceful(Some(DRAIN_TIMEOUT));
+                self.lifecycle.request(drain);
+                drain
+            }
             failure = self.tasks.failed() => return Err(BootError::Running(failure)),
         };
         if let Stop::Graceful(within) = stop {
@@ -225,6 +230,9 @@ impl Node {
                 () = self.leave(within) => {}
                 () = lifecycle.requested_now() => {}
             }
+        }
+        if self.cluster.was_removed() {
+            self.cluster.wipe().await.map_err(BootError::running)?;
         }
         Ok(())
     }

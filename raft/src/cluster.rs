@@ -4,6 +4,7 @@
 //! long to try, and who votes.
 
 pub(crate) mod admit;
+mod farewell;
 pub(crate) mod forward;
 mod join;
 mod membership;
@@ -11,6 +12,8 @@ mod start;
 mod status;
 mod stop;
 mod token;
+pub(crate) mod transfer;
+mod votes;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -108,6 +111,7 @@ pub(crate) struct Inner {
     answering: AtomicU32,
     keeper: Notify,
     stopping: watch::Sender<bool>,
+    removed: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -319,6 +323,35 @@ impl Cluster {
         typist: &str,
     ) -> Result<JoinToken, ProposeError> {
         self.0.issue_token(ttl, uses, typist).await
+    }
+
+    /// Lets a member lead that votes.
+    ///
+    /// # Errors
+    /// When it has no vote, is away or behind, or no leader answers in time.
+    pub async fn transfer(&self, to: NodeId, within: Duration) -> Result<(), ProposeError> {
+        self.0.transfer(to, within).await
+    }
+
+    /// Waits until this node was removed from its fleet; for ever where it stands alone. Dropping the future loses
+    /// nothing.
+    pub async fn removed(&self) {
+        let mut removed = self.0.removed.subscribe();
+        // An error means that no handle is left, and `self` is one.
+        drop(removed.wait_for(|removed| *removed).await);
+    }
+
+    /// Whether this node was removed from its fleet.
+    pub fn was_removed(&self) -> bool {
+        *self.0.removed.borrow()
+    }
+
+    /// Wipes the keys, the log and the snapshots of a removed node; to be called after [`Cluster::shutdown`].
+    ///
+    /// # Errors
+    /// When something cannot be wiped.
+    pub async fn wipe(&self) -> Result<(), OpenError> {
+        self.0.wipe().await
     }
 
     /// Hands the leadership over where this node has it, and ends its part in the fleet.

@@ -63,6 +63,19 @@ pub enum OpenError {
         /// Its fleet.
         fleet: String,
     },
+    /// Its node was removed from the fleet.
+    #[error(
+        "data directory {path}: node '{node}' was removed from fleet '{fleet}'; to join again, use an empty \
+         directory and a new token"
+    )]
+    Removed {
+        /// The directory.
+        path: PathBuf,
+        /// The node.
+        node: String,
+        /// Its fleet.
+        fleet: String,
+    },
     /// A file in it does not hold what it must.
     #[error("{path}: damaged ({reason}); restore it from a backup, or join again with an empty directory")]
     Damaged {

@@ -3,6 +3,7 @@
 //! One process has the directory at a time. `identity.json` is written last, so a directory without it belongs to
 //! no fleet yet, whatever an interrupted start left there. The log, its snapshots and what they mean are not here.
 
+mod farewell;
 mod files;
 pub(crate) mod keys;
 
@@ -101,6 +102,9 @@ struct IdentityFile {
     node_id: NodeId,
     node: String,
     generation: u64,
+    /// The fleet removed it; nothing else is left here.
+    #[serde(default)]
+    removed: bool,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +166,13 @@ impl DataDir {
         let Some(file) = read_identity(self.path())? else {
             return Ok(None);
         };
+        if file.removed {
+            return Err(OpenError::Removed {
+                path: self.path().to_path_buf(),
+                node: file.node,
+                fleet: file.fleet,
+            });
+        }
         let damaged = |what| files::damaged(self.path(), IDENTITY, what);
         Ok(Some(Identity {
             fleet_id: FleetId(from_hex(&file.fleet_id).ok_or_else(|| damaged("fleet_id is no id"))?),
@@ -275,6 +286,7 @@ impl DataDir {
             node_id: identity.node_id,
             node: identity.name.to_string(),
             generation: identity.generation,
+            removed: false,
         };
         files::write_json(self.path(), IDENTITY, &file)
     }

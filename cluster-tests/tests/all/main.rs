@@ -5,6 +5,7 @@ mod health_pages;
 mod invisible_changes;
 mod join;
 mod join_refused;
+mod membership;
 mod nodefile;
 mod p1_durable;
 mod p2_same;

@@ -47,6 +47,26 @@ enum ClusterCommand {
         /// Its id, as `tokens` prints it
         id: String,
     },
+    /// Take a member out of the fleet; it drains, wipes its data directory and ends
+    Remove {
+        /// Its name
+        node: String,
+    },
+    /// Give a member a vote, before others
+    Promote {
+        /// Its name
+        node: String,
+    },
+    /// Take a member's vote; it stays a learner
+    Demote {
+        /// Its name
+        node: String,
+    },
+    /// Let a member lead
+    Transfer {
+        /// Its name
+        node: String,
+    },
 }
 
 /// What decides the exit code of `status`.
@@ -85,6 +105,10 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
         ClusterCommand::Members { json: false } => print(args.server.ask("cluster members")),
         ClusterCommand::Token { ttl, uses } => print(args.server.ask(&token_command(*ttl, *uses))),
         ClusterCommand::Tokens => print(args.server.ask("cluster tokens")),
+        ClusterCommand::Remove { node } => print(args.server.ask(&format!("cluster remove {node}"))),
+        ClusterCommand::Promote { node } => print(args.server.ask(&format!("cluster promote {node}"))),
+        ClusterCommand::Demote { node } => print(args.server.ask(&format!("cluster demote {node}"))),
+        ClusterCommand::Transfer { node } => print(args.server.ask(&format!("cluster transfer {node}"))),
         ClusterCommand::Revoke { id } => print(args.server.ask(&format!("cluster revoke {id}"))),
     }
 }

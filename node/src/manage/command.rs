@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{BackendAddress, Change, RequestId, TokenId, Version};
+use fleetbal_raft::model::{BackendAddress, Change, NodeName, RequestId, TokenId, Version, VoteWish};
 
 use crate::lifecycle::Stop;
 use crate::os_settings::ServerSetting;
@@ -110,6 +110,17 @@ pub enum Local {
     },
     /// `cluster revoke ID`
     RevokeToken(TokenId),
+    /// `cluster remove NODE`
+    RemoveNode(NodeName),
+    /// `cluster promote NODE`, `cluster demote NODE`
+    SetWish {
+        /// The member.
+        node: NodeName,
+        /// Whether it shall vote.
+        wish: VoteWish,
+    },
+    /// `cluster transfer NODE`: it leads from now on.
+    Transfer(NodeName),
     /// `config request ID`: what became of a change whose outcome was unknown.
     Outcome(RequestId),
 }
@@ -134,7 +145,10 @@ impl Command {
                 | Local::Server(_)
                 | Local::Shutdown(_)
                 | Local::IssueToken { .. }
-                | Local::RevokeToken(_) => false,
+                | Local::RevokeToken(_)
+                | Local::RemoveNode(_)
+                | Local::SetWish { .. }
+                | Local::Transfer(_) => false,
             },
         }
     }

@@ -28,6 +28,9 @@ pub fn dump(config: &FleetConfig) -> Vec<String> {
     if let Some(voters) = config.voters_set() {
         lines.push(format!("CLUSTER SET voters = {voters}"));
     }
+    if let Some(seconds) = config.dead_voter_after_set() {
+        lines.push(format!("CLUSTER SET dead_voter_after = {seconds}"));
+    }
     lines
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod change;
 mod local;
+mod membership;
 
 use std::time::Instant;
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod header;
+mod membership;
 mod object;
 mod pool;
 mod server;

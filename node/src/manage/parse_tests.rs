@@ -140,6 +140,29 @@ fn variables_stand_in_text_and_addresses_only() {
 }
 
 #[test]
+fn members_and_votes() {
+    let voters = Ok(Command::Change(Change::SetVoters(3)));
+    assert_eq!(read("cluster set voters = 3", None), voters);
+    assert_eq!(read("cluster SET Voters=3", None), voters);
+    assert_eq!(
+        error("cluster set voters = x"),
+        "usage: cluster set {voters = <number>|dead_voter_after = <seconds>}"
+    );
+    assert_eq!(
+        read("cluster set dead_voter_after = 60", None),
+        Ok(Command::Change(Change::SetDeadVoterAfter(60)))
+    );
+    let n2 = fleetbal_raft::model::NodeName::parse("n2").unwrap();
+    assert_eq!(
+        read("cluster Remove n2", None),
+        Ok(Command::Local(Local::RemoveNode(n2)))
+    );
+    assert!(error("cluster remove").starts_with("usage: cluster {remove|"));
+    assert!(error("cluster transfer a b").starts_with("usage: cluster {remove|"));
+    assert!(error("cluster demote -").contains("not a valid"));
+}
+
+#[test]
 fn fleet_commands() {
     let token = |ttl, uses| {
         Ok(Command::Local(Local::IssueToken {
@@ -166,13 +189,6 @@ fn fleet_commands() {
     assert_eq!(
         read("cluster status JSON", None),
         Ok(Command::Query(Query::ClusterStatus(Format::Json)))
-    );
-    let voters = Ok(Command::Change(Change::SetVoters(3)));
-    assert_eq!(read("cluster set voters = 3", None), voters);
-    assert_eq!(read("cluster SET Voters=3", None), voters);
-    assert_eq!(
-        error("cluster set voters = x"),
-        "usage: cluster set voters = <number>"
     );
     assert!(error("cluster").starts_with("usage: cluster "));
     assert!(error("cluster revoke XYZ").contains("not a valid token name"));

@@ -187,6 +187,9 @@ impl Reader {
             | Local::Barrier(_)
             | Local::IssueToken { .. }
             | Local::RevokeToken(_)
+            | Local::RemoveNode(_)
+            | Local::SetWish { .. }
+            | Local::Transfer(_)
             | Local::Outcome(_) => Err(not_in_a_file(word)),
         }
     }

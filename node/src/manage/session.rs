@@ -177,6 +177,9 @@ impl Session {
             | Local::Barrier(_)
             | Local::IssueToken { .. }
             | Local::RevokeToken(_)
+            | Local::RemoveNode(_)
+            | Local::SetWish { .. }
+            | Local::Transfer(_)
             | Local::Outcome(_)) => goes_on(execute(Command::Local(local), &self.typist, context).await),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Every node follows the membership: whom it trusts, its channels, and the file that tells the next start. The leader
 //! keeps it: whoever joined becomes a learner, and learners become voters as there is room. From one voter it goes to
-//! three at once, because two survive no failure. Nobody loses a vote here.
+//! three at once, because two survive no failure; a voter that is away for long makes room for a learner. Who should vote
+//! is decided in `votes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,14 +13,23 @@ use std::time::Duration;
 use fleetbal_proto::v1;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{ChangeMembers, RaftMetrics};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::votes::{Standing, Step, next_step};
 use super::{Home, Inner};
+use crate::feed::Applied;
 use crate::identity::KnownMembers;
+use crate::model::VoteWish;
 use crate::types::{ClusterMember, NodeId, TypeConfig};
 
 /// How soon an unfinished piece of work is looked at again.
 const SOON: Duration = Duration::from_millis(50);
+
+/// How often the leader looks at the members where all is as it should be: somebody may have been away for too long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a removed member is still sent the log, so that it reads of its removal.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// How long one change of the membership may take before it is tried again.
 const CHANGE: Duration = Duration::from_secs(5);
@@ -41,6 +51,8 @@ impl Inner {
         self.keep(async move { node.ask_voters().await });
         let node = Arc::clone(self);
         self.keep(async move { node.announce().await });
+        let node = Arc::clone(self);
+        self.keep(async move { node.watch_own_standing().await });
     }
 
     async fn follow_membership(&self) {
@@ -86,61 +98,127 @@ impl Inner {
 
     async fn keep_membership(&self) {
         let (mut metrics, mut feed) = (self.raft.server_metrics(), self.feed.clone());
-        let mut caught_up = None;
+        let mut memory = Memory::default();
         loop {
-            let leads = self.leader() == Some(self.node_id);
-            let unfinished = leads && self.improve_membership(&mut caught_up).await;
-            if unfinished {
-                sleep(SOON).await;
-                continue;
-            }
+            let pause = if self.leader() == Some(self.node_id) {
+                self.improve_membership(&mut memory).await
+            } else {
+                memory = Memory::default();
+                None
+            };
+            let look_again = sleep(pause.unwrap_or(LOOK_AGAIN));
             tokio::select! {
                 ended = metrics.changed() => if ended.is_err() { return },
                 goes_on = feed.changed() => if !goes_on { return },
                 () = self.keeper.notified() => {}
+                () = look_again => {}
             }
         }
     }
 
-    /// One step towards the membership that should be; says whether there is more to do. `caught_up` is the commit
-    /// index of the step before: who has all up to there is not far behind.
-    async fn improve_membership(&self, caught_up: &mut Option<u64>) -> bool {
+    /// One step towards the membership that should be; says how soon to look again where it is not that yet.
+    async fn improve_membership(&self, memory: &mut Memory) -> Option<Duration> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let applied = self.feed.latest();
-        let nodes: BTreeSet<NodeId> = metrics.membership_config.nodes().map(|(id, _)| *id).collect();
+        if self.take_up_missing(&metrics, &applied).await {
+            return Some(SOON);
+        }
+        let standings = self.standings(&metrics, &applied, memory);
+        memory.caught_up = Some(metrics.local_committed.map_or(0, |id| id.index));
+        match next_step(&standings, applied.state.config.voters() as usize) {
+            Step::Done => return None,
+            Step::Wait => {}
+            Step::Vote(voters) => {
+                tracing::info!(?voters, "changing who votes");
+                self.change(ChangeMembers::ReplaceAllVoters(voters)).await;
+            }
+            Step::HandOver(heir) => {
+                if let Err(reason) = self.hand_over_to(heir).await {
+                    tracing::debug!(reason, "the leadership stays here for now");
+                }
+            }
+            Step::Drop(nodes) => self.drop_removed(nodes, &metrics, memory).await,
+        }
+        Some(SOON)
+    }
+
+    /// Who joined and is no part of the membership yet.
+    async fn take_up_missing(&self, metrics: &RaftMetrics<TypeConfig>, applied: &Applied) -> bool {
+        let membership = metrics.membership_config.membership();
         let missing = applied
             .state
             .members()
-            .find(|(_, member)| !nodes.contains(&member.node_id));
-        if let Some((name, member)) = missing {
-            let member_of = ClusterMember {
-                name: name.to_string(),
-                address: member.address.clone(),
-                key_hash: member.key_hash,
-            };
-            tracing::info!(node = %name, id = member.node_id, "taking up a new member");
-            self.change(ChangeMembers::AddNodes(BTreeMap::from([(
-                member.node_id,
-                member_of,
-            )])))
-            .await;
-            return true;
-        }
-        let wanted = applied.state.config.voters() as usize;
-        let step = caught_up.map_or(Step::Wait, |index| {
-            next_voters(&metrics, wanted, |node| {
-                self.acknowledged(&metrics, node) && has(&metrics, node, index)
-            })
-        });
-        *caught_up = Some(metrics.local_committed.map_or(0, |id| id.index));
-        match step {
-            Step::Done => false,
-            Step::Wait => room(&metrics, wanted) > 0,
-            Step::Promote(learners) => {
-                tracing::info!(?learners, "making learners voters");
-                self.change(ChangeMembers::AddVoterIds(learners)).await;
-                true
+            .find(|(_, member)| membership.get_node(&member.node_id).is_none());
+        let Some((name, member)) = missing else {
+            return false;
+        };
+        let newcomer = ClusterMember {
+            name: name.to_string(),
+            address: member.address.clone(),
+            key_hash: member.key_hash,
+        };
+        tracing::info!(node = %name, id = member.node_id, "taking up a new member");
+        self.change(ChangeMembers::AddNodes(BTreeMap::from([(
+            member.node_id,
+            newcomer,
+        )])))
+        .await;
+        true
+    }
+
+    fn standings(
+        &self,
+        metrics: &RaftMetrics<TypeConfig>,
+        applied: &Applied,
+        memory: &mut Memory,
+    ) -> Vec<Standing> {
+        let voters: BTreeSet<NodeId> = metrics.membership_config.voter_ids().collect();
+        let patience = applied.state.config.dead_voter_after();
+        let wishes: BTreeMap<NodeId, VoteWish> = applied
+            .state
+            .members()
+            .map(|(_, member)| (member.node_id, member.wish))
+            .collect();
+        let standing = |id: NodeId| {
+            let alive = self.acknowledged(metrics, id);
+            let leads = id == self.node_id;
+            let caught_up = memory.caught_up.is_some_and(|index| has(metrics, id, index));
+            Standing {
+                id,
+                votes: voters.contains(&id),
+                alive,
+                caught_up: leads || (alive && caught_up),
+                given_up: memory.away(id, alive) >= patience,
+                wish: wishes.get(&id).copied().unwrap_or_default(),
+                removed: applied.state.was_removed(id),
+                leads,
             }
+        };
+        metrics
+            .membership_config
+            .nodes()
+            .map(|(id, _)| *id)
+            .map(standing)
+            .collect()
+    }
+
+    /// A removed member is given a moment to read of it in the log; then nobody speaks with it any more.
+    async fn drop_removed(
+        &self,
+        nodes: BTreeSet<NodeId>,
+        metrics: &RaftMetrics<TypeConfig>,
+        memory: &mut Memory,
+    ) {
+        let mut gone = BTreeSet::new();
+        for node in nodes {
+            let since = *memory.removed.entry(node).or_insert_with(Instant::now);
+            if since.elapsed() >= FAREWELL || !self.acknowledged(metrics, node) {
+                gone.insert(node);
+            }
+        }
+        if !gone.is_empty() {
+            tracing::info!(nodes = ?gone, "removed");
+            self.change(ChangeMembers::RemoveNodes(gone)).await;
         }
     }
 
@@ -241,47 +319,27 @@ impl Inner {
     }
 }
 
-enum Step {
-    Done,
-    /// Not yet: whoever should vote is behind or away.
-    Wait,
-    Promote(BTreeSet<NodeId>),
+/// What a leader remembers from one look at the members to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The commit index of the look before: who has all up to there is not far behind.
+    caught_up: Option<u64>,
+    /// When each member was last there, or first looked for.
+    seen: BTreeMap<NodeId, Instant>,
+    /// When each removed member was to go.
+    removed: BTreeMap<NodeId, Instant>,
 }
 
-/// How many votes are to be given: the largest odd number up to the members and up to what is wanted, less those that
-/// are.
-fn room(metrics: &RaftMetrics<TypeConfig>, wanted: usize) -> usize {
-    let members = metrics.membership_config.nodes().count();
-    let voters = metrics.membership_config.voter_ids().count();
-    largest_odd(members.min(wanted)).saturating_sub(voters)
-}
-
-fn largest_odd(number: usize) -> usize {
-    if number.is_multiple_of(2) {
-        number.saturating_sub(1)
-    } else {
-        number
+impl Memory {
+    /// How long a member is away by now.
+    fn away(&mut self, node: NodeId, alive: bool) -> Duration {
+        let now = Instant::now();
+        let seen = self.seen.entry(node).or_insert(now);
+        if alive {
+            *seen = now;
+        }
+        seen.elapsed()
     }
-}
-
-fn next_voters(metrics: &RaftMetrics<TypeConfig>, wanted: usize, fit: impl Fn(NodeId) -> bool) -> Step {
-    let room = room(metrics, wanted);
-    if room == 0 {
-        return Step::Done;
-    }
-    let voters = metrics.membership_config.voter_ids().count();
-    let fit: Vec<NodeId> = metrics
-        .membership_config
-        .membership()
-        .learner_ids()
-        .filter(|learner| fit(*learner))
-        .take(room)
-        .collect();
-    let count = largest_odd(voters + fit.len()).saturating_sub(voters);
-    if count == 0 {
-        return Step::Wait;
-    }
-    Step::Promote(fit.into_iter().take(count).collect())
 }
 
 /// Whether a node has the log up to an index.

@@ -64,6 +64,7 @@ impl Parts {
             answering: AtomicU32::new(1),
             keeper: Notify::new(),
             stopping: watch::Sender::new(false),
+            removed: watch::Sender::new(false),
             tasks: Mutex::default(),
         }))
     }

@@ -77,18 +77,11 @@ impl Inner {
         }
     }
 
-    /// Another voter that was heard of lately and has all of the log: nobody else could take the leadership over.
+    /// Another voter that could take the leadership over now.
     pub(super) fn heir(&self) -> Option<NodeId> {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let replication = metrics.replication.as_ref()?;
-        metrics
-            .membership_config
-            .voter_ids()
-            .filter(|node| *node != self.node_id && self.acknowledged(&metrics, *node))
-            .find(|node| {
-                let matched = replication.get(node).copied().flatten();
-                matched.map(|id| id.index) == metrics.last_log_index
-            })
+        let voters = self.voters();
+        let mut others = voters.into_iter().filter(|node| *node != self.node_id);
+        others.find(|node| self.can_lead(*node))
     }
 
     /// Whether a node answered this leader lately.

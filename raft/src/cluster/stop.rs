@@ -33,19 +33,20 @@ impl Inner {
         if self.voters().len() < 2 {
             return;
         }
-        let handing_over = async {
-            let heir = loop {
+        let heir = async {
+            loop {
                 match self.heir() {
-                    Some(heir) => break heir,
+                    Some(heir) => return heir,
                     None => sleep(HEIR).await,
                 }
-            };
-            if self.raft.trigger().transfer_leader(heir).await.is_ok() {
-                self.led_by_another_than(self.node_id).await;
             }
         };
-        if timeout(HAND_OVER, handing_over).await.is_err() {
-            tracing::warn!("the leadership was not taken over in time");
+        let outcome = match timeout(HAND_OVER, heir).await {
+            Ok(heir) => self.hand_over_to(heir).await,
+            Err(_) => Err("nobody has caught up"),
+        };
+        if let Err(reason) = outcome {
+            tracing::warn!(reason, "the leadership was not taken over in time");
         }
     }
 }

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use super::address::BackendAddress;
 use super::change::{Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember, UnixMillis};
 use super::config::{FleetConfig, Version};
-use super::fleet::{FleetState, NamedMember, SecretHash, Token};
+use super::fleet::{FleetState, NamedMember, SecretHash, Token, VoteWish};
 use super::name::{NodeName, PoolName, ServiceName, TokenId};
 use super::pool::Pool;
 use super::rejection::{Refusal, Rejection};
 use super::role::Role;
 use super::service::{Service, TunableError};
 use super::tunable::{Kind, Scope, Tunable};
-
-/// The fewest and the most voters that `cluster set voters` takes.
-const VOTERS: std::ops::RangeInclusive<u32> = 1..=7;
 
 /// Settings of pools that Perlbal also takes on a service, and passes on to its pool.
 const FORWARDED: [&str; 2] = ["balance_method", "nodefile"];
@@ -58,6 +55,8 @@ impl FleetState {
                 .remove(id)
                 .map(|_| Answer::Done)
                 .ok_or(Rejection::UnknownToken),
+            Command::RemoveNode(node) => self.remove_node(node).map(|()| Answer::Done),
+            Command::SetWish { node, wish } => self.set_wish(node, *wish).map(|()| Answer::Done),
             Command::Join {
                 token,
                 secret_hash,
@@ -95,6 +94,7 @@ impl FleetState {
             node_id: self.next_node_id,
             key_hash: member.key_hash,
             address: member.address.clone(),
+            wish: VoteWish::Any,
         };
         self.members.insert(member.name.clone(), named);
         self.next_node_id
@@ -222,6 +222,7 @@ impl FleetConfig {
                 Ok(())
             }
             Change::SetVoters(voters) => self.set_voters(*voters),
+            Change::SetDeadVoterAfter(seconds) => self.set_dead_voter_after(*seconds),
         }
     }
 
@@ -369,14 +370,6 @@ impl FleetConfig {
             (true, false) | (false, true) => {}
         }
         Arc::make_mut(service).enabled = enabled;
-        Ok(())
-    }
-
-    fn set_voters(&mut self, voters: u32) -> Result<(), Rejection> {
-        if !VOTERS.contains(&voters) || voters.is_multiple_of(2) {
-            return Err(Rejection::Voters);
-        }
-        self.voters = Some(voters);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::address::BackendAddress;
 use super::config::Version;
-use super::fleet::{FleetId, KeyHash, SecretHash};
+use super::fleet::{FleetId, KeyHash, SecretHash, VoteWish};
 use super::header::HeaderRule;
 use super::name::{NodeName, PoolName, ServiceName, TokenId};
 use super::rejection::Refusal;
@@ -118,6 +118,8 @@ pub enum Change {
     },
     /// `cluster set voters = N`.
     SetVoters(u32),
+    /// `cluster set dead_voter_after = SECONDS`.
+    SetDeadVoterAfter(u32),
 }
 
 /// Several changes as one version, or none.
@@ -169,6 +171,15 @@ pub enum Command {
     },
     /// Takes a token back.
     RevokeToken(TokenId),
+    /// `cluster remove NODE`: it is no member any more, and its name is free.
+    RemoveNode(NodeName),
+    /// `cluster promote NODE`, `cluster demote NODE`.
+    SetWish {
+        /// The member.
+        node: NodeName,
+        /// Whether it shall vote.
+        wish: VoteWish,
+    },
     /// Uses a token: takes a node into the fleet, and gives it its id.
     Join {
         /// The token.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::name::{PoolName, ServiceName};
 use super::pool::Pool;
@@ -28,11 +29,15 @@ pub struct FleetConfig {
     pub(crate) services: BTreeMap<ServiceName, Arc<Service>>,
     pub(crate) defaults: BTreeMap<String, String>,
     pub(crate) voters: Option<u32>,
+    pub(crate) dead_voter_after: Option<u32>,
     pub(crate) reproxy_limits: ReproxyLimits,
 }
 
 /// How many voters a fleet keeps where nothing was set.
 const DEFAULT_VOTERS: u32 = 5;
+
+/// How long a voter may be away where nothing was set.
+const DEFAULT_DEAD_VOTER_AFTER: Duration = Duration::from_mins(5);
 
 impl FleetConfig {
     /// All pools, by name.
@@ -62,6 +67,17 @@ impl FleetConfig {
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// How long a voter may be away before a learner has its vote.
+    pub fn dead_voter_after(&self) -> Duration {
+        let set = self.dead_voter_after.map(u64::from);
+        set.map_or(DEFAULT_DEAD_VOTER_AFTER, Duration::from_secs)
+    }
+
+    /// What `cluster set dead_voter_after` said, in seconds, if it was said.
+    pub fn dead_voter_after_set(&self) -> Option<u32> {
+        self.dead_voter_after
+    }
+
     /// How many voters the fleet keeps, at most.
     pub fn voters(&self) -> u32 {
         self.voters.unwrap_or(DEFAULT_VOTERS)
@@ -84,6 +100,7 @@ impl FleetConfig {
             && ours.services == theirs.services
             && ours.defaults == theirs.defaults
             && ours.voters == theirs.voters
+            && ours.dead_voter_after == theirs.dead_voter_after
             && ours.reproxy_limits == theirs.reproxy_limits
     }
 

@@ -61,6 +61,20 @@ pub struct NamedMember {
     pub key_hash: KeyHash,
     /// Where it was reached when it joined.
     pub address: String,
+    /// Whether somebody said that it shall vote, or shall not.
+    pub wish: VoteWish,
+}
+
+/// What was said about a member's vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VoteWish {
+    /// Nothing: the fleet decides.
+    #[default]
+    Any,
+    /// It votes before others do (`cluster promote`).
+    Voter,
+    /// It never votes (`cluster demote`).
+    Learner,
 }
 
 /// The replicated state, but for the answers that are kept for retries. A clone is cheap.

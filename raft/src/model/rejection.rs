@@ -99,6 +99,21 @@ pub enum Rejection {
     /// `cluster set voters`.
     #[error("voters must be an odd number from 1 to 7")]
     Voters,
+    /// `cluster set dead_voter_after`.
+    #[error("dead_voter_after must be a number of seconds from 1 to 604800")]
+    DeadVoterAfter,
+    /// Not a member.
+    #[error("there is no node '{0}' in this fleet")]
+    NoMember(NodeName),
+    /// `cluster remove` of the only member.
+    #[error("'{0}' is the only node of this fleet")]
+    OnlyMember(NodeName),
+    /// A removal or a demotion after which nobody may vote.
+    #[error("without '{0}' no node that may vote is left; promote another one first")]
+    NoVoterLeft(NodeName),
+    /// A promotion while all votes are given by promotions.
+    #[error("all {0} votes belong to nodes that were promoted; demote one, or `cluster set voters`")]
+    NoVoteFree(u32),
     /// A join with a token that the fleet does not know.
     #[error("the join token is not one of this fleet's, or its secret is wrong")]
     UnknownToken,

@@ -19,6 +19,7 @@ use super::client::MAX_MESSAGE;
 use super::tls::{PeerIdentity, members_only};
 use crate::cluster::Inner;
 use crate::cluster::forward::{Attempt, ReadAttempt};
+use crate::cluster::transfer::Asked;
 use crate::types::{NodeId, Snapshot};
 use crate::wire::WireError;
 use crate::wire::encode_answer;
@@ -189,11 +190,26 @@ impl Forward for Service {
         let leader = self.0.leader().unwrap_or(0);
         Ok(Response::new(v1::AnnounceResponse { accepted, leader }))
     }
+
+    async fn hand_over(&self, request: Request<v1::HandOverRequest>) -> Reply<v1::HandOverResponse> {
+        use v1::hand_over_response::Result as Wire;
+        let result = match self.0.hand_over_here(request.get_ref().to).await {
+            Asked::Done => Wire::Done(v1::Blank {}),
+            Asked::Elsewhere => Wire::NotLeader(not_leader(self.0.leader())),
+            Asked::Refused(reason) => Wire::Refused(reason),
+        };
+        Ok(Response::new(v1::HandOverResponse { result: Some(result) }))
+    }
 }
 
 #[tonic::async_trait]
 impl Joining for Service {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Reply<v1::JoinResponse> {
         Ok(Response::new(self.0.admit(request.into_inner()).await))
+    }
+
+    async fn standing(&self, request: Request<v1::StandingRequest>) -> Reply<v1::StandingResponse> {
+        let removed = self.0.reads_removed(request.get_ref().node_id);
+        Ok(Response::new(v1::StandingResponse { removed }))
     }
 }

@@ -6,7 +6,7 @@ use prost::Message;
 use super::WireError;
 use crate::model::{
     Answer, BackendAddress, Batch, Change, Command, Entry, FleetId, HeaderRule, KeyHash, NewMember, NodeName,
-    PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId, UnixMillis, Version,
+    PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId, UnixMillis, Version, VoteWish,
 };
 
 /// An entry as the log keeps it.
@@ -108,6 +108,13 @@ fn to_command(command: &Command) -> v1::entry::Command {
             uses: uses.unwrap_or(0),
         }),
         Command::RevokeToken(id) => Wire::RevokeToken(v1::RevokeToken { id: id.to_string() }),
+        Command::RemoveNode(node) => Wire::RemoveNode(v1::RemoveNode {
+            name: node.to_string(),
+        }),
+        Command::SetWish { node, wish } => Wire::SetWish(v1::SetWish {
+            name: node.to_string(),
+            wish: encode_wish(*wish),
+        }),
         Command::Join {
             token,
             secret_hash,
@@ -144,12 +151,36 @@ fn from_command(wire: v1::entry::Command) -> Result<Command, WireError> {
             uses: Some(token.uses).filter(|uses| *uses > 0),
         },
         Wire::RevokeToken(token) => Command::RevokeToken(token_id(&token.id)?),
+        Wire::RemoveNode(remove) => Command::RemoveNode(node_name(&remove.name)?),
+        Wire::SetWish(set) => Command::SetWish {
+            node: node_name(&set.name)?,
+            wish: decode_wish(set.wish)?,
+        },
         Wire::Join(join) => Command::Join {
             token: token_id(&join.token_id)?,
             secret_hash: SecretHash(fixed(&join.secret_hash, "token")?),
             member: from_member(join.member)?,
         },
     })
+}
+
+pub(super) fn encode_wish(wish: VoteWish) -> i32 {
+    match wish {
+        VoteWish::Any => v1::VoteWish::Unspecified,
+        VoteWish::Voter => v1::VoteWish::Voter,
+        VoteWish::Learner => v1::VoteWish::Learner,
+    }
+    .into()
+}
+
+pub(super) fn decode_wish(wire: i32) -> Result<VoteWish, WireError> {
+    Ok(
+        match v1::VoteWish::try_from(wire).map_err(|_| WireError::Invalid("vote"))? {
+            v1::VoteWish::Unspecified => VoteWish::Any,
+            v1::VoteWish::Voter => VoteWish::Voter,
+            v1::VoteWish::Learner => VoteWish::Learner,
+        },
+    )
 }
 
 fn to_change(change: &Change) -> v1::Change {
@@ -209,8 +240,13 @@ fn to_change(change: &Change) -> v1::Change {
             limit: *limit,
         }),
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
+        Change::SetDeadVoterAfter(seconds) => to_dead_voter_after(*seconds),
     };
     v1::Change { change: Some(wire) }
+}
+
+fn to_dead_voter_after(seconds: u32) -> v1::change::Change {
+    v1::change::Change::SetDeadVoterAfter(v1::SetDeadVoterAfter { seconds })
 }
 
 fn from_change(wire: v1::Change) -> Result<Change, WireError> {
@@ -258,6 +294,7 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
             limit: set.limit,
         },
         Wire::SetVoters(set) => Change::SetVoters(set.voters),
+        Wire::SetDeadVoterAfter(set) => Change::SetDeadVoterAfter(set.seconds),
     })
 }
 
@@ -304,7 +341,7 @@ fn to_member(member: &NewMember) -> v1::NewMember {
 fn from_member(wire: Option<v1::NewMember>) -> Result<NewMember, WireError> {
     let wire = wire.ok_or(WireError::Invalid("member"))?;
     Ok(NewMember {
-        name: NodeName::parse(&wire.name).map_err(|_| WireError::Invalid("node name"))?,
+        name: node_name(&wire.name)?,
         address: wire.address,
         key_hash: KeyHash(fixed(&wire.key_hash, "key hash")?),
     })
@@ -312,6 +349,10 @@ fn from_member(wire: Option<v1::NewMember>) -> Result<NewMember, WireError> {
 
 pub(super) fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], WireError> {
     bytes.try_into().map_err(|_| WireError::Invalid(what))
+}
+
+pub(super) fn node_name(name: &str) -> Result<NodeName, WireError> {
+    NodeName::parse(name).map_err(|_| WireError::Invalid("node name"))
 }
 
 pub(super) fn token_id(id: &str) -> Result<TokenId, WireError> {

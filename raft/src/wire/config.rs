@@ -7,8 +7,8 @@ use prost::Message;
 
 use super::WireError;
 use super::change::{
-    backend, decode_answer, encode_answer, fixed, from_header_rule, pool_name, service_name, to_header_rule,
-    token_id, weighted,
+    backend, decode_answer, decode_wish, encode_answer, encode_wish, fixed, from_header_rule, node_name,
+    pool_name, service_name, to_header_rule, token_id, weighted,
 };
 use crate::model::{
     Answers, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember, NodeName, Pool,
@@ -67,7 +67,7 @@ pub fn decode_state(bytes: &[u8]) -> Result<(FleetState, Answers), WireError> {
         state.tokens.insert(token_id(&token.id)?, from_token(&token)?);
     }
     for member in wire.member_names {
-        let name = NodeName::parse(&member.name).map_err(|_| WireError::Invalid("node name"))?;
+        let name = node_name(&member.name)?;
         let key_hash = KeyHash(fixed(&member.key_hash, "key hash")?);
         state.members.insert(
             name,
@@ -75,6 +75,7 @@ pub fn decode_state(bytes: &[u8]) -> Result<(FleetState, Answers), WireError> {
                 node_id: member.node_id,
                 key_hash,
                 address: member.address,
+                wish: decode_wish(member.wish)?,
             },
         );
     }
@@ -100,6 +101,7 @@ fn to_config(config: &FleetConfig) -> v1::FleetConfig {
             .map(|(key, value)| key_value(key, value))
             .collect(),
         voters: config.voters.unwrap_or(0),
+        dead_voter_after: config.dead_voter_after.unwrap_or(0),
         reproxy_limit: config.reproxy_limits.each,
         reproxy_limits: config
             .reproxy_limits
@@ -137,6 +139,7 @@ fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireError> {
         config.reproxy_limits.set(Some(&limit.target), limit.limit);
     }
     config.voters = Some(wire.voters).filter(|voters| *voters > 0);
+    config.dead_voter_after = Some(wire.dead_voter_after).filter(|seconds| *seconds > 0);
     Ok(config)
 }
 
@@ -251,6 +254,7 @@ fn to_member_name(name: &NodeName, member: &NamedMember) -> v1::MemberName {
         node_id: member.node_id,
         key_hash: member.key_hash.0.to_vec(),
         address: member.address.clone(),
+        wish: encode_wish(member.wish),
     }
 }
 

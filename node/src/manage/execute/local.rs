@@ -9,6 +9,7 @@ use super::super::Context;
 use super::super::command::Local;
 use super::super::render::Reply;
 use super::change::{propose, settled};
+use super::membership;
 use crate::lifecycle::Stop;
 use crate::os_settings;
 
@@ -35,6 +36,9 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
             let revoked = propose(Proposal::RevokeToken(id), typist, context).await;
             Reply::of(revoked.map(|_| ()).map_err(|refusal| refusal.text))
         }
+        Local::RemoveNode(node) => Reply::of(membership::remove(node, typist, context).await),
+        Local::SetWish { node, wish } => Reply::of(membership::set_wish(node, wish, typist, context).await),
+        Local::Transfer(node) => Reply::of(membership::transfer(node, context).await),
         Local::Outcome(request) => Reply::Lines(vec![outcome(request, typist, context).await]),
         // A connection's own affairs; it keeps them to itself.
         Local::Use(_)

@@ -6,7 +6,7 @@ use fleetbal_raft::model::{Change, RequestId, TokenId};
 
 use super::super::command::{Command, Format, Local, Query};
 use super::super::line::Line;
-use super::ParseError;
+use super::{ParseError, membership};
 
 /// How long a join token is good for where nothing else was said.
 const TOKEN_TTL: Duration = Duration::from_hours(1);
@@ -14,12 +14,14 @@ const TOKEN_TTL: Duration = Duration::from_hours(1);
 /// How long `barrier` waits where nothing else was said.
 const BARRIER: Duration = Duration::from_secs(10);
 
-const CLUSTER: ParseError =
-    ParseError::Usage("usage: cluster {status|members} [json]; cluster {token|tokens|revoke|set}");
+const CLUSTER: ParseError = ParseError::Usage(
+    "usage: cluster {status|members} [json]; cluster {token|tokens|revoke|remove|promote|demote|transfer|set}",
+);
 const TOKEN: ParseError = ParseError::Usage("usage: cluster token [ttl <seconds>] [uses <number>]");
 const TOKENS: ParseError = ParseError::Usage("usage: cluster tokens");
 const REVOKE: ParseError = ParseError::Usage("usage: cluster revoke <token id>");
-const VOTERS: ParseError = ParseError::Usage("usage: cluster set voters = <number>");
+const SET: ParseError =
+    ParseError::Usage("usage: cluster set {voters = <number>|dead_voter_after = <seconds>}");
 const CONFIG: ParseError = ParseError::Usage("usage: config version; config request <request id>");
 const BARRIER_USAGE: ParseError = ParseError::Usage("usage: barrier [<seconds>]");
 
@@ -36,8 +38,8 @@ pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
             [id] => Ok(Command::Local(Local::RevokeToken(TokenId::parse(id)?))),
             _ => Err(REVOKE),
         },
-        "set" => voters(&arguments.join(" ")).ok_or(VOTERS),
-        _ => Err(CLUSTER),
+        "set" => set(&arguments.join(" ")).ok_or(SET),
+        other => membership::parse(other, arguments).unwrap_or(Err(CLUSTER)),
     }
 }
 
@@ -65,13 +67,15 @@ fn token(mut arguments: &[&str]) -> Option<Command> {
     }))
 }
 
-fn voters(assignment: &str) -> Option<Command> {
+fn set(assignment: &str) -> Option<Command> {
     let (key, number) = assignment.split_once('=')?;
-    if !key.trim_end().eq_ignore_ascii_case("voters") {
-        return None;
-    }
     let number = digits(number.trim_start())?.try_into().ok()?;
-    Some(Command::Change(Change::SetVoters(number)))
+    let change = match key.trim_end().to_ascii_lowercase().as_str() {
+        "voters" => Change::SetVoters(number),
+        "dead_voter_after" => Change::SetDeadVoterAfter(number),
+        _ => return None,
+    };
+    Some(Command::Change(change))
 }
 
 pub(super) fn config(line: &Line) -> Result<Command, ParseError> {

@@ -1,0 +1,78 @@
+//! How a node learns that it was removed: from its own log, or, where it was away then, from any member that it knew.
+//!
+//! Ids are never given again, so one member that has applied the removal is enough; an older state knows the node as a
+//! member or not at all.
+
+use std::time::Duration;
+
+use fleetbal_proto::v1;
+use fleetbal_proto::v1::joining_client::JoiningClient;
+use tokio::time::{sleep, timeout};
+
+use super::{Home, Inner};
+use crate::error::OpenError;
+
+/// How often a node without a leader asks whether it still belongs.
+const ASK: Duration = Duration::from_secs(1);
+
+/// How long a member may take to answer that.
+const ANSWER: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Whether this node's own log says that it was removed.
+    pub(crate) fn reads_removed(&self, node_id: u64) -> bool {
+        self.feed.latest().state.was_removed(node_id)
+    }
+
+    /// Ends with the node, or when it was removed.
+    pub(super) async fn watch_own_standing(&self) {
+        let Some(home) = &self.home else { return };
+        let mut feed = self.feed.clone();
+        loop {
+            if self.reads_removed(self.node_id) || (self.is_lonely() && self.is_told_so(home).await) {
+                tracing::warn!("this node was removed from its fleet");
+                self.removed.send_replace(true);
+                return;
+            }
+            tokio::select! {
+                goes_on = feed.changed() => if !goes_on { return },
+                () = sleep(ASK) => {}
+            }
+        }
+    }
+
+    /// Whether no leader was heard of lately.
+    fn is_lonely(&self) -> bool {
+        self.status().leader.is_none()
+    }
+
+    async fn is_told_so(&self, home: &Home) -> bool {
+        let now = self.feed.latest().members.nodes.clone();
+        let before = home.known.members.keys();
+        let others = now.keys().chain(before).filter(|node| **node != self.node_id);
+        for node in others {
+            let Some(channel) = self.channels.get(*node) else {
+                continue;
+            };
+            let mut client = JoiningClient::new(channel);
+            let asked = client.standing(v1::StandingRequest {
+                node_id: self.node_id,
+            });
+            if let Ok(Ok(answer)) = timeout(ANSWER, asked).await
+                && answer.get_ref().removed
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Wipes what is left of a removed node. To be called when its part in the fleet has ended.
+    pub(super) async fn wipe(&self) -> Result<(), OpenError> {
+        let Some(home) = &self.home else { return Ok(()) };
+        let dir = home.dir.clone();
+        tokio::task::spawn_blocking(move || dir.wipe_removed())
+            .await
+            .map_err(|error| OpenError::Raft(error.to_string()))?
+    }
+}
