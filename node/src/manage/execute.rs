@@ -54,7 +54,7 @@ fn answer(query: &Query, context: &Context) -> Reply {
         Query::Pending => Reply::Lines(query::live::pending(&snapshot, &context.queues, Instant::now())),
         Query::NoVerify => Reply::Lines(query::live::noverify(&snapshot, Instant::now())),
         Query::Proc => Reply::Lines(query::node::proc(
-            context.last_proc.since(context.stats.requests_total()),
+            &context.last_proc.since(context.stats.requests_total()),
         )),
         Query::Descriptors => query::node::descriptors()
             .map_or_else(|error| Reply::Refused(os_error::words(&error)), Reply::Lines),
