@@ -124,7 +124,7 @@ async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Re
         view: view.clone(),
         stats: stats.clone(),
         readiness: readiness.clone(),
-        started: started.at,
+        started,
         effects: effects.clone(),
     };
     let peers = Peers {

@@ -88,6 +88,16 @@ impl Started {
             instant: Instant::now(),
         }
     }
+
+    /// An instant by the wall clock of the start: always the same for the same instant, wherever that clock jumps.
+    pub fn wall(&self, instant: std::time::Instant) -> UnixMillis {
+        let after = instant.saturating_duration_since(self.instant.into_std());
+        UnixMillis(
+            self.at
+                .0
+                .saturating_add(after.as_millis().try_into().unwrap_or(u64::MAX)),
+        )
+    }
 }
 
 /// Serves a management listener: lines and HTTP. Once `stop` is cancelled the listener is closed, and the future ends

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use fleetbal_cluster_tests::client::Http;
-use fleetbal_cluster_tests::{Fleet, Reply, Result};
+use fleetbal_cluster_tests::{Fleet, Reply, Result, wait};
 
 /// What is typed, and the error that is the answer.
 const MISTAKES: &[(&str, &str)] = &[
@@ -127,8 +127,19 @@ fn a_service_that_cannot_listen_here_is_not_enabled() -> Result {
         text.starts_with("enabled, but n3: ") && text.ends_with("Address already in use"),
         "answered '{text}'"
     );
+    // Every node tells of it, for as long as it is so.
+    for number in 1..=3 {
+        let effects = fleet.node(number)?.manage()?.data("effects")?;
+        let told = effects.iter().any(|line| {
+            line.starts_with("n3    service second  failed  ") && line.ends_with("Address already in use")
+        });
+        ensure!(told && effects.len() == 2, "n{number} tells {effects:?}");
+    }
     drop(taken);
     fleet.wait_listening(3, 8082)?;
+    wait::for_true("nobody to tell of it", wait::PATIENCE, || {
+        Ok(fleet.node(1)?.manage()?.data("effects")?.len() == 1)
+    })?;
     fleet.passed()
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbal_raft::Cluster;
-use fleetbal_raft::model::{UnixMillis, Version};
+use fleetbal_raft::model::Version;
 use tokio::net::TcpListener;
 
 use super::tasks::Tasks;
 use crate::cluster_port;
 use crate::effects::{Effects, Failure};
 use crate::gossip::{ConfigHash, FleetView, Gossip, OwnState, Trouble};
+use crate::manage::Started;
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
 use crate::snapshot::View;
@@ -25,7 +26,7 @@ pub(super) struct Said {
     pub(super) view: View,
     pub(super) stats: Arc<Stats>,
     pub(super) readiness: Readiness,
-    pub(super) started: UnixMillis,
+    pub(super) started: Started,
     /// What it could not do; moves on when this node balances by another version.
     pub(super) effects: Effects,
 }
@@ -82,9 +83,18 @@ impl Own {
             ready: not_ready.is_none(),
             not_ready_because: not_ready.map(|reason| reason.to_string()),
             requests_total: self.said.stats.requests_total(),
-            started: self.said.started,
-            troubles: self.said.effects.failures().iter().map(trouble).collect(),
+            started: self.said.started.at,
+            troubles: self.troubles(),
         }
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        let trouble = |failure: Failure| Trouble {
+            since: self.said.started.wall(failure.since),
+            object: failure.object,
+            reason: failure.reason,
+        };
+        self.said.effects.failures().into_iter().map(trouble).collect()
     }
 
     async fn keep_saying(mut self, gossip: Gossip, cluster: Cluster) {
@@ -98,12 +108,5 @@ impl Own {
                 () = tokio::time::sleep(SAY) => {}
             }
         }
-    }
-}
-
-fn trouble(failure: &Failure) -> Trouble {
-    Trouble {
-        object: failure.object.clone(),
-        reason: failure.reason.clone(),
     }
 }

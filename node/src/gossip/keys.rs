@@ -75,6 +75,8 @@ pub struct Trouble {
     pub object: String,
     /// Why it failed.
     pub reason: String,
+    /// Since when, by that node's clock.
+    pub since: UnixMillis,
 }
 
 impl Trouble {
@@ -83,9 +85,10 @@ impl Trouble {
         let line = |trouble: &Self| {
             let (object, reason) = (&trouble.object, &trouble.reason);
             format!(
-                "{}\t{}",
+                "{}\t{}\t{}",
                 one_line(object, REASON_MAX),
-                one_line(reason, REASON_MAX)
+                one_line(reason, REASON_MAX),
+                trouble.since.0
             )
         };
         let lines: Vec<_> = troubles.iter().take(TROUBLES_MAX).map(line).collect();
@@ -94,10 +97,12 @@ impl Trouble {
 
     fn read(text: &str) -> Vec<Self> {
         let trouble = |line: &str| {
-            let (object, reason) = line.split_once('\t')?;
+            let (object, rest) = line.split_once('\t')?;
+            let (reason, since) = rest.split_once('\t')?;
             Some(Self {
                 object: one_line(object, REASON_MAX),
                 reason: one_line(reason, REASON_MAX),
+                since: UnixMillis(since.parse().ok()?),
             })
         };
         text.lines().take(TROUBLES_MAX).filter_map(trouble).collect()
@@ -249,6 +254,7 @@ mod tests {
             troubles: vec![Trouble {
                 object: "service www".to_owned(),
                 reason: "cannot listen on 0.0.0.0:80: Address already in use".to_owned(),
+                since: UnixMillis(1_700_000_123_456),
             }],
         }
     }

@@ -61,6 +61,8 @@ pub enum Query {
     ClusterMembers(Format),
     /// `cluster tokens`
     Tokens,
+    /// `effects`
+    Effects,
     /// `config version`
     ConfigVersion,
     /// `ready`

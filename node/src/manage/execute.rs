@@ -61,6 +61,7 @@ fn answer(query: &Query, context: &Context) -> Reply {
         Query::Plugins | Query::Interpreter => Reply::Lines(Vec::new()),
         Query::Backends => Reply::Lines(query::live::backends(&snapshot)),
         Query::Nodes(only) => Reply::Lines(query::live::nodes(&snapshot, *only)),
+        Query::Effects => Reply::Lines(query::effects::lines(&context.fleet.nodes(), clock::now())),
         Query::Help => Reply::Lines(query::node::help()),
         Query::ConfigVersion => {
             let hash = ConfigHash::of(config).to_string();

@@ -16,7 +16,7 @@ use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 46] = [
+pub const COMMANDS: [&str; 47] = [
     "abort",
     "aio",
     "auth",
@@ -30,6 +30,7 @@ pub const COMMANDS: [&str; 46] = [
     "default",
     "disable",
     "dumpconfig",
+    "effects",
     "enable",
     "exit",
     "fd",
@@ -153,6 +154,7 @@ fn parse_plain(line: &Line) -> Result<Command, ParseError> {
         "pending" => plain(line, "pending", Command::Query(Query::Pending)),
         "noverify" => plain(line, "noverify", Command::Query(Query::NoVerify)),
         "proc" => plain(line, "proc", Command::Query(Query::Proc)),
+        "effects" => plain(line, "effects", Command::Query(Query::Effects)),
         "fd" => plain(line, "fd", Command::Query(Query::Descriptors)),
         "plugins" => plain(line, "plugins", Command::Query(Query::Plugins)),
         "aio" | "gladiator" | "obj" | "prof" | "track" | "varsize" | "xs" => {

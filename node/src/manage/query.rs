@@ -1,6 +1,7 @@
 //! Read commands: data into lines. Nothing here waits or changes anything.
 
 pub mod cluster;
+pub mod effects;
 pub mod live;
 pub mod node;
 pub mod pool;

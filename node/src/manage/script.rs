@@ -278,7 +278,8 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
             Some(Reply::Lines(Vec::new()))
         }
         Query::Help => Some(Reply::Lines(query::node::help())),
-        Query::Proc
+        Query::Effects
+        | Query::Proc
         | Query::Descriptors
         | Query::Plugins
         | Query::Interpreter

@@ -361,7 +361,7 @@ fn known<T: ToString>(value: Option<T>) -> String {
 }
 
 /// Columns two blanks apart, each as wide as its widest cell or its given least width; no blank at the end.
-fn aligned(rows: &[Vec<String>], least: &[(usize, usize)]) -> Vec<String> {
+pub(super) fn aligned(rows: &[Vec<String>], least: &[(usize, usize)]) -> Vec<String> {
     let width = |column: usize| {
         let widest = rows
             .iter()
