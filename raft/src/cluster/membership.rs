@@ -133,8 +133,8 @@ impl Inner {
                 self.change(ChangeMembers::ReplaceAllVoters(voters)).await;
             }
             Step::HandOver(heir) => {
-                if let Err(reason) = self.hand_over_to(heir).await {
-                    tracing::debug!(reason, "the leadership stays here for now");
+                if let Err(error) = self.hand_over_to(heir).await {
+                    tracing::debug!(%error, "the leadership stays here for now");
                 }
             }
             Step::Drop(nodes) => self.drop_removed(nodes, &metrics, memory).await,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::Inner;
+use super::transfer::HandOverError;
 
 /// How long a leader that goes down waits for another.
 const HAND_OVER: Duration = Duration::from_secs(1);
@@ -43,10 +44,10 @@ impl Inner {
         };
         let outcome = match timeout(HAND_OVER, heir).await {
             Ok(heir) => self.hand_over_to(heir).await,
-            Err(_) => Err("nobody has caught up"),
+            Err(_) => Err(HandOverError::Behind),
         };
-        if let Err(reason) = outcome {
-            tracing::warn!(reason, "the leadership was not taken over in time");
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "the leadership was not taken over in time");
         }
     }
 }

@@ -17,8 +17,22 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Why somebody cannot lead.
-const NO_VOTE: &str = "it has no vote; `cluster promote` gives it one";
+/// Why the leadership stays where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HandOverError {
+    /// Whoever does not vote cannot lead; waiting does not help.
+    #[error("it has no vote; `cluster promote` gives it one")]
+    NoVote,
+    /// It was not heard of lately, or lacks a part of the log.
+    #[error("it is away, or has not caught up")]
+    Behind,
+    /// Consensus has ended here.
+    #[error("this node is going down")]
+    Stopping,
+    /// It was asked to, and nothing came of it.
+    #[error("it did not take the leadership over in time")]
+    NotTaken,
+}
 
 /// What came of asking once.
 pub(crate) enum Asked {
@@ -26,7 +40,9 @@ pub(crate) enum Asked {
     Done,
     /// Somebody else must be asked, or later.
     Elsewhere,
-    /// It cannot.
+    /// It never can, as it is.
+    NoVote,
+    /// It cannot for now, and why.
     Refused(String),
 }
 
@@ -38,7 +54,7 @@ impl Inner {
         while Instant::now() < deadline {
             match self.ask_to_hand_over(to).await {
                 Asked::Done => return Ok(()),
-                Asked::Refused(reason) if reason == NO_VOTE => return Err(ProposeError::Refused(reason)),
+                Asked::NoVote => return Err(ProposeError::Refused(HandOverError::NoVote.to_string())),
                 Asked::Refused(reason) => last = reason,
                 Asked::Elsewhere => {}
             }
@@ -63,7 +79,8 @@ impl Inner {
         }
         match self.hand_over_to(to).await {
             Ok(()) => Asked::Done,
-            Err(reason) => Asked::Refused(reason.to_owned()),
+            Err(HandOverError::NoVote) => Asked::NoVote,
+            Err(error) => Asked::Refused(error.to_string()),
         }
     }
 
@@ -75,32 +92,33 @@ impl Inner {
         let answer = timeout(HAND_OVER * 3, call).await.ok().and_then(Result::ok);
         match answer.and_then(|answer| answer.into_inner().result) {
             Some(Wire::Done(_)) => Asked::Done,
+            Some(Wire::NoVote(_)) => Asked::NoVote,
             Some(Wire::Refused(reason)) => Asked::Refused(reason),
             Some(Wire::NotLeader(_)) | None => Asked::Elsewhere,
         }
     }
 
     /// Gives the leadership of this node to a voter, as soon as that one has the whole log.
-    pub(super) async fn hand_over_to(&self, to: NodeId) -> Result<(), &'static str> {
+    pub(super) async fn hand_over_to(&self, to: NodeId) -> Result<(), HandOverError> {
         if to == self.node_id {
             return Ok(());
         }
         if !self.voters().contains(&to) {
-            return Err(NO_VOTE);
+            return Err(HandOverError::NoVote);
         }
         let begin = Instant::now();
         while !self.can_lead(to) {
             if begin.elapsed() >= HAND_OVER {
-                return Err("it is away, or has not caught up");
+                return Err(HandOverError::Behind);
             }
             sleep(PAUSE).await;
         }
         if self.raft.trigger().transfer_leader(to).await.is_err() {
-            return Err("this node is going down");
+            return Err(HandOverError::Stopping);
         }
         timeout(HAND_OVER, self.led_by_another_than(self.node_id))
             .await
-            .map_err(|_| "it did not take the leadership over in time")
+            .map_err(|_| HandOverError::NotTaken)
     }
 
     /// Whether a voter was heard of lately and has all of the log: nobody else could take the leadership over.

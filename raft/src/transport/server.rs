@@ -196,6 +196,7 @@ impl Forward for Service {
         let result = match self.0.hand_over_here(request.get_ref().to).await {
             Asked::Done => Wire::Done(v1::Blank {}),
             Asked::Elsewhere => Wire::NotLeader(not_leader(self.0.leader())),
+            Asked::NoVote => Wire::NoVote(v1::Blank {}),
             Asked::Refused(reason) => Wire::Refused(reason),
         };
         Ok(Response::new(v1::HandOverResponse { result: Some(result) }))
