@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::access::Access;
 use super::http;
-use super::line::{LineError, MAX_LINE};
+use super::line::MAX_LINE;
 use super::render::{Reply, render};
 use super::session::{Outcome, Session};
 
@@ -251,7 +251,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Talk<'_, R, W> {
             let outcome = match next? {
                 Next::Line(line) if is_request_line(&line) => stray_request(),
                 Next::Line(line) => self.session.run(&line, self.context).await,
-                Next::TooLong => self.session.unreadable(&LineError::TooLong),
+                Next::TooLong => self.session.too_long(),
                 Next::End => return Ok(()),
             };
             let mut out = Vec::new();

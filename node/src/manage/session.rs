@@ -8,7 +8,7 @@ use super::Context;
 use super::access::{Access, Rights};
 use super::command::{Command, Local};
 use super::execute::{change, execute};
-use super::line::{Line, LineError};
+use super::line::{Line, LineError, MAX_LINE};
 use super::parse::parse;
 use super::render::Reply;
 use super::script::{created, has_object, no_object};
@@ -60,16 +60,25 @@ impl Session {
 
     /// Carries out one line.
     pub(super) async fn run(&mut self, bytes: &[u8], context: &Context) -> Outcome {
-        if let Some(transaction) = &mut self.transaction {
-            transaction.count(bytes.len());
-        }
-        match Line::read(bytes, |name| std::env::var(name).ok()) {
+        self.count(bytes.len());
+        let outcome = match Line::read(bytes, |name| std::env::var(name).ok()) {
             Ok(None) => goes_on(Reply::Silent),
-            Ok(Some(line)) => {
-                let outcome = self.command(&line, context).await;
-                self.remember(outcome)
-            }
+            Ok(Some(line)) => self.command(&line, context).await,
             Err(error) => self.unreadable(&error),
+        };
+        self.remember(outcome)
+    }
+
+    /// Answers a line that was too long to be kept.
+    pub(super) fn too_long(&mut self) -> Outcome {
+        self.count(MAX_LINE);
+        let outcome = self.unreadable(&LineError::TooLong);
+        self.remember(outcome)
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.count(bytes);
         }
     }
 
@@ -82,12 +91,11 @@ impl Session {
     }
 
     /// Answers a line that is none.
-    pub(super) fn unreadable(&mut self, error: &LineError) -> Outcome {
-        let outcome = match self.rights {
+    fn unreadable(&self, error: &LineError) -> Outcome {
+        match self.rights {
             Some(_) => goes_on(Reply::Refused(error.to_string())),
             None => ends(Reply::Refused(NOT_AUTHORISED.to_owned())),
-        };
-        self.remember(outcome)
+        }
     }
 
     async fn command(&mut self, line: &Line, context: &Context) -> Outcome {

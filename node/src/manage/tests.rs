@@ -321,3 +321,17 @@ proptest! {
         prop_assert!(answer.is_empty() || answer.ends_with("\r\n"));
     }
 }
+
+#[tokio::test]
+async fn a_line_too_long_is_one_of_its_transaction() {
+    let mut node = TestNode::start().await;
+    let address = node.listen(Access::loopback(), Limits::default()).await;
+    let long = "x".repeat(1 << 17);
+    let lines = format!("begin\r\ncreate pool a\r\n{long}\r\ncommit\r\nshow pool\r\n");
+    let answer = exchange(address, lines.as_bytes()).await;
+    let error = "line too long: at most 65536 bytes";
+    assert_eq!(
+        answer,
+        format!("OK\r\nOK\r\nERROR: {error}\r\nERROR: nothing committed: line 2: {error}\r\n.\r\n")
+    );
+}

@@ -83,17 +83,19 @@ pub(in super::super) async fn carry_out(
 }
 
 /// Proposes, and says which version the configuration is at, where it is concerned at all.
-pub(super) async fn propose(
-    proposal: Proposal,
-    typist: &str,
-    context: &Context,
-) -> Result<Option<Version>, Refusal> {
+async fn propose(proposal: Proposal, typist: &str, context: &Context) -> Result<Option<Version>, Refusal> {
     let proposed = context.cluster.propose(proposal, typist, PROPOSE).await;
     match proposed.map_err(|error| whole(error.to_string()))?.answer {
         Answer::Applied(version) => Ok(Some(version)),
         Answer::Refused(refusal) => Err(refusal),
         Answer::Joined(_) | Answer::Done => Ok(None),
     }
+}
+
+/// Proposes what is no change of the configuration.
+pub(super) async fn agree(proposal: Proposal, typist: &str, context: &Context) -> Result<(), String> {
+    let agreed = propose(proposal, typist, context).await;
+    agreed.map(|_| ()).map_err(|refusal| refusal.text)
 }
 
 fn whole(text: String) -> Refusal {

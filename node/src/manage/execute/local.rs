@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::super::Context;
 use super::super::command::Local;
 use super::super::render::Reply;
-use super::change::{propose, settled};
+use super::change::{agree, settled};
 use super::membership;
 use crate::lifecycle::Stop;
 use crate::os_settings;
@@ -32,10 +32,7 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
             Ok(token) => Reply::Lines(vec![token.to_string()]),
             Err(error) => Reply::Refused(error.to_string()),
         },
-        Local::RevokeToken(id) => {
-            let revoked = propose(Proposal::RevokeToken(id), typist, context).await;
-            Reply::of(revoked.map(|_| ()).map_err(|refusal| refusal.text))
-        }
+        Local::RevokeToken(id) => Reply::of(agree(Proposal::RevokeToken(id), typist, context).await),
         Local::RemoveNode(node) => Reply::of(membership::remove(node, typist, context).await),
         Local::SetWish { node, wish } => Reply::of(membership::set_wish(node, wish, typist, context).await),
         Local::Transfer(node) => Reply::of(membership::transfer(node, context).await),

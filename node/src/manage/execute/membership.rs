@@ -7,7 +7,7 @@ use fleetbal_raft::model::{Command as Proposal, NodeName, Rejection, VoteWish};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::Context;
-use super::change::propose;
+use super::change::agree;
 
 /// How long the fleet may take to make what was agreed on its membership.
 const TAKE_PLACE: Duration = Duration::from_secs(10);
@@ -62,11 +62,6 @@ pub(super) async fn transfer(node: NodeName, context: &Context) -> Result<(), St
     let id = member(&node, context)?;
     let outcome = context.cluster.transfer(id, TRANSFER).await;
     outcome.map_err(|error| format!("'{node}' cannot lead: {error}"))
-}
-
-async fn agree(proposal: Proposal, typist: &str, context: &Context) -> Result<(), String> {
-    let agreed = propose(proposal, typist, context).await;
-    agreed.map(|_| ()).map_err(|refusal| refusal.text)
 }
 
 fn member(node: &NodeName, context: &Context) -> Result<u64, String> {
