@@ -47,15 +47,20 @@ fn max_connections(wanted: u64) -> Result<(), String> {
     }
 }
 
-/// Of every thread: on Linux each has a level of its own.
+/// Of every thread, for on Linux each has a level of its own: the main one's is the process's, and the others stay as
+/// far from it as they are, so that what gives way to traffic goes on doing so.
 fn nice_level(level: i32) -> Result<(), String> {
     let words = |error: std::io::Error| os_error::words(&error);
+    let own = rustix::process::getpriority_process(Some(rustix::process::getpid()));
+    let by = level - own.map_err(|error| words(error.into()))?;
     let threads = std::fs::read_dir("/proc/self/task").map_err(words)?;
     let numbers = threads
         .filter_map(Result::ok)
         .filter_map(|thread| thread.file_name().to_str()?.parse().ok());
     for thread in numbers.filter_map(rustix::process::Pid::from_raw) {
-        match rustix::process::setpriority_process(Some(thread), level) {
+        let moved = rustix::process::getpriority_process(Some(thread))
+            .and_then(|now| rustix::process::setpriority_process(Some(thread), now + by));
+        match moved {
             // It has ended meanwhile.
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(words(error.into())),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::ports::Net;
 use fleetbal_cluster_tests::process::{self, Process};
 use fleetbal_cluster_tests::{Backend, Manage, Result, client, wait};
@@ -92,6 +92,61 @@ fn a_perlbal_config_file_runs_as_it_is() -> Result {
     manage.send(b"shutdown\r\n")?;
     let status = process.wait_end(wait::PATIENCE)?;
     ensure!(status.code() == Some(0), "it ended with {status}");
+    Ok(())
+}
+
+/// The nice level of each thread of a process, by the thread's name.
+fn nice_levels(process: &Process) -> Result<Vec<(String, i64)>> {
+    fs::read_dir(format!("/proc/{}/task", process.pid()))?
+        .map(|thread| {
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            let (head, tail) = stat.rsplit_once(')').context("no name")?;
+            let (_, name) = head.split_once('(').context("no name")?;
+            let level = tail.split_whitespace().nth(16).context("no level")?;
+            Ok((name.to_owned(), level.parse()?))
+        })
+        .collect()
+}
+
+/// Whether the threads that carry traffic have a level, and those of the control plane one that gives way to it.
+fn have_level(process: &Process, level: i64) -> Result<bool> {
+    let levels = nice_levels(process)?;
+    let wanted = |name: &str| if name == "control" { level + 5 } else { level };
+    let known = |name: &str| name == "control" || name.starts_with("worker");
+    ensure!(
+        levels.iter().any(|(name, _)| name.starts_with("worker")),
+        "{levels:?}"
+    );
+    Ok(levels
+        .iter()
+        .all(|(name, now)| !known(name) || *now == wanted(name)))
+}
+
+#[test]
+fn server_lines_set_up_the_process() -> Result {
+    let place = Place::new()?;
+    let _b1 = Backend::start("b1", place.net.backend(1))?;
+    let pidfile = place.dir.path().join("pid");
+    let lines = format!(
+        "SERVER pidfile = {}\nSERVER nice_level = 3\nSERVER max_connections = 1000\nSERVER aio_mode = ioaio\n",
+        pidfile.display()
+    );
+    let mut process = place.start(&(lines + &place.config()))?;
+    let mut manage = wait::until("management", wait::PATIENCE, || {
+        Ok(Some(Manage::connect((place.net.node(1), 60000).into())?))
+    })?;
+    ensure!(fs::read_to_string(&pidfile)? == format!("{}\n", process.pid()));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid()))?;
+    let files = limits.lines().find(|line| line.starts_with("Max open files"));
+    let soft = files.and_then(|line| line.split_whitespace().nth(3));
+    ensure!(soft == Some("1000"), "{files:?}");
+    wait::for_true("levels from the file", wait::PATIENCE, || have_level(&process, 3))?;
+    manage.change("SERVER nice_level = 7")?;
+    wait::for_true("levels as typed", wait::PATIENCE, || have_level(&process, 7))?;
+    process.signal(Signal::SIGTERM)?;
+    let status = process.wait_end(wait::PATIENCE)?;
+    ensure!(status.code() == Some(0), "it ended with {status}");
+    ensure!(!pidfile.exists(), "the pidfile is still there");
     Ok(())
 }
 

@@ -99,17 +99,18 @@ impl Health {
 }
 
 pub(super) fn run(args: &ClusterArgs) -> ExitCode {
+    let about = |word: &str, name: &str| print(args.server.ask(&format!("cluster {word} {name}")));
     match &args.command {
         ClusterCommand::Status { json } => status(&args.server, *json),
         ClusterCommand::Members { json: true } => print(args.server.ask("cluster members json")),
         ClusterCommand::Members { json: false } => print(args.server.ask("cluster members")),
         ClusterCommand::Token { ttl, uses } => print(args.server.ask(&token_command(*ttl, *uses))),
         ClusterCommand::Tokens => print(args.server.ask("cluster tokens")),
-        ClusterCommand::Remove { node } => print(args.server.ask(&format!("cluster remove {node}"))),
-        ClusterCommand::Promote { node } => print(args.server.ask(&format!("cluster promote {node}"))),
-        ClusterCommand::Demote { node } => print(args.server.ask(&format!("cluster demote {node}"))),
-        ClusterCommand::Transfer { node } => print(args.server.ask(&format!("cluster transfer {node}"))),
-        ClusterCommand::Revoke { id } => print(args.server.ask(&format!("cluster revoke {id}"))),
+        ClusterCommand::Remove { node } => about("remove", node),
+        ClusterCommand::Promote { node } => about("promote", node),
+        ClusterCommand::Demote { node } => about("demote", node),
+        ClusterCommand::Transfer { node } => about("transfer", node),
+        ClusterCommand::Revoke { id } => about("revoke", id),
     }
 }
 

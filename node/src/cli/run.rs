@@ -50,11 +50,10 @@ pub(super) fn run(flags: RunFlags) -> ExitCode {
 fn set_up_process(settings: &[ServerSetting]) -> Result<Option<PidFile>, String> {
     let mut pidfile = None;
     for setting in settings {
-        match setting {
-            ServerSetting::PidFile(path) => pidfile = Some(path),
-            ServerSetting::MaxConnections(_) | ServerSetting::NiceLevel(_) | ServerSetting::WithoutEffect => {
-                os_settings::apply(setting)?;
-            }
+        if let ServerSetting::PidFile(path) = setting {
+            pidfile = Some(path);
+        } else {
+            os_settings::apply(setting)?;
         }
     }
     pidfile.map(|path| PidFile::write(path)).transpose()
@@ -111,7 +110,8 @@ fn boot(settings: Settings, script: &Script, file: Option<&Path>) -> ExitCode {
 fn give_way_to_traffic() {
     const LESS: i32 = 5;
     let this = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(this), LESS) {
+    let level = rustix::process::getpriority_process(Some(this)).map(|level| level + LESS);
+    if let Err(error) = level.and_then(|level| rustix::process::setpriority_process(Some(this), level)) {
         tracing::debug!(%error, "cannot lower the priority of a thread");
     }
 }
