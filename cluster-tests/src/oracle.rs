@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::Result;
+use crate::node::Node;
 
 /// `cluster status json`, read.
 #[derive(Debug, Clone)]
@@ -103,20 +104,23 @@ impl Status {
     }
 }
 
-/// Promise P2: all of these dumps are the same, byte for byte.
+/// Promise P2: these nodes print the same `dumpconfig`, byte for byte; this is what they print.
 ///
 /// # Errors
-/// Where two differ, and in which line first.
-pub fn same_bytes(dumps: &[(String, String)]) -> Result<()> {
-    let Some(((first_name, first), rest)) = dumps.split_first() else {
-        return Ok(());
-    };
-    for (name, dump) in rest {
-        let differing = first.lines().zip(dump.lines()).find(|(a, b)| a != b);
+/// Where two differ, and in which line first; when one does not answer, or there is none.
+pub fn same_bytes<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<String> {
+    let mut nodes = nodes.into_iter();
+    let first = nodes.next().context("no node to compare")?;
+    let all = first.dump()?;
+    for node in nodes {
+        let dump = node.dump()?;
+        let differing = all.lines().zip(dump.lines()).find(|(a, b)| a != b);
         ensure!(
-            dump == first,
-            "{first_name} and {name} differ, first in {differing:?}"
+            dump == all,
+            "{} and {} differ, first in {differing:?}",
+            first.name,
+            node.name
         );
     }
-    Ok(())
+    Ok(all)
 }
