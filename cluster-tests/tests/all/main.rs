@@ -1,5 +1,6 @@
 //! What fleetbal promises, each against real processes: a file per promise.
 
+mod access;
 mod demo;
 mod health_pages;
 mod invisible_changes;

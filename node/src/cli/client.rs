@@ -28,13 +28,8 @@ pub(super) struct Server {
     server: String,
 
     /// A file that holds the secret, where that node asks for one
-    #[arg(
-        long = "secret-file",
-        visible_alias = "token-file",
-        value_name = "FILE",
-        global = true
-    )]
-    secret_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", env = "FLEETBAL_TOKEN_FILE", global = true)]
+    token_file: Option<PathBuf>,
 }
 
 /// Why there was no answer.
@@ -87,7 +82,7 @@ impl Server {
                     source,
                 })
         };
-        self.secret_file.as_ref().map(read).transpose()
+        self.token_file.as_ref().map(read).transpose()
     }
 
     fn exchange(&self, command: &str, secret: Option<&str>) -> io::Result<Answer> {

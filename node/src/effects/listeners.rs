@@ -8,6 +8,7 @@ use std::time::Instant;
 use fleetbal_raft::model::{FleetConfig, Role, ServiceName};
 
 use super::Failure;
+use crate::manage::access;
 use crate::os_error;
 use crate::snapshot::NodeVariables;
 
@@ -88,7 +89,17 @@ impl<P: Ports> Listeners<P> {
                 }
             }
         }
+        self.read_secrets(config, &mut failed);
         self.remember(failed, now)
+    }
+
+    /// Where the secrets of a management service cannot be read, it lets nobody in from other machines.
+    fn read_secrets(&self, config: &FleetConfig, failed: &mut BTreeMap<ServiceName, String>) {
+        for (name, service) in config.services().filter(|(_, service)| service.enabled) {
+            if let Some(reason) = access::trouble(service, &self.variables) {
+                failed.entry(name.clone()).or_insert(reason);
+            }
+        }
     }
 
     fn wanted(

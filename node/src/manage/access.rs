@@ -1,11 +1,16 @@
 //! Who may do what on a management port: whoever is on this machine may do all; others need a secret, or an
 //! operator who said that everybody may.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use fleetbal_raft::model::{Role, Service};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::Context;
+use crate::os_error;
+use crate::snapshot::NodeVariables;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +25,7 @@ pub enum Rights {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
     /// It cannot be read.
-    #[error("management token file {}: {source}", path.display())]
+    #[error("management token file {}: {}", path.display(), os_error::words(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -85,14 +90,37 @@ impl Access {
             path: path.to_owned(),
             source,
         })?;
-        self.tokens = tokens(&text).map_err(|line| TokenFileError::Line {
+        let tokens = tokens(&text).map_err(|line| TokenFileError::Line {
             path: path.to_owned(),
             line,
         })?;
-        if self.tokens.is_empty() {
+        if tokens.is_empty() {
             return Err(TokenFileError::Empty(path.to_owned()));
         }
+        self.tokens.extend(tokens);
         Ok(self)
+    }
+
+    /// The same with what the management services allow that listen at `address`: their files are read anew for each
+    /// connection, so that a secret that was taken out of one is worth nothing from then on. A file that cannot be
+    /// read allows nothing; `effects` tells of it.
+    #[must_use]
+    pub(super) fn with_services_at(mut self, address: SocketAddr, context: &Context) -> Self {
+        let snapshot = context.view.load();
+        let here = snapshot.services().filter(|(_, view)| {
+            view.role == Some(Role::Management) && view.enabled && view.listen == Ok(Some(address))
+        });
+        for (name, _) in here {
+            let Some(service) = snapshot.config.service(name.as_str()) else {
+                continue;
+            };
+            self.open |= service.flag("open");
+            match of_service(service, &context.variables) {
+                Ok(tokens) => self.tokens.extend(tokens),
+                Err(reason) => tracing::warn!(service = %name, %reason, "nobody is let in by this file"),
+            }
+        }
+        self
     }
 
     /// Takes HTTP requests that call the node by this name. Addresses and `localhost` are always taken.
@@ -149,6 +177,24 @@ impl Access {
         };
         let folded = name.trim_end_matches('.').to_ascii_lowercase();
         name.parse::<IpAddr>().is_ok() || folded == "localhost" || self.names.contains(&folded)
+    }
+}
+
+/// Why this node cannot read the secrets that a management service names; none: it can, or there are none.
+pub fn trouble(service: &Service, variables: &NodeVariables) -> Option<String> {
+    if service.role() != Some(Role::Management) {
+        return None;
+    }
+    of_service(service, variables).err()
+}
+
+fn of_service(service: &Service, variables: &NodeVariables) -> Result<Vec<Token>, String> {
+    match service.token_file(|variable| variables.fill(variable))? {
+        None => Ok(Vec::new()),
+        Some(path) => Access::loopback()
+            .with_token_file(&path)
+            .map(|access| access.tokens)
+            .map_err(|error| error.to_string()),
     }
 }
 

@@ -22,7 +22,7 @@ use super::session::{Outcome, Session};
 /// What a listener serves.
 #[derive(Debug, Clone)]
 pub(super) enum Port {
-    /// Lines and HTTP, to whom the rules allow it.
+    /// Lines and HTTP, to whom the rules of this node, and those of the services that listen there, allow it.
     Management(Arc<Access>),
     /// The read-only endpoints, to everybody.
     Metrics,
@@ -60,6 +60,7 @@ pub(super) async fn serve(
     let near = Arc::new(Semaphore::new(limits.connections));
     let far = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
+    let address = listener.local_addr().ok();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -81,7 +82,7 @@ pub(super) async fn serve(
         };
         // Where there is no room the stream is dropped, which closes it.
         if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
-            let connection = connection(stream, peer, Arc::clone(&context), port.clone(), limits);
+            let connection = connection(stream, peer, address, Arc::clone(&context), port.clone(), limits);
             connections.spawn(async move {
                 connection.await;
                 drop(permit);
@@ -92,12 +93,22 @@ pub(super) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, context: Arc<Context>, port: Port, limits: Limits) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Option<SocketAddr>,
+    context: Arc<Context>,
+    port: Port,
+    limits: Limits,
+) {
     // Answers are small and awaited; a failure to say so costs only time.
     drop(stream.set_nodelay(true));
     let (reader, writer) = stream.into_split();
     let access = match port {
-        Port::Management(access) => access,
+        Port::Management(access) => match listener {
+            Some(address) => Arc::new(access.as_ref().clone().with_services_at(address, &context)),
+            None => access,
+        },
         Port::Metrics => {
             let door = http::Door::metrics(context, peer);
             return http::serve(tokio::io::join(reader, writer), door).await;

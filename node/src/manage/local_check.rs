@@ -1,4 +1,4 @@
-//! What only this machine can tell of a change: its variables and its directories. Whether it can be bound is
+//! What only this machine can tell of a change: its variables, its directories and its files of secrets. Whether it can be bound is
 //! [`super::bind`]'s; what depends on the configuration is for the fleet to judge.
 
 use std::path::Path;
@@ -7,6 +7,7 @@ use fleetbal_raft::model::{
     CLEARING, Change, HeaderRule, Kind, NO_NODEFILE, Template, Tunable, takes_variables,
 };
 
+use super::access::Access;
 use crate::nodefile;
 use crate::snapshot::NodeVariables;
 
@@ -58,12 +59,21 @@ fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariabl
     // An interface or label that this node does not have is a mistake where it is typed.
     let template = Template::parse(value).map_err(|error| error.to_string())?;
     let text = template.expand(|variable| variables.fill(variable))?;
-    let is_directory = Tunable::find(key).is_some_and(|tunable| tunable.kind == Kind::Directory);
-    if is_directory && !CLEARING.contains(&value) && !Path::new(&text).is_dir() {
-        let of = object.map_or_else(String::new, |name| format!(" for service {name}"));
-        return Err(format!("Directory ({text}) not found{of} ({key})"));
+    if CLEARING.contains(&value) {
+        return Ok(());
     }
-    Ok(())
+    let path = Path::new(&text);
+    match Tunable::find(key).map(|tunable| tunable.kind) {
+        Some(Kind::Directory) if !path.is_dir() => {
+            let of = object.map_or_else(String::new, |name| format!(" for service {name}"));
+            Err(format!("Directory ({text}) not found{of} ({key})"))
+        }
+        Some(Kind::TokenFile) => {
+            let read = Access::loopback().with_token_file(path);
+            read.map(drop).map_err(|error| error.to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +113,14 @@ mod tests {
             set("high_priority_cookie", "${node:label.x}"),
             Err("this node has no label 'x'".to_owned())
         );
+        std::fs::write(directory.path().join("tokens"), "anna root s3cret\n").unwrap();
+        assert_eq!(
+            set("token_file", &format!("{here}/tokens")),
+            Err(format!(
+                "management token file {here}/tokens: line 1 is not `NAME read|admin SECRET`"
+            ))
+        );
+        assert_eq!(set("token_file", "none"), Ok(()));
         let default = Change::SetDefault {
             key: "reproxy_file_root".to_owned(),
             value: "/nonexistent".to_owned(),

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::header::HeaderRule;
 use super::name::PoolName;
 use super::rejection::Rejection;
 use super::role::Role;
 use super::template::{Template, Variable};
-use super::tunable::{CLEARING, Kind, TUNABLES, Tunable};
+use super::tunable::{CLEARING, TUNABLES, Tunable};
 use super::value::{Value, listen_address};
 
 /// Why a tunable was refused; the texts are Perlbal's.
@@ -57,7 +58,7 @@ impl Service {
     /// Checks a value and sets it. `role` and `pool` need the whole configuration and are not set here.
     pub(crate) fn set_tunable(&mut self, key: &str, text: &str) -> Result<(), TunableError> {
         let (tunable, value) = self.check_tunable(key, text)?;
-        if matches!(tunable.kind, Kind::Pattern | Kind::Directory) && CLEARING.contains(&text) {
+        if tunable.kind.can_be_cleared() && CLEARING.contains(&text) {
             self.set.remove(tunable.key);
         } else {
             self.set.insert(tunable.key, value);
@@ -135,6 +136,20 @@ impl Service {
             Some(Value::Listen(template)) => Some(template),
             _ => None,
         }
+    }
+
+    /// The file of the secrets that its port takes, on a node whose variables `fill` knows; none where none was set.
+    ///
+    /// # Errors
+    /// What `fill` says.
+    pub fn token_file(
+        &self,
+        fill: impl FnMut(&Variable) -> Result<String, String>,
+    ) -> Result<Option<PathBuf>, String> {
+        let Some(Value::Text(template)) = self.set.get("token_file") else {
+            return Ok(None);
+        };
+        template.expand(fill).map(|path| Some(PathBuf::from(path)))
     }
 
     /// Where it listens on a node whose variables `fill` knows; none where no address was set.

@@ -42,6 +42,8 @@ pub enum Kind {
     Pattern,
     /// A directory that is there on the typist's node; each node fills in its variables.
     Directory,
+    /// A file of secrets that the typist's node can read; each node fills in its variables.
+    TokenFile,
 }
 
 /// Whether the value of a tunable, or of a setting of pools, may hold `${…}`.
@@ -54,7 +56,15 @@ pub const CLEARING: [&str; 3] = ["none", "null", "undef"];
 
 impl Kind {
     fn takes_variables(self) -> bool {
-        matches!(self, Self::Text | Self::Listen | Self::Directory)
+        matches!(
+            self,
+            Self::Text | Self::Listen | Self::Directory | Self::TokenFile
+        )
+    }
+
+    /// Whether one of [`CLEARING`] takes a value back.
+    pub(super) fn can_be_cleared(self) -> bool {
+        matches!(self, Self::Pattern | Self::Directory | Self::TokenFile)
     }
 }
 
@@ -89,6 +99,7 @@ impl Tunable {
 }
 
 const PROXY: Scope = Scope::Only(Role::ReverseProxy);
+const MANAGEMENT: Scope = Scope::Only(Role::Management);
 
 const fn tunable(
     key: &'static str,
@@ -284,6 +295,13 @@ pub const TUNABLES: &[Tunable] = &[
         "Bytes of a chunked request body, decoded, at most; 0 is without limit.",
     ),
     tunable(
+        "open",
+        Kind::Bool,
+        MANAGEMENT,
+        Some("0"),
+        "Let everybody who can reach the port do everything.",
+    ),
+    tunable(
         "persist_backend",
         Kind::Bool,
         PROXY,
@@ -366,6 +384,13 @@ pub const TUNABLES: &[Tunable] = &[
         Scope::Every,
         Some("1"),
         "Send a Server header on pages that this node makes itself.",
+    ),
+    tunable(
+        "token_file",
+        Kind::TokenFile,
+        MANAGEMENT,
+        None,
+        "Who may use the port from other machines: lines NAME read|admin SECRET; none takes it back.",
     ),
     tunable(
         "trusted_upstream_proxies",

@@ -55,7 +55,7 @@ impl Value {
                     "Expecting size unit value for parameter '{key}' in bytes, or suffixed with 'K' or 'M'"
                 )
             }),
-            Kind::Text | Kind::Directory => {
+            Kind::Text | Kind::Directory | Kind::TokenFile => {
                 Template::parse(text).map(Self::Text).map_err(|e| e.to_string())
             }
             Kind::Listen => parse_listen(text).map(Self::Listen),
