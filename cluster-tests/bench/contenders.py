@@ -11,6 +11,9 @@ from process import Process, Trouble, first_line, free_port
 
 NAMES = ("nginx", "haproxy", "fleetbal")
 PEERS = ("nginx", "haproxy")
+# Passes bytes on and reads none of them (cluster-tests/src/bin/bare-forwarder.rs): what no proxy can go below on this
+# machine. It adds no field and knows no request, so it is not compared with the others, but shown beside them.
+FLOOR = "floor"
 
 # Mistakes in nginx's settings that a run must not survive; `--spoil` makes them, to see that it does not.
 SPOILERS = {
@@ -60,7 +63,8 @@ class Contender:
         self.process = self.server = None
 
     def start(self, cpus):
-        command = {"nginx": self._nginx, "haproxy": self._haproxy, "fleetbal": self._fleetbal}[self.name]()
+        command = {"nginx": self._nginx, "haproxy": self._haproxy, "fleetbal": self._fleetbal,
+                   FLOOR: self._floor}[self.name]()
         log = f"{self.dir}/{self.label}.log"
         self.process = Process(self.label, command, cpus, log).wait_port(self.port)
         return self
@@ -135,6 +139,15 @@ ENABLE balancer
 """
         path = write(f"{self.dir}/{self.label}.conf", conf)
         return fleet_of_one(self.options.ours, f"{self.dir}/{self.label}", self.workers) + ["--config", path]
+
+
+    def _floor(self):
+        return [forwarder(self.options.ours), f"127.0.0.1:{self.port}", self.backend]
+
+
+def forwarder(ours):
+    """The one that was built with this fleetbal."""
+    return os.path.join(os.path.dirname(os.path.abspath(ours)), "bare-forwarder")
 
 
 def fleet_of_one(binary, directory, workers, init=True):

@@ -26,7 +26,7 @@ import latency  # noqa: E402
 import memory  # noqa: E402
 import report  # noqa: E402
 from backend import Backend  # noqa: E402
-from contenders import NAMES, SPOILERS, Contender, versions  # noqa: E402
+from contenders import FLOOR, NAMES, SPOILERS, Contender, forwarder, versions  # noqa: E402
 from machine import Layout, crowd, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
 from process import Trouble, free_port, require  # noqa: E402
 from recorder import Recorder, check, check_bodies  # noqa: E402
@@ -90,6 +90,11 @@ def kind(cell):
     return cell.name if cell.name.startswith("two") else "one"
 
 
+def staff(options, name):
+    """Who works in a kind of cells: the floor has one thread, and two of it would be no news."""
+    return options.names + ([FLOOR] if name == "one" else [])
+
+
 def start(stage, options, chosen):
     """All processes, checked against the recording backend, then in front of the real one."""
     kinds = {"one": (1, stage.layout.one)}
@@ -98,14 +103,16 @@ def start(stage, options, chosen):
     port = free_port()
     # To one address there are 28,000 ports, and each contender may keep 10,000 connections.
     seats = {(name, who): f"127.0.0.{10 + at}" for at, (name, who) in
-             enumerate((name, who) for name in kinds for who in options.names)}
+             enumerate((name, who) for name in kinds for who in staff(options, name))}
     recorder = Recorder(seats.values(), port)
     teams = {name: {} for name in kinds}
     try:
         for (name, who), host in seats.items():
             workers, cpus = kinds[name]
             teams[name][who] = Contender(who, stage.dir, f"{host}:{port}", workers, options)
-            check(teams[name][who].start(cpus), recorder)
+            teams[name][who].start(cpus)
+            if who != FLOOR:
+                check(teams[name][who], recorder)
         stage.say("all sent the same to the backend and to the client, and reused connections")
         recorder.stop()
         for team in teams.values():
@@ -157,8 +164,9 @@ def measure(stage, options, chosen, others):
 
 def run(options, directory):
     require(["nginx", "haproxy", "wrk", "h2load", "taskset"])
-    if "fleetbal" in options.names and not os.access(options.ours, os.X_OK):
-        raise Trouble(f"{options.ours} is not there: cargo build --release")
+    for binary in [forwarder(options.ours)] + [options.ours] * ("fleetbal" in options.names):
+        if not os.access(binary, os.X_OK):
+            raise Trouble(f"{binary} is not there: cargo build --release")
     layout, network = Layout(), leave_the_network()
     options.descriptors = raise_descriptor_limit()
     matrix = cells.matrix(SHORT_CROWD if options.short else crowd(options.descriptors))

@@ -5,7 +5,7 @@ import statistics
 
 import configuration
 import memory
-from contenders import PEERS
+from contenders import FLOOR, PEERS
 from process import Trouble
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -32,9 +32,17 @@ def table(head, rows):
     return ["| " + " | ".join(head) + " |", aligned] + ["| " + " | ".join(row) + " |" for row in rows] + [""]
 
 
+def floor(rows, peers):
+    """What passing bytes on takes, and as a part of each peer's."""
+    if FLOOR not in rows[0]:
+        return "–"
+    parts = ", ".join(f"{ratio(rows, FLOOR, peer)[0]:.2f}" for peer in peers)
+    return f"{median(rows, FLOOR, 'cpu_us'):.2f} ({parts})"
+
+
 def cpu_table(results, cells, names):
     peers = [peer for peer in PEERS if peer in names and "fleetbal" in names]
-    head = ["CPU time a request", *[f"{name} µs" for name in names]]
+    head = ["CPU time a request", *[f"{name} µs" for name in [*names, FLOOR]]]
     for peer in peers:
         head += [f"fleetbal / {peer} (spread)", "must / aim", ""]
     rows = []
@@ -42,7 +50,7 @@ def cpu_table(results, cells, names):
         if cell.name not in results["cpu"]:
             continue
         found = results["cpu"][cell.name]
-        row = [cell.what, *[f"{median(found, name, 'cpu_us'):.2f}" for name in names]]
+        row = [cell.what, *[f"{median(found, name, 'cpu_us'):.2f}" for name in names], floor(found, peers)]
         for peer in peers:
             at = PEERS.index(peer)
             must, aim = (cell.must[at] if cell.must else None), (cell.aim[at] if cell.aim else None)
@@ -67,7 +75,7 @@ def workers_table(results, names):
 
 
 def latency_table(results, names):
-    rows = []
+    names, rows = [*names, FLOOR], []
     for what, title in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"), ("max", "longest")):
         values = {name: median(results["latency"], name, what) for name in names}
         peers = [values[name] for name in PEERS if name in values]
