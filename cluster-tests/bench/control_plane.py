@@ -13,10 +13,8 @@ import argparse
 import glob
 import http.client
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 import threading
 import time
 
@@ -31,7 +29,7 @@ from contenders import versions, write  # noqa: E402
 from generators import finish_wrk, h2load, start_wrk  # noqa: E402
 from latency import CONNECTIONS, Pace  # noqa: E402
 from machine import Layout, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
-from process import Process, Trouble, free_port, require  # noqa: E402
+from process import Process, Trouble, free_port, in_a_directory, require  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BEGIN, END = "<!-- control-plane:begin -->", "<!-- control-plane:end -->"
@@ -361,15 +359,4 @@ def run(options, directory):
         report.write_docs(f"{ROOT}/docs/benchmarks.md", text, (BEGIN, END))
 
 
-def main():
-    options = arguments()
-    directory = tempfile.mkdtemp(prefix="fleetbal-control-plane-")
-    try:
-        run(options, directory)
-    except Trouble as trouble:
-        sys.exit(f"\nTHE RUN IS VOID: {trouble}")
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-main()
+in_a_directory("fleetbal-control-plane-", run, arguments())

@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -43,6 +45,17 @@ def require(tools):
     if lacking:
         raise Trouble(f"not installed: {' '.join(lacking)} "
                       "(Debian: apt-get install nginx-light haproxy wrk nghttp2-client)")
+
+
+def in_a_directory(prefix, run, options):
+    """Runs a whole bench in a directory that is gone afterwards; ends the process with 1 where it means nothing."""
+    directory = tempfile.mkdtemp(prefix=prefix)
+    try:
+        run(options, directory)
+    except Trouble as trouble:
+        sys.exit(f"\nTHE RUN IS VOID: {trouble}")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def pinned(cpus, command):

@@ -12,9 +12,7 @@ comparison unfair or void (other bodies, other fields to the backend, no reuse o
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
@@ -28,7 +26,7 @@ import report  # noqa: E402
 from backend import Backend  # noqa: E402
 from contenders import FLOOR, NAMES, SPOILERS, Contender, forwarder, versions  # noqa: E402
 from machine import Layout, crowd, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
-from process import Trouble, free_port, require  # noqa: E402
+from process import Trouble, free_port, in_a_directory, require  # noqa: E402
 from recorder import Recorder, check, check_bodies  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -189,15 +187,4 @@ def run(options, directory):
         report.write_docs(f"{ROOT}/docs/benchmarks.md", text)
 
 
-def main():
-    options = arguments()
-    directory = tempfile.mkdtemp(prefix="fleetbal-bench-")
-    try:
-        run(options, directory)
-    except Trouble as trouble:
-        sys.exit(f"\nTHE RUN IS VOID: {trouble}")
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-main()
+in_a_directory("fleetbal-bench-", run, arguments())

@@ -33,8 +33,8 @@
 //! `pause MS`, `hold` (until `release`), `shut`, `close`.
 //!
 //! Words alone on a line: `slow` (it waits for a timeout), `anywhere` (which backend gets a request on which connection
-//! is left to chance, and left out), `counts` (how many connections the backends had in the end belongs to what is
-//! seen).
+//! is left to chance, and left out), `interleaved` (in which order requests come on different connections is left to
+//! chance), `counts` (how many connections the backends had in the end belongs to what is seen).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,6 +58,18 @@ pub(crate) struct Corpus {
     pub(crate) differences: Vec<Difference>,
     /// In the order of their files and lines.
     pub(crate) exchanges: Vec<Exchange>,
+}
+
+/// What both sides may do differently without being different.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Chance {
+    /// Nothing.
+    #[default]
+    None,
+    /// In which order requests come on different connections.
+    Order,
+    /// Which backend gets a request, and on which connection.
+    Place,
 }
 
 /// One exchange: what is configured, sent, answered and expected.
@@ -91,8 +103,8 @@ pub(crate) struct Exchange {
     pub(crate) backends: BTreeMap<usize, Script>,
     /// Whether it waits for a timeout, so that it should begin first.
     pub(crate) is_slow: bool,
-    /// Whether it is left to chance which backend gets a request.
-    pub(crate) anywhere: bool,
+    /// What is left to chance of the requests that reach the backends.
+    pub(crate) chance: Chance,
     /// Whether connections to the backends are counted.
     pub(crate) counts: bool,
 }
@@ -239,7 +251,8 @@ fn setting(exchange: &mut Exchange, line: &str) -> Result {
         }
         "shows" => exchange.shows = text::words(rest),
         "slow" => exchange.is_slow = true,
-        "anywhere" => exchange.anywhere = true,
+        "anywhere" => exchange.chance = Chance::Place,
+        "interleaved" => exchange.chance = Chance::Order,
         "counts" => exchange.counts = true,
         _ => bail!("'{word}' is not known"),
     }

@@ -17,7 +17,7 @@ use fleetbal_cluster_tests::{Result, wait};
 
 use super::backend::{Place, Playing, Record};
 use super::client::Steps;
-use super::corpus::{Corpus, Exchange};
+use super::corpus::{Chance, Corpus, Exchange};
 use super::text::{self, Places};
 use super::transcript::Transcript;
 
@@ -112,9 +112,13 @@ impl Side {
         let clients = steps.play(&exchange.steps);
         let mut requests = record.requests();
         let clients = clients.with_context(|| format!("the backends got {requests:?}"))?;
-        if exchange.anywhere {
-            for request in &mut requests {
-                (request.backend, request.connection) = (0, 0);
+        match exchange.chance {
+            Chance::None => {}
+            Chance::Order => requests.sort_by_key(|request| (request.backend, request.connection)),
+            Chance::Place => {
+                for request in &mut requests {
+                    (request.backend, request.connection) = (0, 0);
+                }
             }
         }
         Ok(Transcript {
