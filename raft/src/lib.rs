@@ -1,11 +1,14 @@
 //! fleetbal's replicated configuration: the model, its log, and the fleet of nodes that holds it.
 
+pub mod backup;
+mod checked_file;
 pub mod cluster;
 pub mod error;
 pub mod feed;
 pub mod identity;
 pub mod machine;
 pub mod model;
+pub mod recover;
 pub mod store;
 pub mod timing;
 pub mod transport;

@@ -4,6 +4,7 @@
 //! from a copy, on a thread of their own.
 
 mod replicated;
+mod salvage;
 mod snapshot;
 
 use std::io;
@@ -13,6 +14,7 @@ use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
+pub(crate) use self::salvage::Salvage;
 pub use self::snapshot::{SnapshotError, SnapshotPlace, check_snapshot};
 
 use self::replicated::Replicated;

@@ -59,6 +59,14 @@ impl LogStore {
         }
     }
 
+    /// All entries from this one on. Blocks.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub(crate) fn entries_from(&self, index: u64) -> io::Result<Vec<LogEntry>> {
+        self.read(index..u64::MAX, usize::MAX)
+    }
+
     fn read(&self, indexes: Range<u64>, limit: usize) -> io::Result<Vec<LogEntry>> {
         let records = self.records.read(indexes, limit)?;
         records

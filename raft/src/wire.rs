@@ -5,6 +5,7 @@ mod config;
 pub mod raft;
 
 pub use change::{decode_answer, decode_entry, encode_answer, encode_entry};
+pub(crate) use config::{decode_backup, encode_backup};
 pub use config::{decode_state, encode_config, encode_state};
 
 /// Bytes that do not mean what they should.

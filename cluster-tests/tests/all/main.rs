@@ -1,6 +1,7 @@
 //! What fleetbal promises, each against real processes: a file per promise.
 
 mod access;
+mod backup;
 mod demo;
 mod health_pages;
 mod invisible_changes;

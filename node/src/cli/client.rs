@@ -10,6 +10,10 @@ use clap::Args;
 
 use super::exit;
 
+mod http;
+
+pub(super) use http::HttpAnswer;
+
 /// How long a node may take to accept, and to answer.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_mins(1);

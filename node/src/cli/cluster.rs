@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
+mod backup;
+mod recover;
+
 use super::client::{Answer, Server, print, print_lines, report};
 use super::exit;
 
@@ -67,6 +70,12 @@ enum ClusterCommand {
         /// Its name
         node: String,
     },
+    /// Save the configuration to a file
+    Backup(backup::BackupArgs),
+    /// Make a new fleet's configuration what a backup says
+    Restore(backup::RestoreArgs),
+    /// Go on with one node when most voters are lost for good; to be run on that node while it is stopped
+    Recover(recover::RecoverArgs),
 }
 
 /// What decides the exit code of `status`.
@@ -111,6 +120,9 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
         ClusterCommand::Demote { node } => about("demote", node),
         ClusterCommand::Transfer { node } => about("transfer", node),
         ClusterCommand::Revoke { id } => about("revoke", id),
+        ClusterCommand::Backup(backup) => backup::backup(&args.server, backup),
+        ClusterCommand::Restore(restore) => backup::restore(&args.server, restore),
+        ClusterCommand::Recover(recover) => recover::recover(recover),
     }
 }
 

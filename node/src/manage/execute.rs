@@ -1,7 +1,7 @@
 //! Carries a command out. A change is proposed to the fleet and answered when this node balances by it.
 
 pub(super) mod change;
-mod local;
+pub(super) mod local;
 mod membership;
 
 use std::time::Instant;

@@ -5,6 +5,8 @@
 //! this very origin or from no page at all.
 
 mod answer;
+mod backup;
+mod body;
 mod commands;
 mod metrics;
 
@@ -78,9 +80,11 @@ async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infall
     Ok(match route(&request, &door) {
         Ok(Route::Probe(probe)) => probe_answer(probe, &door.context),
         Ok(Route::Page(page)) => page_answer(page, &request, &door.context),
-        Ok(Route::Commands(access, rights)) => {
+        Ok(Route::Backup) => backup::take(&request, &door.context).await,
+        Ok(Route::Call(Call::Commands, access, rights)) => {
             commands::answer(request, &door.context, access, door.peer, rights).await
         }
+        Ok(Route::Call(Call::Restore, ..)) => backup::restore(request, &door.context, door.peer).await,
         Err(refusal) => *refusal,
     })
 }
@@ -90,7 +94,25 @@ async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infall
 enum Route {
     Probe(Probe),
     Page(Page),
-    Commands(Arc<Access>, Rights),
+    /// Of the whole configuration, secrets included.
+    Backup,
+    Call(Call, Arc<Access>, Rights),
+}
+
+/// What brings a body.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    Commands,
+    Restore,
+}
+
+impl Call {
+    fn method(self) -> Method {
+        match self {
+            Self::Commands => Method::POST,
+            Self::Restore => Method::PUT,
+        }
+    }
 }
 
 /// One word on this node, for load balancers: they call it by whatever name.
@@ -117,7 +139,9 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
         "/" => Ok(Route::Page(Page::Index)),
         "/metrics" => Ok(Route::Page(Page::Metrics)),
         "/api/v1/status" => Ok(Route::Page(Page::Status)),
-        "/api/v1/command" if door.access.is_some() => Err(Method::POST),
+        "/api/v1/command" if door.access.is_some() => Err(Call::Commands),
+        "/api/v1/backup" if door.access.is_some() && request.method() == Method::PUT => Err(Call::Restore),
+        "/api/v1/backup" if door.access.is_some() => Ok(Route::Backup),
         _ => return Err(refuse(StatusCode::NOT_FOUND, "there is no such page")),
     };
     let is_probe = matches!(target, Ok(Route::Probe(_)));
@@ -126,19 +150,24 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
     };
     check_host(request, access, is_probe)?;
     let rights = rights(request.headers(), access, door.peer)?;
-    if let Err(wanted) = &target
-        && request.method() == wanted
+    let for_admins = matches!(target, Ok(Route::Backup) | Err(Call::Restore));
+    if for_admins && rights < Rights::Admin {
+        return Err(refuse(StatusCode::FORBIDDEN, "only an admin may do that"));
+    }
+    if let Err(call) = target
+        && request.method() == call.method()
     {
         commands::check_origin(request, access)?;
-        return Ok(Route::Commands(Arc::clone(access), rights));
+        return Ok(Route::Call(call, Arc::clone(access), rights));
     }
     readable(request, target)
 }
 
 /// Pages are read; anything else is the wrong method.
-fn readable(request: &Request<Incoming>, target: Result<Route, Method>) -> Result<Route, Box<Answer>> {
+fn readable(request: &Request<Incoming>, target: Result<Route, Call>) -> Result<Route, Box<Answer>> {
     let allowed = match target {
         Ok(route) if matches!(*request.method(), Method::GET | Method::HEAD) => return Ok(route),
+        Ok(Route::Backup) => "GET, HEAD, PUT",
         Ok(_) => "GET, HEAD",
         Err(_) => "POST",
     };

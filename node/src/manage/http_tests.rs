@@ -61,6 +61,7 @@ async fn a_page_takes_its_own_methods_only() {
         ("DELETE /api/v1/status", "allow: GET, HEAD\r\n"),
         ("OPTIONS /api/v1/command", "allow: POST\r\n"),
         ("GET /api/v1/command", "allow: POST\r\n"),
+        ("POST /api/v1/backup", "allow: GET, HEAD, PUT\r\n"),
     ] {
         let answer = ask(request, HOST, "create pool stolen\r\n").await;
         assert_eq!(status(&answer), "405", "{request}");
@@ -211,6 +212,12 @@ async fn from_afar_a_secret_is_needed() {
         body(&admin),
         "{\"ok\":true,\"results\":[{\"line\":1,\"ok\":true}]}\n"
     );
+    // A backup holds all that was configured, so reading is not enough for it.
+    let backup = |fields: &'static str| guarded(file.path(), "HEAD /api/v1/backup", fields);
+    let reader = backup("Authorization: Bearer s3cret-of-prometheus\r\n").await;
+    assert_eq!(status(&reader), "403");
+    let admin = backup("Authorization: Bearer s3cret-of-anna\r\n").await;
+    assert_eq!(status(&admin), "200");
 }
 
 #[tokio::test]

@@ -41,9 +41,10 @@ impl Inner {
         }
     }
 
-    /// Whether no leader was heard of lately.
+    /// Whether no leader was heard of lately, or this node takes itself for the leader and nobody follows it: so it is
+    /// when it led before it went away.
     fn is_lonely(&self) -> bool {
-        self.status().leader.is_none()
+        !self.status().has_quorum
     }
 
     async fn is_told_so(&self, home: &Home) -> bool {

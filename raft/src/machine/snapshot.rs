@@ -1,4 +1,4 @@
-//! Snapshot files: a mark, the format, a header, the state, and a checksum over all of it.
+//! Snapshot files: a header and the state, in a [`crate::checked_file`].
 //!
 //! The same bytes lie on disk and travel between members, so what was checked where it was made can be checked
 //! again wherever it arrives.
@@ -9,16 +9,18 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use fleetbal_proto::v1;
 use prost::Message;
-use sha2::{Digest, Sha256};
 
 use super::replicated::Replicated;
+use crate::checked_file::{Kind, Unreadable};
 use crate::store::{StoreError, files};
 use crate::types::{LogId, SnapshotMeta};
 use crate::wire::raft::{SNAPSHOT_FORMAT, decode_snapshot_header, encode_snapshot_header};
 use crate::wire::{WireError, decode_state, encode_state};
 
-const MARK: &[u8; 8] = b"fbalsnap";
-const CHECKSUM_BYTES: usize = 32;
+const KIND: Kind = Kind {
+    mark: b"fbalsnap",
+    format: SNAPSHOT_FORMAT,
+};
 const FILE_NAME: &str = "snapshot";
 
 /// Why bytes are not a snapshot that can be used.
@@ -72,15 +74,8 @@ pub(super) fn encode(replicated: &Replicated) -> (SnapshotMeta, Bytes) {
     };
     let header = encode_snapshot_header(None, &meta).encode_length_delimited_to_vec();
     let state = encode_state(&replicated.state, &replicated.answers);
-    let size = MARK.len() + size_of::<u32>() + header.len() + state.len() + CHECKSUM_BYTES;
-    let mut file = Vec::with_capacity(size);
-    file.extend_from_slice(MARK);
-    file.extend_from_slice(&SNAPSHOT_FORMAT.to_be_bytes());
-    file.extend_from_slice(&header);
-    file.extend_from_slice(&state);
-    let checksum = Sha256::digest(&file);
-    file.extend_from_slice(&checksum);
-    (meta, file.into())
+    let file = KIND.wrap(&[&header, &state]);
+    (meta, file)
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Replicated, SnapshotError> {
@@ -94,27 +89,24 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Replicated, SnapshotError> {
     ))
 }
 
-/// The header and the bytes of the state. Mark and format come first, so that a later format is named, and not
-/// taken for damage.
+/// The header and the bytes of the state.
 fn parse(bytes: &[u8]) -> Result<(SnapshotMeta, &[u8]), SnapshotError> {
-    let rest = bytes.strip_prefix(MARK).ok_or(SnapshotError::NotOne)?;
-    let (format, _) = rest.split_first_chunk().ok_or(SnapshotError::NotOne)?;
-    let found = u32::from_be_bytes(*format);
-    if found > SNAPSHOT_FORMAT {
-        let known = SNAPSHOT_FORMAT;
-        return Err(SnapshotError::Newer { found, known });
-    }
-    let (content, checksum) = bytes
-        .split_last_chunk::<CHECKSUM_BYTES>()
-        .ok_or(SnapshotError::Checksum)?;
-    if Sha256::digest(content).as_slice() != checksum {
-        return Err(SnapshotError::Checksum);
-    }
-    let mut rest = content
-        .get(MARK.len() + size_of::<u32>()..)
-        .ok_or(SnapshotError::NotOne)?;
+    let mut rest = KIND.unwrap_content(bytes)?;
     let header = v1::SnapshotHeader::decode_length_delimited(&mut rest).map_err(WireError::from)?;
     Ok((decode_snapshot_header(header)?, rest))
+}
+
+impl From<Unreadable> for SnapshotError {
+    fn from(why: Unreadable) -> Self {
+        match why {
+            Unreadable::NotOne => Self::NotOne,
+            Unreadable::Newer(found) => Self::Newer {
+                found,
+                known: SNAPSHOT_FORMAT,
+            },
+            Unreadable::Checksum => Self::Checksum,
+        }
+    }
 }
 
 /// The latest snapshot.

@@ -223,7 +223,18 @@ impl FleetConfig {
             }
             Change::SetVoters(voters) => self.set_voters(*voters),
             Change::SetDeadVoterAfter(seconds) => self.set_dead_voter_after(*seconds),
+            Change::Restore(config) => self.restore(config),
         }
+    }
+
+    fn restore(&mut self, config: &Self) -> Result<(), Rejection> {
+        if !config.is_consistent() {
+            return Err(Rejection::Inconsistent);
+        }
+        let version = self.version;
+        *self = config.clone();
+        self.version = version;
+        Ok(())
     }
 
     fn create_pool(&mut self, name: &PoolName) -> Result<(), Rejection> {

@@ -1,7 +1,9 @@
 //! What can be proposed, and what it is answered.
 
+use std::sync::Arc;
+
 use super::address::BackendAddress;
-use super::config::Version;
+use super::config::{FleetConfig, Version};
 use super::fleet::{FleetId, KeyHash, SecretHash, VoteWish};
 use super::header::HeaderRule;
 use super::name::{NodeName, PoolName, ServiceName, TokenId};
@@ -120,6 +122,8 @@ pub enum Change {
     SetVoters(u32),
     /// `cluster set dead_voter_after = SECONDS`.
     SetDeadVoterAfter(u32),
+    /// Makes this the whole configuration, whatever its own version: what a backup holds.
+    Restore(Arc<FleetConfig>),
 }
 
 /// Several changes as one version, or none.

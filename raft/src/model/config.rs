@@ -104,16 +104,23 @@ impl FleetConfig {
             && ours.reproxy_limits == theirs.reproxy_limits
     }
 
-    /// Panics in debug builds where an object points to another that is not there.
+    /// Whether nothing was configured yet.
+    pub fn is_empty(&self) -> bool {
+        self.pools.is_empty() && self.services.is_empty()
+    }
+
+    /// Whether no object points to another that is not there, and no two share a name.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let is_whole = |service: &Service| {
+            service.pool().is_none_or(|pool| self.pools.contains_key(pool))
+                && (!service.enabled || service.role().is_some())
+        };
+        let is_taken = |pool: &PoolName| self.services.contains_key(pool.as_str());
+        self.services.values().all(|service| is_whole(service)) && !self.pools.keys().any(is_taken)
+    }
+
+    /// Panics in debug builds where this is not consistent.
     pub(crate) fn check_invariants(&self) {
-        for service in self.services.values() {
-            debug_assert!(service.pool().is_none_or(|pool| self.pools.contains_key(pool)));
-            debug_assert!(!service.enabled || service.role().is_some());
-        }
-        debug_assert!(
-            self.pools
-                .keys()
-                .all(|pool| !self.services.contains_key(pool.as_str()))
-        );
+        debug_assert!(self.is_consistent());
     }
 }

@@ -129,6 +129,9 @@ pub enum Rejection {
     /// A second founding.
     #[error("this fleet has been founded already")]
     Founded,
+    /// A restore of what no fleet can have had.
+    #[error("the configuration of the backup does not fit together")]
+    Inconsistent,
     /// A command of a later release.
     #[error("this command needs feature level {needed}; this node has {here}")]
     FeatureLevel {

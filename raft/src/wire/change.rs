@@ -1,12 +1,16 @@
 //! Entries and answers.
 
+use std::sync::Arc;
+
 use fleetbal_proto::v1;
 use prost::Message;
 
 use super::WireError;
+use super::config::{from_config, to_config};
 use crate::model::{
-    Answer, BackendAddress, Batch, Change, Command, Entry, FleetId, HeaderRule, KeyHash, NewMember, NodeName,
-    PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId, UnixMillis, Version, VoteWish,
+    Answer, BackendAddress, Batch, Change, Command, Entry, FleetConfig, FleetId, HeaderRule, KeyHash,
+    NewMember, NodeName, PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId,
+    UnixMillis, Version, VoteWish,
 };
 
 /// An entry as the log keeps it.
@@ -241,12 +245,19 @@ fn to_change(change: &Change) -> v1::Change {
         }),
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
         Change::SetDeadVoterAfter(seconds) => to_dead_voter_after(*seconds),
+        Change::Restore(config) => to_restore(config),
     };
     v1::Change { change: Some(wire) }
 }
 
 fn to_dead_voter_after(seconds: u32) -> v1::change::Change {
     v1::change::Change::SetDeadVoterAfter(v1::SetDeadVoterAfter { seconds })
+}
+
+fn to_restore(config: &FleetConfig) -> v1::change::Change {
+    v1::change::Change::Restore(v1::Restore {
+        config: Some(to_config(config)),
+    })
 }
 
 fn from_change(wire: v1::Change) -> Result<Change, WireError> {
@@ -295,6 +306,10 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
         },
         Wire::SetVoters(set) => Change::SetVoters(set.voters),
         Wire::SetDeadVoterAfter(set) => Change::SetDeadVoterAfter(set.seconds),
+        Wire::Restore(restore) => {
+            let config = restore.config.ok_or(WireError::Invalid("configuration"))?;
+            Change::Restore(Arc::new(from_config(config)?))
+        }
     })
 }
 

@@ -10,6 +10,7 @@ use super::change::{
     backend, decode_answer, decode_wish, encode_answer, encode_wish, fixed, from_header_rule, node_name,
     pool_name, service_name, to_header_rule, token_id, weighted,
 };
+use crate::backup::Backup;
 use crate::model::{
     Answers, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember, NodeName, Pool,
     RequestId, Role, SecretHash, Service, Template, Token, UnixMillis, Version,
@@ -18,6 +19,36 @@ use crate::model::{
 /// The configuration as bytes: the same bytes for the same configuration, on every node.
 pub fn encode_config(config: &FleetConfig) -> Vec<u8> {
     to_config(config).encode_to_vec()
+}
+
+/// A backup's content.
+pub(crate) fn encode_backup(backup: &Backup) -> v1::Backup {
+    v1::Backup {
+        fleet_name: backup.fleet.clone(),
+        fleet_id: backup.fleet_id.0.to_vec(),
+        node: backup.node.clone(),
+        software: backup.software.clone(),
+        time_unix_ms: backup.time.0,
+        config: Some(to_config(&backup.config)),
+    }
+}
+
+/// A backup out of its content.
+///
+/// # Errors
+/// When the bytes are none that this release knows.
+pub(crate) fn decode_backup(bytes: &[u8]) -> Result<Backup, WireError> {
+    let wire = v1::Backup::decode(bytes)?;
+    Ok(Backup {
+        fleet: wire.fleet_name,
+        fleet_id: FleetId(fixed(&wire.fleet_id, "fleet id")?),
+        node: wire.node,
+        software: wire.software,
+        time: UnixMillis(wire.time_unix_ms),
+        config: Arc::new(from_config(
+            wire.config.ok_or(WireError::Invalid("configuration"))?,
+        )?),
+    })
 }
 
 /// The whole state as bytes.
@@ -82,7 +113,7 @@ pub fn decode_state(bytes: &[u8]) -> Result<(FleetState, Answers), WireError> {
     Ok((state, answers))
 }
 
-fn to_config(config: &FleetConfig) -> v1::FleetConfig {
+pub(super) fn to_config(config: &FleetConfig) -> v1::FleetConfig {
     v1::FleetConfig {
         version: config.version.0,
         pools: config
@@ -114,7 +145,7 @@ fn to_config(config: &FleetConfig) -> v1::FleetConfig {
     }
 }
 
-fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireError> {
+pub(super) fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireError> {
     let mut config = FleetConfig {
         version: Version(wire.version),
         ..FleetConfig::default()

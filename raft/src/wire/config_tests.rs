@@ -80,7 +80,28 @@ fn change() -> impl Strategy<Value = Change> {
         (prop::option::of("[a-c]:80"), 0u64..3)
             .prop_map(|(target, limit)| Change::SetReproxyLimit { target, limit }),
         (0u32..8).prop_map(Change::SetVoters),
+        restored().prop_map(Change::Restore),
     ]
+}
+
+/// What a backup may hold, a service without its pool too: who sends one is not trusted to have made it.
+fn restored() -> impl Strategy<Value = Arc<FleetConfig>> {
+    (any::<u8>(), any::<bool>()).prop_map(|(version, whole)| {
+        let mut config = FleetConfig {
+            version: Version(version.into()),
+            ..FleetConfig::default()
+        };
+        let mut service = Service::default();
+        service.set_role(Role::ReverseProxy);
+        service.set_tunable("pool", "p").unwrap();
+        config
+            .services
+            .insert(ServiceName::parse("t").unwrap(), Arc::new(service));
+        if whole {
+            config.pools.insert(PoolName::parse("p").unwrap(), Arc::default());
+        }
+        Arc::new(config)
+    })
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {

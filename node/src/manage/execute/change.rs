@@ -62,12 +62,7 @@ pub(in super::super) async fn carry_out(
     typist: &str,
     context: &Context,
 ) -> Result<(), Refusal> {
-    let enabled: Vec<_> = batch
-        .changes
-        .iter()
-        .filter_map(enabled_service)
-        .cloned()
-        .collect();
+    let enabled: Vec<_> = batch.changes.iter().flat_map(enabled_services).collect();
     let Some(version) = propose(Proposal::Batch(batch), typist, context).await? else {
         return Ok(());
     };
@@ -153,6 +148,15 @@ fn enabled_service(change: &Change) -> Option<&ServiceName> {
         return Some(service);
     }
     None
+}
+
+/// All services that are to be enabled after a change.
+fn enabled_services(change: &Change) -> Vec<ServiceName> {
+    if let Change::Restore(config) = change {
+        let enabled = config.services().filter(|(_, service)| service.enabled);
+        return enabled.map(|(name, _)| name.clone()).collect();
+    }
+    enabled_service(change).cloned().into_iter().collect()
 }
 
 /// Whether this machine lets the service listen. A service that is unknown or enabled already is left to `apply`.

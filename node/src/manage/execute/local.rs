@@ -75,7 +75,7 @@ fn told(answer: &Answer) -> String {
 }
 
 /// Waits until this node has applied, and balances by, all that was committed when this was called.
-async fn sync(context: &Context) -> Result<(), String> {
+pub(in super::super) async fn sync(context: &Context) -> Result<(), String> {
     let deadline = Instant::now() + SYNC;
     let index = context.cluster.read_index(SYNC).await;
     let index = index.map_err(|error| error.to_string())?;

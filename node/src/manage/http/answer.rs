@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -12,8 +13,8 @@ use super::Answer;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -45,6 +46,15 @@ pub(super) fn text(content_type: &'static str, text: String) -> Answer {
 /// A JSON document.
 pub(super) fn json(status: StatusCode, document: String) -> Answer {
     respond(status, "application/json", document + "\n")
+}
+
+/// Bytes to be saved under a name, which needs no quotes.
+pub(super) fn file(name: &str, bytes: Bytes) -> Answer {
+    let mut response = respond(StatusCode::OK, "application/octet-stream", bytes);
+    if let Ok(value) = HeaderValue::try_from(format!("attachment; filename={name}")) {
+        response.headers_mut().insert(CONTENT_DISPOSITION, value);
+    }
+    response
 }
 
 /// A page for people.
