@@ -134,7 +134,16 @@ impl Http {
     /// # Errors
     /// When nobody listens there.
     pub fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = connect(address)?;
+        Self::over(connect(address)?)
+    }
+
+    /// Speaks HTTP over a connection that was opened before.
+    ///
+    /// # Errors
+    /// When it is gone, or the system has no descriptor left.
+    pub fn over(stream: TcpStream) -> Result<Self> {
+        stream.set_read_timeout(Some(ANSWER))?;
+        let address = stream.peer_addr()?;
         let reader = BufReader::new(stream.try_clone()?);
         Ok(Self {
             address,

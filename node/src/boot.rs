@@ -15,7 +15,7 @@ use fleetbal_raft::model::NodeName;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit;
-use crate::effects::effects;
+use crate::effects::{Effects, effects};
 use crate::lifecycle::{DRAIN_TIMEOUT, Lifecycle, Signals, Stop};
 use crate::manage::access::{Access, TokenFileError};
 use crate::manage::query::node::LastProc;
@@ -23,8 +23,10 @@ use crate::manage::script::Script;
 use crate::manage::{Context, Started};
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
+use crate::service_manager;
 use crate::settings::Settings;
-use crate::snapshot::{NodeVariables, Publisher};
+use crate::snapshot::{NodeVariables, Publisher, View};
+use crate::sockets::Sockets;
 use crate::workers::Workers;
 use peers::{Peers, Said};
 use ports::{Management, NodePorts, OwnListeners};
@@ -77,8 +79,7 @@ impl BootError {
 #[derive(Debug)]
 struct Node {
     cluster: Cluster,
-    workers: Arc<Workers>,
-    readiness: Readiness,
+    plane: DataPlane,
     lifecycle: Lifecycle,
     /// Closes every management listener.
     management: CancellationToken,
@@ -89,92 +90,145 @@ struct Node {
 ///
 /// # Errors
 /// Why it did not start, or failed.
-pub async fn run(settings: Settings, script: &Script) -> Result<(), BootError> {
+pub async fn run(settings: Settings, script: &Script, sockets: Sockets) -> Result<(), BootError> {
     let lifecycle = Lifecycle::default();
     let signals = Signals::register().map_err(BootError::running)?;
     let report = || tracing::info!("USR1: nothing to report yet");
     let signals = tokio::spawn(signals.follow(lifecycle.clone(), report));
-    let starting = Box::pin(start(&settings, script, lifecycle.clone()));
+    let given = Given {
+        settings: &settings,
+        script,
+        sockets: &sockets,
+    };
+    let starting = Box::pin(start(given, lifecycle.clone()));
     let node = tokio::select! {
         node = starting => node?,
         // Nothing is in flight yet, so there is nothing to drain.
         _ = lifecycle.requested() => return Ok(()),
     };
     println!("Running.\nbeginning run");
+    service_manager::ready("running");
+    for address in sockets.unused() {
+        tracing::warn!(%address, "the service manager passed a socket for an address that no service listens on");
+    }
     let outcome = node.until_asked_to_end().await;
     signals.abort();
     println!("ending run");
     outcome
 }
 
-async fn start(settings: &Settings, script: &Script, lifecycle: Lifecycle) -> Result<Node, BootError> {
-    let started = Started::now();
-    let readiness = Readiness::default();
+/// What a node starts with.
+#[derive(Debug, Clone, Copy)]
+struct Given<'a> {
+    settings: &'a Settings,
+    script: &'a Script,
+    sockets: &'a Sockets,
+}
+
+async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError> {
+    let Given {
+        settings, sockets, ..
+    } = given;
     let mut tasks = Tasks::default();
     let access = access(settings).map_err(BootError::config)?;
-    let mut own = OwnListeners::bind(settings).map_err(BootError::Config)?;
-    let cluster = Box::pin(join::cluster(settings, script)).await?;
+    let mut own = OwnListeners::bind(settings, sockets).map_err(BootError::Config)?;
+    let cluster = Box::pin(join::cluster(given)).await?;
     let variables = variables(settings, cluster.name());
     let (publisher, view) = Publisher::new(variables.clone());
-    let stats = Arc::new(Stats::new());
-    let workers = Workers::start(settings.workers, view.clone(), stats.clone());
-    let workers = Arc::new(workers.map_err(BootError::running)?);
+    let plane = DataPlane::start(settings, view)?;
     let (runner, effects) = effects(publisher, variables.clone());
-    let said = Said {
-        view: view.clone(),
-        stats: stats.clone(),
-        readiness: readiness.clone(),
-        started,
-        effects: effects.clone(),
-    };
     let peers = Peers {
         port: own.cluster.take(),
         advertise: settings.advertised(),
         cluster: &cluster,
-        said,
+        said: plane.said(&effects),
     };
     let fleet = peers.start(&mut tasks);
     let context = Arc::new(Context {
         cluster: cluster.clone(),
-        view,
-        stats,
-        queues: workers.queues().clone(),
-        reproxy: workers.reproxy().clone(),
+        view: plane.view.clone(),
+        stats: plane.stats.clone(),
+        queues: plane.workers.queues().clone(),
+        reproxy: plane.workers.reproxy().clone(),
         fleet,
-        readiness: readiness.clone(),
+        readiness: plane.readiness.clone(),
         settled: effects.settled(),
         lifecycle: lifecycle.clone(),
         variables: variables.clone(),
-        started,
+        started: plane.started,
         last_proc: LastProc::default(),
         own_listener: settings.management,
+        sockets: sockets.clone(),
     });
     let management = CancellationToken::new();
     let listeners = Management::serve_own(own, context, access, management.clone());
-    tasks.spawn(runner.run(cluster.feed(), NodePorts::new(workers.clone(), listeners)));
-    start_config::apply(settings, script, &cluster).await?;
+    let ports = NodePorts::new(plane.workers.clone(), listeners);
+    tasks.spawn(runner.run(cluster.feed(), ports));
+    start_config::apply(given, &cluster).await?;
     settle(&cluster, &effects, settings).await?;
     tasks.spawn(effects.nodefiles(variables).run(cluster.clone()));
-    let (of, from) = (readiness.clone(), cluster.clone());
+    let (of, from) = (plane.readiness.clone(), cluster.clone());
     tasks.spawn(async move { of.catch_up(&from).await });
-    readiness.start_finished();
+    plane.readiness.start_finished();
+    feed_watchdog(&mut tasks, &plane.workers);
     Ok(Node {
         cluster,
-        workers,
-        readiness,
+        plane,
         lifecycle,
         management,
         tasks,
     })
 }
 
+/// What carries traffic, and goes on doing so whatever the rest of the node does.
+#[derive(Debug)]
+struct DataPlane {
+    view: View,
+    stats: Arc<Stats>,
+    workers: Arc<Workers>,
+    readiness: Readiness,
+    started: Started,
+}
+
+impl DataPlane {
+    fn start(settings: &Settings, view: View) -> Result<Self, BootError> {
+        let stats = Arc::new(Stats::new());
+        let workers = Workers::start(settings.workers, view.clone(), stats.clone());
+        Ok(Self {
+            view,
+            stats,
+            workers: Arc::new(workers.map_err(BootError::running)?),
+            readiness: Readiness::default(),
+            started: Started::now(),
+        })
+    }
+
+    fn said(&self, effects: &Effects) -> Said {
+        Said {
+            view: self.view.clone(),
+            stats: self.stats.clone(),
+            readiness: self.readiness.clone(),
+            started: self.started,
+            effects: effects.clone(),
+        }
+    }
+}
+
+/// Tells the service manager of life in the control plane and in every worker, where it wants to know.
+fn feed_watchdog(tasks: &mut Tasks, workers: &Arc<Workers>) {
+    let Some(every) = service_manager::watchdog() else {
+        return;
+    };
+    let workers = Arc::clone(workers);
+    tasks.spawn(service_manager::keep_feeding(every, move || {
+        let workers = Arc::clone(&workers);
+        async move { workers.answer().await }
+    }));
+}
+
 /// Waits until the effects of what is applied were tried. A node that stands alone, and one that was just given its
 /// configuration, does not start where one of them failed; a member goes on trying.
-async fn settle(
-    cluster: &Cluster,
-    effects: &crate::effects::Effects,
-    settings: &Settings,
-) -> Result<(), BootError> {
+async fn settle(cluster: &Cluster, effects: &Effects, settings: &Settings) -> Result<(), BootError> {
     let version = cluster.feed().latest().state.config.version;
     let mut settled = effects.settled();
     let reached = settled.wait_for(|at| *at >= version);
@@ -224,6 +278,7 @@ impl Node {
             }
             failure = self.tasks.failed() => return Err(BootError::Running(failure)),
         };
+        service_manager::stopping("draining");
         if let Stop::Graceful(within) = stop {
             let lifecycle = self.lifecycle.clone();
             tokio::select! {
@@ -239,9 +294,9 @@ impl Node {
 
     /// Readiness falls first, then traffic drains, then the fleet is left in order.
     async fn leave(&self, within: Option<Duration>) {
-        self.readiness.stopping();
+        self.plane.readiness.stopping();
         tracing::info!("draining");
-        self.workers.drain(within).await;
+        self.plane.workers.drain(within).await;
         self.management.cancel();
         if tokio::time::timeout(LEAVE_WITHIN, self.cluster.shutdown())
             .await

@@ -2,9 +2,12 @@
 
 mod client;
 mod cluster;
+mod completions;
 mod config;
 mod ctl;
 pub mod demo;
+mod man;
+mod probe;
 mod run;
 
 use std::process::ExitCode;
@@ -28,11 +31,14 @@ pub mod exit {
     pub const CONFIG: u8 = 78;
 }
 
+/// What `--version` says: the release, and the commit that it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FLEETBAL_COMMIT"), ")");
+
 /// A load balancer that comes as a fleet.
 #[derive(Debug, Parser)]
 #[command(
     name = "fleetbal",
-    version,
+    version = VERSION,
     about = "A load balancer that comes as a fleet",
     infer_long_args = true,
     args_conflicts_with_subcommands = true,
@@ -61,6 +67,12 @@ enum Sub {
     Config(config::ConfigArgs),
     /// Send one management command and print the answer
     Ctl(ctl::CtlArgs),
+    /// Ask a node's health pages: for health checks of containers and VIPs
+    Probe(probe::ProbeArgs),
+    /// Print what a shell needs to complete fleetbal's command lines
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write all of them into a directory
+    Man(man::ManArgs),
 }
 
 /// Runs the command line of this process.
@@ -75,6 +87,9 @@ pub fn main() -> ExitCode {
         Some(Sub::Cluster(args)) => cluster::run(&args),
         Some(Sub::Config(args)) => config::run(&args),
         Some(Sub::Ctl(args)) => ctl::run(&args),
+        Some(Sub::Probe(args)) => probe::run(&args),
+        Some(Sub::Completions(args)) => completions::run(&args),
+        Some(Sub::Man(args)) => man::run(&args),
     }
 }
 

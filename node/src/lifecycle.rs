@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::service_manager;
+
 /// How to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -93,7 +95,11 @@ impl Signals {
             tokio::select! {
                 Some(()) = self.terminate.recv() => lifecycle.request(Stop::Graceful(Some(DRAIN_TIMEOUT))),
                 Some(()) = self.interrupt.recv() => lifecycle.request(Stop::Graceful(Some(DRAIN_TIMEOUT))),
-                Some(()) = self.hangup.recv() => tracing::info!("HUP: no log file or certificate to re-read"),
+                Some(()) = self.hangup.recv() => {
+                    service_manager::reloading();
+                    tracing::info!("HUP: no log file or certificate to re-read");
+                    service_manager::ready("running");
+                }
                 Some(()) = self.user1.recv() => report(),
                 else => return,
             }

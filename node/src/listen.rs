@@ -22,12 +22,20 @@ const BACKLOG: i32 = 4096;
 /// How long a worker that cannot accept waits: what it lacks (descriptors, memory) is not there at once.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Opens one listener for each of `count` workers; the system spreads connections over them.
+/// Listeners for each of `count` workers: those that were given, shared by all where they are too few; else one each,
+/// bound here, over which the system spreads connections.
 ///
 /// # Errors
 /// When the address is taken or not this machine's. An address that anybody else listens on is taken, also where
 /// that listener would share it.
-pub(crate) fn open_shared(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
+pub(crate) fn open_shared(
+    address: SocketAddr,
+    count: usize,
+    given: Vec<StdListener>,
+) -> io::Result<Vec<Vec<StdListener>>> {
+    if !given.is_empty() {
+        return share_out(given, count);
+    }
     drop(bind(address, false)?);
     (0..count)
         .map(|_| {
@@ -36,9 +44,26 @@ pub(crate) fn open_shared(address: SocketAddr, count: usize) -> io::Result<Vec<S
             socket.set_tcp_nodelay(true)?;
             socket.set_nonblocking(true)?;
             socket.listen(BACKLOG)?;
-            Ok(socket.into())
+            Ok(vec![socket.into()])
         })
         .collect()
+}
+
+/// No listener is left over, for what waits in its queue has to be accepted; and no worker without one.
+fn share_out(given: Vec<StdListener>, count: usize) -> io::Result<Vec<Vec<StdListener>>> {
+    let mut shares: Vec<Vec<StdListener>> = (0..count).map(|_| Vec::new()).collect();
+    let copies: io::Result<Vec<_>> = (given.len()..count)
+        .filter_map(|worker| given.get(worker % given.len()))
+        .map(StdListener::try_clone)
+        .collect();
+    for (number, listener) in given.into_iter().chain(copies?).enumerate() {
+        // Accepted connections inherit it.
+        socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
+        if let Some(share) = shares.get_mut(number % count) {
+            share.push(listener);
+        }
+    }
+    Ok(shares)
 }
 
 fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {

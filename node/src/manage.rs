@@ -36,6 +36,7 @@ use crate::monitor::stats::Stats;
 use crate::reproxy;
 use crate::role::Queues;
 use crate::snapshot::{NodeVariables, View};
+use crate::sockets::Sockets;
 use access::Access;
 use connection::{Limits, Port};
 use query::node::LastProc;
@@ -69,6 +70,8 @@ pub struct Context {
     pub started: Started,
     /// The management listener of this node alone: a management service on the same address is no conflict.
     pub own_listener: Option<SocketAddr>,
+    /// What this process was given to listen with: an address that it has is not taken.
+    pub sockets: Sockets,
 }
 
 /// When a node started.

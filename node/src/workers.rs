@@ -6,8 +6,9 @@
 mod worker;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -120,11 +121,17 @@ impl Workers {
     }
 
     /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is
-    /// done. May wait a moment for own listeners at this address that are being closed.
+    /// done. Where some for that address were given to this process, they are taken and nothing is bound. May wait a
+    /// moment for own listeners at this address that are being closed.
     ///
     /// # Errors
     /// When the address is taken or not this machine's; then nothing was changed.
-    pub fn open(&self, service: &ServiceName, address: SocketAddr) -> io::Result<()> {
+    pub fn open(
+        &self,
+        service: &ServiceName,
+        address: SocketAddr,
+        given: Vec<TcpListener>,
+    ) -> io::Result<()> {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if listeners
             .open
@@ -134,12 +141,12 @@ impl Workers {
             return Ok(());
         }
         listeners.wait_for_closed(address);
-        let sockets = listen::open_shared(address, self.threads.len())?;
+        let shares = listen::open_shared(address, self.threads.len(), given)?;
         let alive = Arc::new(());
-        for (worker, listener) in self.threads.iter().zip(sockets) {
+        for (worker, listeners) in self.threads.iter().zip(shares) {
             worker.order(Order::Open {
                 service: service.clone(),
-                listener,
+                listeners,
                 alive: Arc::clone(&alive),
             })?;
         }
@@ -185,25 +192,34 @@ impl Workers {
             let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
             listeners.open.clear();
         }
-        let mut emptied = Vec::new();
-        for worker in &self.threads {
-            let (done, is_done) = oneshot::channel();
-            if worker.order(Order::Drain { done }).is_ok() {
-                emptied.push(is_done);
-            }
-        }
-        let all = async {
-            for is_done in emptied {
-                // A worker that has ended has no connections.
-                drop(is_done.await);
-            }
-        };
+        let all = self.all(|done| Order::Drain { done });
         match within {
             None => {
                 all.await;
                 true
             }
             Some(within) => tokio::time::timeout(within, all).await.is_ok(),
+        }
+    }
+
+    /// Waits until every worker says that it takes orders: at once, unless one hangs.
+    pub async fn answer(&self) {
+        self.all(|done| Order::Answer { done }).await;
+    }
+
+    /// Gives each worker an order, at once, and then waits until all have done it. One that has ended has nothing to do.
+    fn all(&self, order: fn(oneshot::Sender<()>) -> Order) -> impl Future<Output = ()> + use<> {
+        let mut orders = Vec::new();
+        for worker in &self.threads {
+            let (done, is_done) = oneshot::channel();
+            if worker.order(order(done)).is_ok() {
+                orders.push(is_done);
+            }
+        }
+        async {
+            for is_done in orders {
+                drop(is_done.await);
+            }
         }
     }
 }

@@ -248,7 +248,7 @@ fn serve(node: &mut Node, backend: SocketAddr) -> (Workers, Arc<Stats>, SocketAd
     let stats = Arc::new(Stats::new());
     let workers = Workers::start(1, node.view.clone(), Arc::clone(&stats)).unwrap();
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    workers.open(&service, listen).unwrap();
+    workers.open(&service, listen, Vec::new()).unwrap();
     (workers, stats, listen)
 }
 

@@ -16,6 +16,8 @@ const LAYERS: [&[&str]; 5] = [
         "balance",
         "snapshot",
         "lifecycle",
+        "service_manager",
+        "sockets",
         "nodefile",
     ],
     &["monitor", "reproxy", "upload", "upstream"],

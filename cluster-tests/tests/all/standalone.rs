@@ -39,7 +39,7 @@ impl Place {
         process::run(self.command(config)?, wait::PATIENCE)
     }
 
-    fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         let (node, b1, b2) = (self.net.node(1), self.net.backend(1), self.net.backend(2));
         format!(
             "# load balancer + management\r\nCREATE POOL web\n  POOL web ADD {b1}\n  POOL web ADD {b2}\n\

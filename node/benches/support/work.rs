@@ -184,7 +184,7 @@ fn worker_step() -> Result<Step> {
     let backend = TcpListener::bind("127.0.0.1:0")?;
     let view = configuration(1, Some(backend.local_addr()?), listen)?;
     let workers = Workers::start(1, view, Arc::new(Stats::new()))?;
-    workers.open(&ServiceName::parse("s0")?, listen)?;
+    workers.open(&ServiceName::parse("s0")?, listen, Vec::new())?;
     thread::spawn(move || {
         for stream in backend.incoming().flatten() {
             thread::spawn(move || answer(stream));

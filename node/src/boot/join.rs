@@ -6,16 +6,16 @@ use fleetbal_raft::cluster;
 use fleetbal_raft::identity::{self, DataDir, Identity};
 use fleetbal_raft::{Clock, Cluster, JoinToken, StartOptions, Timing};
 
-use super::{BootError, start_config};
+use super::{BootError, Given, start_config};
 use crate::clock;
-use crate::manage::script::Script;
 use crate::settings::{Begin, ClusterSettings, FLEET, Settings, TokenSource};
 
 /// The handle on the replicated configuration of a node with these settings.
-pub(super) async fn cluster(settings: &Settings, script: &Script) -> Result<Cluster, BootError> {
+pub(super) async fn cluster(given: Given<'_>) -> Result<Cluster, BootError> {
+    let settings = given.settings;
     let clock: Clock = Arc::new(clock::now);
     let Some(clustered) = &settings.cluster else {
-        start_config::check(settings, script)?;
+        start_config::check(given)?;
         return Cluster::standalone(settings.node.clone(), clock)
             .await
             .map_err(BootError::config);
@@ -23,7 +23,7 @@ pub(super) async fn cluster(settings: &Settings, script: &Script) -> Result<Clus
     let dir = DataDir::open(&clustered.data_dir).map_err(BootError::config)?;
     let identity = match dir.identity().map_err(BootError::config)? {
         Some(identity) => resume(settings, clustered, identity)?,
-        None => begin(settings, script, clustered, &dir).await?,
+        None => begin(given, clustered, &dir).await?,
     };
     let options = StartOptions {
         dir,
@@ -73,17 +73,12 @@ fn resume(
     }
 }
 
-async fn begin(
-    settings: &Settings,
-    script: &Script,
-    clustered: &ClusterSettings,
-    dir: &DataDir,
-) -> Result<Identity, BootError> {
-    let name = settings.node.clone();
+async fn begin(given: Given<'_>, clustered: &ClusterSettings, dir: &DataDir) -> Result<Identity, BootError> {
+    let name = given.settings.node.clone();
     match &clustered.begin {
         Begin::Found(fleet) => {
             // Before anything is on disk: a start that fails has founded nothing.
-            start_config::check(settings, script)?;
+            start_config::check(given)?;
             let fleet = fleet.as_deref().unwrap_or(FLEET);
             tracing::info!(node = %name, fleet, "founding a new fleet");
             identity::found(dir, fleet, name, clustered.advertise).map_err(BootError::config)

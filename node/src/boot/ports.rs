@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleetbal_raft::model::{Role, ServiceName};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::effects::{Listener, Ports};
 use crate::manage::{self, Context, access::Access};
 use crate::os_error;
 use crate::settings::Settings;
+use crate::sockets::Sockets;
 use crate::upload::tracker;
 use crate::workers::Workers;
 
@@ -22,6 +23,7 @@ pub(super) struct NodePorts {
     workers: Arc<Workers>,
     management: Management,
     trackers: Trackers,
+    sockets: Sockets,
 }
 
 impl NodePorts {
@@ -30,10 +32,12 @@ impl NodePorts {
             all: management.all.clone(),
             open: BTreeMap::new(),
         };
+        let sockets = management.context.sockets.clone();
         Self {
             workers,
             management,
             trackers,
+            sockets,
         }
     }
 }
@@ -41,9 +45,17 @@ impl NodePorts {
 impl Ports for NodePorts {
     fn open(&mut self, service: &ServiceName, listener: Listener) -> io::Result<()> {
         match listener.role {
-            Role::ReverseProxy => self.workers.open(service, listener.address),
+            Role::ReverseProxy => {
+                let given = self.sockets.streams(listener.address)?;
+                self.workers.open(service, listener.address, given)
+            }
             Role::Management => self.management.open(service, listener.address),
-            Role::UploadTracker => self.trackers.open(service, listener.address, &self.workers),
+            Role::UploadTracker => {
+                let given = self.sockets.datagrams(listener.address)?;
+                let socket = given.map_or_else(|| tracker::bind(listener.address), UdpSocket::from_std)?;
+                self.trackers.open(service, socket, &self.workers);
+                Ok(())
+            }
         }
     }
 
@@ -69,10 +81,10 @@ pub(super) struct OwnListeners {
 impl OwnListeners {
     /// # Errors
     /// When one of the addresses cannot be had, in words for whoever chose it.
-    pub(super) fn bind(settings: &Settings) -> Result<Self, String> {
+    pub(super) fn bind(settings: &Settings, sockets: &Sockets) -> Result<Self, String> {
         let bind = |flag: &str, address: Option<SocketAddr>| {
             let Some(address) = address else { return Ok(None) };
-            control(address)
+            control(address, sockets)
                 .map(Some)
                 .map_err(|error| format!("{flag}: cannot listen on {address}: {}", os_error::words(&error)))
         };
@@ -133,7 +145,7 @@ impl Management {
         let stop = self.all.child_token();
         // The configuration may name the address of this node's own listener: that one serves it then.
         if self.own != Some(address) {
-            self.serve(control(address)?, stop.clone());
+            self.serve(control(address, &self.context.sockets)?, stop.clone());
         }
         self.open.insert(service.clone(), stop);
         Ok(())
@@ -159,13 +171,11 @@ struct Trackers {
 }
 
 impl Trackers {
-    fn open(&mut self, service: &ServiceName, address: SocketAddr, workers: &Workers) -> io::Result<()> {
-        let socket = tracker::bind(address)?;
+    fn open(&mut self, service: &ServiceName, socket: UdpSocket, workers: &Workers) {
         let stop = self.all.child_token();
         let known = Arc::clone(workers.tracker());
         tokio::spawn(tracker::listen(socket, known, stop.clone()));
         self.open.insert(service.clone(), stop);
-        Ok(())
     }
 
     fn close(&mut self, service: &ServiceName) {
@@ -175,9 +185,12 @@ impl Trackers {
     }
 }
 
-/// A listener for the control plane.
-fn control(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
+/// A listener for the control plane: the one that was given for this address, else one that is bound here.
+fn control(address: SocketAddr, sockets: &Sockets) -> io::Result<TcpListener> {
+    let listener = match sockets.streams(address)?.pop() {
+        Some(given) => given,
+        None => std::net::TcpListener::bind(address)?,
+    };
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use fleetbal_raft::model::{Answer, Change, Command, FleetConfig, Version};
 use fleetbal_raft::{Cluster, ProposeError};
 
-use super::BootError;
+use super::{BootError, Given};
 use crate::manage::script::{Script, WrongLine};
 use crate::manage::{bind, local_check};
-use crate::settings::{Begin, Settings};
+use crate::settings::Begin;
 
 /// How long the fleet may take to agree on the configuration that its founder brings.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -19,7 +19,12 @@ const TYPIST: &str = "config file";
 
 /// Checks what looks at this machine, the addresses of services that the file enables included, before anything is
 /// changed.
-pub(super) fn check(settings: &Settings, script: &Script) -> Result<(), BootError> {
+pub(super) fn check(given: Given<'_>) -> Result<(), BootError> {
+    let Given {
+        settings,
+        script,
+        sockets,
+    } = given;
     let variables = super::variables(settings, &settings.node);
     let script = script.with_nodefiles(&variables).map_err(wrong)?;
     for (line, change) in &script.changes {
@@ -32,7 +37,11 @@ pub(super) fn check(settings: &Settings, script: &Script) -> Result<(), BootErro
             continue;
         };
         if let Some(service) = script.config.service(name.as_str()) {
-            bind::check(name, service, &variables, settings.management)
+            let own = bind::Own {
+                listener: settings.management,
+                sockets,
+            };
+            bind::check(name, service, &variables, &own)
                 .map_err(|text| BootError::Script { line: *line, text })?;
         }
     }
@@ -40,7 +49,8 @@ pub(super) fn check(settings: &Settings, script: &Script) -> Result<(), BootErro
 }
 
 /// Brings the config file's changes in, where they are this node's to bring.
-pub(super) async fn apply(settings: &Settings, script: &Script, cluster: &Cluster) -> Result<(), BootError> {
+pub(super) async fn apply(given: Given<'_>, cluster: &Cluster) -> Result<(), BootError> {
+    let Given { settings, script, .. } = given;
     let config = cluster.feed().latest().state.config.clone();
     let founds = match &settings.cluster {
         None => true,

@@ -90,7 +90,7 @@ impl Server {
     }
 
     fn exchange(&self, command: &str, secret: Option<&str>) -> io::Result<Answer> {
-        let stream = connect(&self.server)?;
+        let stream = connect(&self.server, CONNECT)?;
         stream.set_read_timeout(Some(ANSWER))?;
         let mut writer = stream.try_clone()?;
         let mut lines = BufReader::new(stream).lines();
@@ -107,12 +107,12 @@ impl Server {
     }
 }
 
-fn connect(server: &str) -> io::Result<TcpStream> {
+fn connect(server: &str, within: Duration) -> io::Result<TcpStream> {
     let mut addresses: Vec<SocketAddr> = server.to_socket_addrs()?.collect();
     addresses.dedup();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT) {
+        match TcpStream::connect_timeout(&address, within) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }

@@ -8,6 +8,7 @@ use crate::boot::{self, BootError};
 use crate::manage::script::{self, Script, ScriptError};
 use crate::os_settings::{self, PidFile, ServerSetting};
 use crate::settings::{LogFormat, RunFlags, Settings, config_file};
+use crate::sockets::Sockets;
 
 /// Threads of the control plane: consensus, gossip, management. Traffic has its own.
 const CONTROL_THREADS: usize = 2;
@@ -32,6 +33,10 @@ pub(super) fn run(flags: RunFlags) -> ExitCode {
     for line in &script.output {
         println!("{line}");
     }
+    let sockets = match Sockets::from_service_manager() {
+        Ok(sockets) => sockets,
+        Err(problem) => return config_error(problem),
+    };
     let settings = match Settings::build(flags, &script.settings) {
         Ok(settings) => settings,
         Err(error) => return config_error(error),
@@ -43,7 +48,7 @@ pub(super) fn run(flags: RunFlags) -> ExitCode {
         Ok(pidfile) => pidfile,
         Err(problem) => return config_error(problem),
     };
-    boot(settings, &script, file.as_deref())
+    boot(settings, (&script, file.as_deref()), sockets)
 }
 
 /// Carries out the `SERVER` lines of a config file that are about this process; the last pidfile counts.
@@ -75,7 +80,7 @@ fn check_passed(file: Option<&Path>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn boot(settings: Settings, script: &Script, file: Option<&Path>) -> ExitCode {
+fn boot(settings: Settings, (script, file): (&Script, Option<&Path>), sockets: Sockets) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -89,7 +94,7 @@ fn boot(settings: Settings, script: &Script, file: Option<&Path>) -> ExitCode {
             return ExitCode::from(exit::FAILED);
         }
     };
-    let outcome = runtime.block_on(Box::pin(boot::run(settings, script)));
+    let outcome = runtime.block_on(Box::pin(boot::run(settings, script, sockets)));
     // Whatever still blocks must not hold up the end.
     runtime.shutdown_background();
     match outcome {

@@ -8,9 +8,18 @@ use socket2::{Domain, Socket, Type};
 
 use crate::os_error;
 use crate::snapshot::NodeVariables;
+use crate::sockets::{Kind, Sockets};
 
-/// Tries a service's address before anything is changed. `own` is the management listener of this node alone, on whose
-/// address a management service is no conflict. A service without a role is left to the fleet to refuse.
+/// What this process has already, and what is no conflict therefore.
+#[derive(Debug)]
+pub struct Own<'a> {
+    /// The management listener of this node alone, on whose address a management service may be.
+    pub listener: Option<SocketAddr>,
+    /// What it was given to listen with.
+    pub sockets: &'a Sockets,
+}
+
+/// Tries a service's address before anything is changed. A service without a role is left to the fleet to refuse.
 ///
 /// # Errors
 /// Perlbal's text, to the letter, where the address cannot be had.
@@ -18,14 +27,15 @@ pub fn check(
     name: &ServiceName,
     service: &Service,
     variables: &NodeVariables,
-    own: Option<SocketAddr>,
+    own: &Own<'_>,
 ) -> Result<(), String> {
     let Some(role) = service.role() else { return Ok(()) };
     let address = service
         .listen_on(|variable| variables.fill(variable))
         .map_err(|reason| format!("Can't start service '{name}': {reason}"))?;
     match address {
-        Some(address) if role == Role::Management && own == Some(address) => Ok(()),
+        Some(address) if role == Role::Management && own.listener == Some(address) => Ok(()),
+        Some(address) if own.sockets.has(kind(role), address) => Ok(()),
         Some(address) => bind(role, address).map_err(|error| {
             let reason = os_error::words(&error);
             format!(
@@ -40,12 +50,20 @@ pub fn check(
 /// Binds without listening, so that no client can connect to what goes away at once. Sockets of connections that
 /// ended a moment ago are no obstacle; one that listens is.
 fn bind(role: Role, address: SocketAddr) -> io::Result<()> {
-    let kind = match role {
-        Role::ReverseProxy | Role::Management => Type::STREAM,
-        Role::UploadTracker => Type::DGRAM,
+    let kind = kind(role);
+    let of_system = match kind {
+        Kind::Stream => Type::STREAM,
+        Kind::Datagram => Type::DGRAM,
     };
-    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    let socket = Socket::new(Domain::for_address(address), of_system, None)?;
     // For datagrams it would mean to share the address.
-    socket.set_reuse_address(kind == Type::STREAM)?;
+    socket.set_reuse_address(kind == Kind::Stream)?;
     socket.bind(&address.into())
+}
+
+fn kind(role: Role) -> Kind {
+    match role {
+        Role::ReverseProxy | Role::Management => Kind::Stream,
+        Role::UploadTracker => Kind::Datagram,
+    }
 }

@@ -68,6 +68,7 @@ impl TestNode {
             variables,
             started: Started::now(),
             own_listener: None,
+            sockets: crate::sockets::Sockets::default(),
         };
         let tasks = vec![AbortOnDropHandle::new(tokio::spawn(effects))];
         Self {

@@ -25,14 +25,16 @@ pub(super) enum Order {
     /// Accept connections of a service.
     Open {
         service: ServiceName,
-        listener: StdListener,
-        /// Dropped when the listener is closed.
+        listeners: Vec<StdListener>,
+        /// Dropped when they are closed.
         alive: Arc<()>,
     },
     /// Accept no more of them.
     Close { service: ServiceName },
     /// Accept nothing more, and say when no connection is left.
     Drain { done: oneshot::Sender<()> },
+    /// Say that this worker takes orders.
+    Answer { done: oneshot::Sender<()> },
 }
 
 /// What a worker starts with.
@@ -81,15 +83,17 @@ impl Setup {
             match order {
                 Order::Open {
                     service,
-                    listener,
+                    listeners,
                     alive,
                 } => {
                     if is_first {
                         role::prepare(&local, &local.served(&service));
                     }
-                    if let Some(stop) = open(&local, &service, listener, alive)
-                        && let Some(old) = accepting.insert(service, stop)
-                    {
+                    let stop = CancellationToken::new();
+                    for listener in listeners {
+                        open(&local, &service, listener, (stop.clone(), Arc::clone(&alive)));
+                    }
+                    if let Some(old) = accepting.insert(service, stop) {
                         old.cancel();
                     }
                 }
@@ -98,6 +102,8 @@ impl Setup {
                         stop.cancel();
                     }
                 }
+                // Whoever asked may have stopped waiting.
+                Order::Answer { done } => done.send(()).unwrap_or_default(),
                 Order::Drain { done } => {
                     for stop in std::mem::take(&mut accepting).into_values() {
                         stop.cancel();
@@ -114,23 +120,21 @@ fn open(
     local: &Rc<Local>,
     service: &ServiceName,
     listener: StdListener,
-    alive: Arc<()>,
-) -> Option<CancellationToken> {
+    (stop, alive): (CancellationToken, Arc<()>),
+) {
     let listener = match listen::Listener::new(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, %service, "cannot wait for connections");
-            return None;
+            return;
         }
     };
-    let stop = CancellationToken::new();
-    let accepting = listen::accept(listener, Rc::clone(local), local.served(service), stop.clone());
+    let accepting = listen::accept(listener, Rc::clone(local), local.served(service), stop);
     // A task of its own: the root of the runtime would be polled at every turn.
     tokio::task::spawn_local(async move {
         accepting.await;
         drop(alive);
     });
-    Some(stop)
 }
 
 async fn tell_when_empty(local: Rc<Local>, done: oneshot::Sender<()>) {

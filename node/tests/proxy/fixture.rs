@@ -133,7 +133,7 @@ impl Proxy {
         changes.extend(settings.iter().map(|(key, value)| set(key, value)));
         changes.push(enable(true));
         proxy.change(changes);
-        proxy.workers.open(&service(), proxy.address).unwrap();
+        proxy.workers.open(&service(), proxy.address, Vec::new()).unwrap();
         proxy
     }
 

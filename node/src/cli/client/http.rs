@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use super::{ANSWER, ClientError, Server, connect};
+use super::{ANSWER, CONNECT, ClientError, Server, connect};
 
 /// Room for the fields of an answer.
 const FIELDS: usize = 64;
@@ -34,7 +34,25 @@ impl Server {
     /// Makes one call and reads its whole answer.
     pub(crate) fn call(&self, method: &str, target: &str, body: &[u8]) -> Result<HttpAnswer, ClientError> {
         let secret = self.secret()?;
-        self.call_with(method, target, body, secret.as_deref())
+        let authorization = secret
+            .map(|secret| format!("Authorization: Bearer {secret}\r\n"))
+            .unwrap_or_default();
+        self.exchange_http((method, target), &authorization, body, (CONNECT, ANSWER))
+    }
+
+    /// Reads a page that anybody may read; connecting and answering may take so long each.
+    pub(crate) fn page(&self, target: &str, within: Duration) -> Result<HttpAnswer, ClientError> {
+        self.exchange_http(("GET", target), "", b"", (within, within))
+    }
+
+    fn exchange_http(
+        &self,
+        call: (&str, &str),
+        authorization: &str,
+        body: &[u8],
+        within: (Duration, Duration),
+    ) -> Result<HttpAnswer, ClientError> {
+        self.call_with(call, authorization, body, within)
             .map_err(|source| ClientError::NoAnswer {
                 server: self.server.clone(),
                 source,
@@ -43,18 +61,15 @@ impl Server {
 
     fn call_with(
         &self,
-        method: &str,
-        target: &str,
+        (method, target): (&str, &str),
+        authorization: &str,
         body: &[u8],
-        secret: Option<&str>,
+        (to_connect, to_answer): (Duration, Duration),
     ) -> io::Result<HttpAnswer> {
-        let mut stream = connect(&self.server)?;
-        stream.set_read_timeout(Some(ANSWER))?;
+        let mut stream = connect(&self.server, to_connect)?;
+        stream.set_read_timeout(Some(to_answer))?;
         stream.set_write_timeout(Some(SEND))?;
         let host = stream.peer_addr()?;
-        let authorization = secret
-            .map(|secret| format!("Authorization: Bearer {secret}\r\n"))
-            .unwrap_or_default();
         let head = format!(
             "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{authorization}Connection: close\r\n\
              Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",

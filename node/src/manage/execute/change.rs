@@ -163,7 +163,11 @@ fn enabled_services(change: &Change) -> Vec<ServiceName> {
 fn check_bind(name: &ServiceName, config: &FleetConfig, context: &Context) -> Result<(), String> {
     match config.service(name.as_str()) {
         Some(service) if !service.enabled => {
-            bind::check(name, service, &context.variables, context.own_listener)
+            let own = bind::Own {
+                listener: context.own_listener,
+                sockets: &context.sockets,
+            };
+            bind::check(name, service, &context.variables, &own)
         }
         Some(_) | None => Ok(()),
     }
