@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster_port;
 pub mod effects;
+pub mod files;
 pub mod gossip;
 pub mod http;
 pub mod lifecycle;

@@ -21,6 +21,7 @@ pub use pool::{Attempts, BackendState, OpenConnection, PoolView, millis};
 pub use reproxy::CacheRules;
 pub use service::{
     ProxySettings, QueueSettings, ReproxySettings, RetrySettings, ServiceView, Trust, UploadSettings,
+    WebSettings,
 };
 pub use variables::NodeVariables;
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &[
         "clock",
+        "files",
         "os_error",
         "os_settings",
         "http",
@@ -27,8 +28,8 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// The data plane: of the replicated state it sees the model alone.
-const DATA_PLANE: [&str; 9] = [
-    "http", "balance", "snapshot", "reproxy", "upload", "upstream", "role", "listen", "workers",
+const DATA_PLANE: [&str; 10] = [
+    "files", "http", "balance", "snapshot", "reproxy", "upload", "upstream", "role", "listen", "workers",
 ];
 
 fn layer(module: &str) -> Option<usize> {

@@ -12,6 +12,7 @@ mod config;
 mod fleet;
 mod header;
 mod membership;
+mod mime;
 mod name;
 mod pool;
 mod rejection;
@@ -28,6 +29,7 @@ pub use change::{Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember
 pub use config::{FleetConfig, Version};
 pub use fleet::{FleetId, FleetState, KeyHash, NamedMember, SecretHash, Token, VoteWish};
 pub use header::HeaderRule;
+pub use mime::MimeTypes;
 pub use name::{InvalidName, NodeName, PoolName, ServiceName, TokenId};
 pub use pool::{Backend, BalanceMethod, HashBy, NO_NODEFILE, Pool};
 pub use rejection::{Refusal, Rejection};

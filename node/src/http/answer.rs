@@ -1,8 +1,43 @@
 //! Pages of this node's own, in Perlbal's form (reference, section 4.12).
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use super::error::ProxyError;
+
+/// What a page says.
+#[derive(Debug, Clone)]
+pub struct Page<'a> {
+    /// The status code.
+    pub status: u16,
+    /// Its reason phrase.
+    pub reason: &'static str,
+    /// What stands below them.
+    pub message: Cow<'a, str>,
+    /// After how many seconds it is worth another try.
+    pub retry_after: Option<u32>,
+}
+
+impl<'a> Page<'a> {
+    /// A page with this message, which may be empty.
+    pub fn new(status: u16, reason: &'static str, message: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            status,
+            reason,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl From<ProxyError> for Page<'_> {
+    fn from(error: ProxyError) -> Self {
+        Self {
+            retry_after: error.retry_after(),
+            ..Self::new(error.status(), error.reason(), error.to_string())
+        }
+    }
+}
 
 /// How a page is sent.
 #[derive(Debug, Clone, Copy)]
@@ -15,11 +50,15 @@ pub struct PageRules<'a> {
     pub keep_alive: Option<&'a [u8]>,
 }
 
-/// Appends a whole answer that says what went wrong.
-pub fn write_page(error: ProxyError, rules: PageRules<'_>, out: &mut Vec<u8>) {
-    let status = error.status();
-    let reason = error.reason();
-    let page = format!("<h1>{status} - {reason}</h1>\n{error}");
+/// Appends a whole answer.
+pub fn write_page(page: &Page<'_>, rules: PageRules<'_>, out: &mut Vec<u8>) {
+    let Page {
+        status,
+        reason,
+        message,
+        retry_after,
+    } = page;
+    let page = format!("<h1>{status} - {reason}</h1>\n{message}");
     let server = if rules.server_tokens {
         "Server: fleetbal\r\n"
     } else {
@@ -31,7 +70,7 @@ pub fn write_page(error: ProxyError, rules: PageRules<'_>, out: &mut Vec<u8>) {
         page.len()
     );
     debug_assert!(written.is_ok(), "a vector takes everything");
-    if let Some(seconds) = error.retry_after() {
+    if let Some(seconds) = retry_after {
         out.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
     }
     out.extend_from_slice(rules.keep_alive.unwrap_or(b"Connection: close\r\n"));
@@ -47,7 +86,7 @@ mod tests {
 
     #[test]
     fn pages() {
-        let error = ProxyError::Unavailable("No backend is available.");
+        let said = Page::from(ProxyError::Unavailable("No backend is available."));
         let mut rules = PageRules {
             server_tokens: true,
             is_head: false,
@@ -55,7 +94,7 @@ mod tests {
         };
         let page = |rules| {
             let mut out = Vec::new();
-            write_page(error, rules, &mut out);
+            write_page(&said, rules, &mut out);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

@@ -66,7 +66,11 @@ fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariabl
     match Tunable::find(key).map(|tunable| tunable.kind) {
         Some(Kind::Directory) if !path.is_dir() => {
             let of = object.map_or_else(String::new, |name| format!(" for service {name}"));
-            Err(format!("Directory ({text}) not found{of} ({key})"))
+            // Perlbal's text is another one there.
+            Err(match key {
+                "docroot" => format!("Directory not found{of}"),
+                _ => format!("Directory ({text}) not found{of} ({key})"),
+            })
         }
         Some(Kind::TokenFile) => {
             let read = Access::loopback().with_token_file(path);
@@ -121,6 +125,11 @@ mod tests {
             ))
         );
         assert_eq!(set("token_file", "none"), Ok(()));
+        assert_eq!(set("docroot", here), Ok(()));
+        assert_eq!(
+            set("docroot", "/nonexistent"),
+            Err("Directory not found for service px".to_owned())
+        );
         let default = Change::SetDefault {
             key: "reproxy_file_root".to_owned(),
             value: "/nonexistent".to_owned(),

@@ -1,30 +1,22 @@
 //! Files that a backend names: opened and read on threads that may block, never on a worker's.
 //!
-//! Only regular files are opened. Where there is a root, nothing outside of it can be: the kernel resolves the path
-//! below it (openat2 with `RESOLVE_BENEATH`), links included, so that no link made in between leads out either.
+//! Only regular files are opened. Where there is a root, nothing outside of it can be.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::Mode;
+use crate::files::{self, OpenError, Opened, Patience};
 
 /// How much is read at once, in bytes; what a client that takes nothing costs.
 pub(super) const PIECE: usize = 64 * 1024;
 
 /// Where files may be: anywhere, or below a directory. An error where this node cannot tell: nowhere.
 pub(super) type Root = Result<Option<PathBuf>, String>;
-
-/// Opening what is no file must neither wait nor change anything.
-const READ: OFlag = OFlag::O_RDONLY
-    .union(OFlag::O_NONBLOCK)
-    .union(OFlag::O_NOCTTY)
-    .union(OFlag::O_CLOEXEC);
 
 /// A file to be sent.
 #[derive(Debug, Clone)]
@@ -36,19 +28,13 @@ pub(super) struct Source {
 
 /// Why a file cannot be sent.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
-    /// It is not below the root, or the path says so in a way that is not followed.
-    #[error("the path leads out of reproxy_file_root")]
-    Outside,
-    /// A directory, a device, a pipe or a socket.
-    #[error("not a regular file")]
-    NotAFile,
+pub(super) enum SourceError {
+    /// It cannot be opened, or must not be.
+    #[error("the file is not opened")]
+    Open(#[from] OpenError),
     /// Perlbal sends no empty file either.
     #[error("the file is empty")]
     Empty,
-    /// The system says no.
-    #[error("cannot open the file")]
-    System(#[source] io::Error),
 }
 
 /// Opens a file that is where files may be; below a root, the path may begin with the root, or be relative to it.
@@ -56,71 +42,35 @@ pub(super) enum OpenError {
 ///
 /// # Errors
 /// When there is no such file, or it may not be sent.
-pub(super) async fn open(root: &Root, path: &[u8]) -> Result<Source, OpenError> {
+pub(super) async fn open(root: &Root, path: &[u8]) -> Result<Source, SourceError> {
     let (root, path) = (root.clone(), PathBuf::from(OsStr::from_bytes(path)));
     let opened = tokio::task::spawn_blocking(move || match root {
-        Ok(None) => open_anywhere(&path),
+        Ok(None) => files::anywhere(&path),
         Ok(Some(root)) => open_below(&root, &path),
         Err(_) => Err(OpenError::Outside),
     });
-    opened.await.map_err(|error| OpenError::System(error.into()))?
+    let opened = opened
+        .await
+        .unwrap_or_else(|error| Err(OpenError::System(error.into())));
+    Source::new(opened?)
 }
 
-fn open_anywhere(path: &Path) -> Result<Source, OpenError> {
-    // To open a device can do something already, so it is not opened to be asked what it is.
-    if !path.metadata().map_err(OpenError::System)?.is_file() {
-        return Err(OpenError::NotAFile);
-    }
-    let mut options = OpenOptions::new();
-    let options = options.read(true).custom_flags(READ.bits());
-    Source::new(options.open(path).map_err(OpenError::System)?)
-}
-
-fn open_below(root: &Path, path: &Path) -> Result<Source, OpenError> {
+fn open_below(root: &Path, path: &Path) -> Result<Opened, OpenError> {
     let below = if path.is_absolute() {
         path.strip_prefix(root).map_err(|_| OpenError::Outside)?
     } else {
         path
     };
-    if below
-        .components()
-        .any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
-    {
-        return Err(OpenError::Outside);
-    }
-    let system = |errno: nix::Error| {
-        if matches!(errno, nix::Error::EXDEV | nix::Error::ELOOP) {
-            OpenError::Outside
-        } else {
-            OpenError::System(errno.into())
-        }
-    };
-    let place = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let root = fcntl::open(root, place | OFlag::O_DIRECTORY, Mode::empty()).map_err(system)?;
-    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let how = |flags| OpenHow::new().flags(flags).resolve(resolve);
-    // Asked first what it is, without being opened: the same reason.
-    let found = openat2(&root, below, how(place)).map_err(system)?;
-    if !is_file(&File::from(found))? {
-        return Err(OpenError::NotAFile);
-    }
-    Source::new(File::from(openat2(&root, below, how(READ)).map_err(system)?))
-}
-
-fn is_file(file: &File) -> Result<bool, OpenError> {
-    Ok(file.metadata().map_err(OpenError::System)?.is_file())
+    files::below(root, below, Patience::Wait)
 }
 
 impl Source {
-    fn new(file: File) -> Result<Self, OpenError> {
-        let metadata = file.metadata().map_err(OpenError::System)?;
-        if !metadata.is_file() {
-            return Err(OpenError::NotAFile);
-        }
-        match metadata.len() {
-            0 => Err(OpenError::Empty),
+    fn new(opened: Opened) -> Result<Self, SourceError> {
+        match opened.stamp.size {
+            _ if opened.stamp.is_directory() => Err(OpenError::NotAFile.into()),
+            0 => Err(SourceError::Empty),
             size => Ok(Self {
-                file: Arc::new(file),
+                file: Arc::new(opened.file),
                 size,
             }),
         }
@@ -145,16 +95,7 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
-    use nix::sys::stat::SFlag;
-
     use super::*;
-
-    async fn contents(root: Option<&Path>, path: &Path) -> Result<Vec<u8>, OpenError> {
-        let source = open(&Ok(root.map(PathBuf::from)), path.as_os_str().as_bytes()).await?;
-        source.read(0, source.size).await.map_err(OpenError::System)
-    }
 
     #[tokio::test]
     async fn reads_in_pieces() {
@@ -177,81 +118,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_leads_out_of_the_root() {
+    async fn only_what_is_below_the_root_and_no_empty_file() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         std::fs::create_dir_all(root.join("sub")).unwrap();
-        std::fs::write(root.join("sub/a"), "inside").unwrap();
-        std::fs::write(dir.path().join("secret"), "outside").unwrap();
         std::fs::create_dir(dir.path().join("root2")).unwrap();
-        std::fs::write(dir.path().join("root2/a"), "outside").unwrap();
-        symlink("sub/a", root.join("link")).unwrap();
-        symlink("../secret", root.join("out")).unwrap();
-        symlink(dir.path().join("secret"), root.join("absolute")).unwrap();
-        symlink("..", root.join("up")).unwrap();
-        symlink("/proc/self/root", root.join("magic")).unwrap();
-        let from = |path: &str| {
-            let (root, path) = (root.clone(), root.join(path));
-            async move { contents(Some(&root), &path).await }
-        };
-        assert_eq!(from("sub/a").await.unwrap(), b"inside");
-        assert_eq!(from("sub/./a").await.unwrap(), b"inside");
-        assert_eq!(from("link").await.unwrap(), b"inside");
-        let relative = contents(Some(&root), Path::new("sub/a")).await;
-        assert_eq!(relative.unwrap(), b"inside");
-        for bad in [
-            "../secret",
-            "sub/../../secret",
-            "sub/../sub/a",
-            "out",
-            "absolute",
-            "up/secret",
-            "magic/etc/passwd",
-            "/etc/passwd",
-        ] {
-            assert!(matches!(from(bad).await, Err(OpenError::Outside)), "{bad}");
+        for file in ["root/sub/a", "root2/a"] {
+            std::fs::write(dir.path().join(file), "text").unwrap();
         }
-        let sibling = contents(Some(&root), &dir.path().join("root2/a")).await;
-        assert!(matches!(sibling, Err(OpenError::Outside)));
-        let nowhere = open(&Err(String::new()), b"/etc/passwd").await;
-        assert!(matches!(nowhere, Err(OpenError::Outside)));
-        for bad in ["nothing", "sub/a\0b", "sub/a/b"] {
-            assert!(matches!(from(bad).await, Err(OpenError::System(_))), "{bad}");
-        }
-    }
-
-    #[tokio::test]
-    async fn only_files_are_opened() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        std::fs::create_dir(root.join("dir")).unwrap();
         std::fs::write(root.join("empty"), "").unwrap();
-        nix::unistd::mkfifo(&root.join("fifo"), Mode::S_IRWXU).unwrap();
-        let _listener = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
-        symlink("/dev/zero", root.join("zero")).unwrap();
-        for root_set in [None, Some(root)] {
-            for bad in ["dir", "fifo", "socket"] {
-                let result = contents(root_set, &root.join(bad)).await;
-                assert!(matches!(result, Err(OpenError::NotAFile)), "{bad}");
-            }
-            let empty = contents(root_set, &root.join("empty")).await;
-            assert!(matches!(empty, Err(OpenError::Empty)));
-            assert!(contents(root_set, root).await.is_err());
+        let set = Ok(Some(root.clone()));
+        let from = |path: PathBuf| {
+            let set = set.clone();
+            async move { open(&set, path.as_os_str().as_bytes()).await }
+        };
+        for good in [root.join("sub/a"), PathBuf::from("sub/a")] {
+            assert_eq!(from(good).await.unwrap().size, 4);
         }
-        let device = contents(None, &root.join("zero")).await;
-        assert!(matches!(device, Err(OpenError::NotAFile)));
-        // Only root can make one; where the test is not, the link above has to do.
-        let node = root.join("node");
-        if nix::sys::stat::mknod(
-            &node,
-            SFlag::S_IFCHR,
-            Mode::S_IRWXU,
-            nix::sys::stat::makedev(1, 5),
-        )
-        .is_ok()
-        {
-            let device = contents(Some(root), &node).await;
-            assert!(matches!(device, Err(OpenError::NotAFile)));
+        for bad in ["root2/a", "root/../root2/a"] {
+            let result = from(dir.path().join(bad)).await;
+            assert!(
+                matches!(result, Err(SourceError::Open(OpenError::Outside))),
+                "{bad}"
+            );
         }
+        let result = from(root.join("sub")).await;
+        assert!(matches!(result, Err(SourceError::Open(OpenError::NotAFile))));
+        let result = from(root.join("empty")).await;
+        assert!(matches!(result, Err(SourceError::Empty)));
+        let nowhere = open(&Err(String::new()), b"/etc/passwd").await;
+        assert!(matches!(nowhere, Err(SourceError::Open(OpenError::Outside))));
     }
 }

@@ -11,8 +11,10 @@ use rand::rngs::StdRng;
 use tokio::sync::{Notify, mpsc};
 
 use super::buffers::Buffers;
+use super::date::Date;
 use super::deadline::Deadlines;
 use super::reverse_proxy::{Queue, Queues, give_idle, replenish};
+use crate::files::Files;
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
 use crate::reproxy;
 use crate::snapshot::{BackendState, ServiceView, View};
@@ -63,7 +65,9 @@ pub(crate) struct Local {
     pub(super) rng: RefCell<StdRng>,
     pub(super) uploads: Uploads,
     pub(super) reproxy: Arc<reproxy::Shared>,
-    output: RefCell<Vec<u8>>,
+    pub(super) files: Files,
+    pub(super) date: Date,
+    outputs: RefCell<Vec<Vec<u8>>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
     emptied: Notify,
@@ -85,7 +89,9 @@ impl Local {
             rng: RefCell::new(StdRng::from_os_rng()),
             uploads: Uploads::new(shared.tracker),
             reproxy: shared.reproxy,
-            output: RefCell::default(),
+            files: Files::default(),
+            date: Date::default(),
+            outputs: RefCell::default(),
             draining: Cell::new(false),
             connections: Cell::new(0),
             emptied: Notify::new(),
@@ -129,6 +135,7 @@ impl Local {
     pub(crate) fn tick(self: &Rc<Self>) {
         self.deadlines.tick();
         self.buffers.tick();
+        self.files.tick();
         let mut lacking = Vec::new();
         if self.worker == 0 {
             self.reproxy.targets.sweep();
@@ -165,16 +172,16 @@ impl Local {
         }
     }
 
-    /// The buffer that heads are written to, for a single step.
+    /// A buffer that a head is written to, for a single step.
     #[inline]
     pub(super) fn take_output(&self) -> Vec<u8> {
-        self.output.take()
+        self.outputs.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Gives the buffer back.
     #[inline]
     pub(super) fn give_output(&self, output: Vec<u8>) {
-        self.output.replace(output);
+        self.outputs.borrow_mut().push(output);
     }
 }
 

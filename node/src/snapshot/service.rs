@@ -2,6 +2,7 @@
 
 mod settings;
 mod special;
+mod web;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::variables::NodeVariables;
 use crate::http::Special;
 pub use settings::{QueueSettings, ReproxySettings, RetrySettings, UploadSettings};
 use settings::{seconds, size};
+pub use web::WebSettings;
 
 /// A service of one version, as this node runs it.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct ServiceView {
     pub pool: Option<Arc<PoolView>>,
     /// How it forwards.
     pub settings: ProxySettings,
+    /// What it serves, where it serves files.
+    pub web: Option<Box<WebSettings>>,
 }
 
 /// What tunes a service that forwards.
@@ -102,6 +106,8 @@ impl ServiceView {
             enabled: service.enabled,
             listen: service.listen_on(|variable| variables.fill(variable)),
             settings: ProxySettings::new(service, pool.as_deref(), variables),
+            web: (service.role() == Some(Role::WebServer))
+                .then(|| Box::new(WebSettings::new(service, variables))),
             pool,
         }
     }

@@ -110,16 +110,6 @@ impl Proxy {
     }
 
     pub(crate) fn start_with(workers: usize, backends: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
-        let (publisher, view) = Publisher::new(NodeVariables::default());
-        let stats = Arc::new(Stats::new());
-        let mut proxy = Self {
-            address: free_address(),
-            workers: Workers::start(workers, view.clone(), Arc::clone(&stats)).unwrap(),
-            stats,
-            view,
-            publisher,
-            config: Arc::default(),
-        };
         let mut changes = vec![Change::CreatePool(pool())];
         changes.extend(backends.iter().copied().map(add));
         changes.extend([
@@ -130,6 +120,32 @@ impl Proxy {
             set("persist_backend", "on"),
             set("backend_persist_cache", "64"),
         ]);
+        Self::of(workers, changes, settings)
+    }
+
+    /// One service over a directory; connections are kept unless `settings` say otherwise.
+    pub(crate) fn over_files(workers: usize, docroot: &std::path::Path, settings: &[(&str, &str)]) -> Self {
+        let changes = vec![
+            Change::CreateService(service()),
+            set("role", "web_server"),
+            set("docroot", docroot.to_str().unwrap()),
+            set("persist_client", "on"),
+        ];
+        Self::of(workers, changes, settings)
+    }
+
+    /// The service that these changes make, with these settings, and enabled.
+    fn of(workers: usize, mut changes: Vec<Change>, settings: &[(&str, &str)]) -> Self {
+        let (publisher, view) = Publisher::new(NodeVariables::default());
+        let stats = Arc::new(Stats::new());
+        let mut proxy = Self {
+            address: free_address(),
+            workers: Workers::start(workers, view.clone(), Arc::clone(&stats)).unwrap(),
+            stats,
+            view,
+            publisher,
+            config: Arc::default(),
+        };
         changes.extend(settings.iter().map(|(key, value)| set(key, value)));
         changes.push(enable(true));
         proxy.change(changes);

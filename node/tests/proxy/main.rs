@@ -8,6 +8,7 @@
 mod balancing;
 mod bodies;
 mod choosing;
+mod files;
 mod fixture;
 mod handover;
 mod messages;

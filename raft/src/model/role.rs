@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Role {
     /// Balances HTTP requests over the backends of a pool.
     ReverseProxy,
+    /// Serves files.
+    WebServer,
     /// Takes management commands.
     Management,
     /// Hears by UDP how far uploads are.
@@ -15,12 +17,18 @@ pub enum Role {
 
 impl Role {
     /// All roles, in the order of their names.
-    pub const ALL: [Self; 3] = [Self::Management, Self::ReverseProxy, Self::UploadTracker];
+    pub const ALL: [Self; 4] = [
+        Self::Management,
+        Self::ReverseProxy,
+        Self::UploadTracker,
+        Self::WebServer,
+    ];
 
     /// The role's name in a configuration. Case matters, as in Perlbal.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ReverseProxy => "reverse_proxy",
+            Self::WebServer => "web_server",
             Self::Management => "management",
             Self::UploadTracker => "upload_tracker",
         }

@@ -100,6 +100,7 @@ impl Tunable {
 
 const PROXY: Scope = Scope::Only(Role::ReverseProxy);
 const MANAGEMENT: Scope = Scope::Only(Role::Management);
+const WEB: Scope = Scope::Only(Role::WebServer);
 
 const fn tunable(
     key: &'static str,
@@ -216,6 +217,13 @@ pub const TUNABLES: &[Tunable] = &[
         PROXY,
         Some("0"),
         "Backend connections opened beyond what is asked for.",
+    ),
+    tunable(
+        "docroot",
+        Kind::Directory,
+        WEB,
+        None,
+        "The directory whose files are served.",
     ),
     tunable(
         "enable_error_retries",

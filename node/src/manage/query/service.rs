@@ -1,6 +1,6 @@
 //! `show service [NAME]`, byte for byte Perlbal's.
 
-use fleetbal_raft::model::{FleetConfig, Role, Service, ServiceName, Variable};
+use fleetbal_raft::model::{FleetConfig, Role, Service, ServiceName, Value, Variable};
 
 use super::Figures;
 
@@ -29,9 +29,21 @@ pub fn show(config: &FleetConfig, name: &str, fill: Fill<'_>, figures: &dyn Figu
     ];
     match service.role() {
         Some(Role::ReverseProxy) => show_proxy(config, name, service, figures, &mut lines),
+        Some(Role::WebServer) => show_web(service, fill, &mut lines),
         Some(Role::Management | Role::UploadTracker) | None => {}
     }
     Some(lines)
+}
+
+/// A web server waits for nobody, and has no backends; Perlbal prints the lines all the same.
+fn show_web(service: &Service, fill: Fill<'_>, lines: &mut Vec<String>) {
+    lines.push("  pend clients: 0".to_owned());
+    lines.push("  pend backend: 0".to_owned());
+    let docroot = service.value("docroot").and_then(Value::into_text);
+    if let Some(docroot) = docroot {
+        let path = docroot.expand(fill).unwrap_or_else(|_| docroot.to_string());
+        lines.push(format!("       docroot: {path}"));
+    }
 }
 
 fn show_proxy(

@@ -3,17 +3,18 @@
 
 use std::rc::Rc;
 
-use super::Next;
-use super::client::{Client, Request};
 use super::dispatch;
 use super::opening::replenish_for_waiting;
 use super::relay::{Relay, Trouble};
+use super::request::Request;
 use super::retry::Tries;
 use crate::http::ProxyError;
+use crate::role::client::Client;
+use crate::role::connection::Next;
 use crate::role::local::{Local, Served};
 
 /// Sends a request on and its answer back.
-pub(super) async fn run(client: &mut Client, mut request: Box<Request>) -> Next {
+pub(in crate::role) async fn run(client: &mut Client, mut request: Box<Request>) -> Next {
     let in_flight = InFlight::new(client);
     let mut tries = Tries::default();
     let next = loop {
@@ -72,7 +73,7 @@ impl Drop for InFlight {
 pub(super) async fn answer(client: &mut Client, request: &Request, error: ProxyError) -> Next {
     let is_read = request.upload.is_done();
     let keep = request.keeps_client() && !client.local().is_draining();
-    let sent = client.answer(error, request.head.method, keep).await;
+    let sent = client.answer(error.into(), request.head.method, keep).await;
     match (sent && keep, is_read) {
         (true, _) => Next::Keep,
         (false, false) if sent => Next::Linger,

@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::Next;
-use super::client::{Client, Request};
 use super::dispatch;
-use super::held::{Held, poll_read};
+use super::request::Request;
 use crate::clock;
 use crate::http::{Framing, ProxyError, RequestHead};
+use crate::role::client::Client;
+use crate::role::connection::Next;
+use crate::role::held::{Held, poll_read};
 use crate::role::local::{Local, Served};
 use crate::snapshot::{ServiceView, UploadSettings};
 use crate::upload::spool::PIECE;
@@ -104,7 +105,10 @@ impl Upload {
 }
 
 /// Collects the body of a request whose plan says so. What ends the connection instead, if it cannot.
-pub(super) async fn run(client: &mut Client, mut request: Box<Request>) -> Result<Box<Request>, Next> {
+pub(in crate::role) async fn run(
+    client: &mut Client,
+    mut request: Box<Request>,
+) -> Result<Box<Request>, Next> {
     let collecting = Collecting {
         client: &mut *client,
         request: &mut request,

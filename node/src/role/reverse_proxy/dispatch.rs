@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::client::{Client, Request};
 use super::opening;
 use super::queue::{Answer, Class, Ticket};
+use super::request::Request;
 use crate::balance::{self, Pick};
 use crate::http::ProxyError;
+use crate::role::client::Client;
 use crate::role::local::{Current, Local, Served};
 use crate::snapshot::{BackendState, PoolView};
 use crate::upstream::Lease;

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::http::{Head, RequestHead};
+use crate::http::Head;
 use crate::reproxy::{self, Entry};
-use crate::role::local::{Current, Local};
+use crate::role::client::Begun;
+use crate::role::local::Local;
 
 /// A request as it was, for whoever answers it in place of its backend.
 pub(super) struct Original {
@@ -31,29 +32,22 @@ impl Original {
     }
 }
 
-/// Keeps what was sent at the start of `input` and becomes `output`, if its backend may reproxy.
+/// Keeps what was sent and what becomes of it, if its backend may reproxy.
 #[inline]
-pub(super) fn keep(
-    local: &Local,
-    current: &Current,
-    input: &[u8],
-    head: &RequestHead,
-    output: &[u8],
-) -> Option<Box<Original>> {
-    let settings = &current.view.settings.reproxy;
-    settings
-        .enabled
-        .then(|| Box::new(read(local, current, input, head, output)))
+pub(super) fn keep(local: &Local, begun: &Begun<'_>) -> Option<Box<Original>> {
+    let settings = &begun.current.view.settings.reproxy;
+    settings.enabled.then(|| Box::new(read(local, begun)))
 }
 
-fn read(local: &Local, current: &Current, input: &[u8], head: &RequestHead, output: &[u8]) -> Original {
-    let sent = input.get(..head.length).unwrap_or_default();
-    let known = current.view.settings.reproxy.cache().and_then(|rules| {
-        let cache = local.reproxy.cache(&current.view.name);
-        reproxy::look_up(&cache, rules, head, Head::new(output))
+fn read(local: &Local, begun: &Begun<'_>) -> Original {
+    let sent = begun.input.get(..begun.head.length).unwrap_or_default();
+    let view = &begun.current.view;
+    let known = view.settings.reproxy.cache().and_then(|rules| {
+        let cache = local.reproxy.cache(&view.name);
+        reproxy::look_up(&cache, rules, &begun.head, Head::new(begun.output))
     });
     Original {
-        heads: [sent, output].concat(),
+        heads: [sent, begun.output].concat(),
         length: sent.len(),
         known,
         hops: 0,

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::Next;
 use super::attempts::answer;
-use super::client::{Client, Request};
-use super::held::{Held, poll_read, rest, window, write_now};
+use super::request::Request;
 use super::retry::{Tries, is_repeatable};
 use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRules, response};
+use crate::role::client::Client;
+use crate::role::connection::Next;
+use crate::role::held::{Held, poll_read, rest, window, write_now};
 use crate::upstream::Lease;
 use redirect::Redirected;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::Request;
+use super::request::Request;
 use crate::http::{Framing, Method, RequestHead, ResponseHead};
 use crate::snapshot::BackendState;
 

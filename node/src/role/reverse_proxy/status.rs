@@ -1,12 +1,12 @@
 //! Answers how far an upload is (Perlbal, reference section 4.13).
 
-use super::Next;
-use super::client::Client;
 use super::collect::epoch;
 use crate::http::{Framing, Method, RequestHead};
+use crate::role::client::Client;
+use crate::role::connection::Next;
 
 /// Answers a request for `/__upload_status`.
-pub(super) async fn answer(client: &mut Client, session: &str, head: &RequestHead) -> Next {
+pub(in crate::role) async fn answer(client: &mut Client, session: &str, head: &RequestHead) -> Next {
     let current = client.served().current(client.local());
     let settings = current.as_deref().map(|current| &current.view.settings);
     // A body that nobody reads would be taken for the next request.

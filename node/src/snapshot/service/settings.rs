@@ -165,7 +165,11 @@ pub(super) fn seconds(service: &Service, key: &str) -> Option<Duration> {
 }
 
 /// A path on this node; none where none was set.
-fn path(service: &Service, key: &str, variables: &NodeVariables) -> Result<Option<PathBuf>, String> {
+pub(super) fn path(
+    service: &Service,
+    key: &str,
+    variables: &NodeVariables,
+) -> Result<Option<PathBuf>, String> {
     let template = service.value(key).and_then(Value::into_text);
     template
         .map(|template| template.expand(|variable| variables.fill(variable)))

@@ -12,17 +12,19 @@ use fleetbal_raft::model::{Role, ServiceName};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use super::super::Next;
 use super::super::attempts::{InFlight, answer, run};
-use super::super::client::{Client, Request};
 use super::super::dispatch::{self, Found, Turn};
-use super::super::held::Held;
 use super::super::original::{self, Original};
+use super::super::request::Request;
 use super::super::retry::is_repeatable;
 use super::Relay;
 use crate::http::{Body, Framing, ProxyError, ResponseHead, request, response};
 use crate::reproxy::{self, Cache, Exchange, Outcome};
+use crate::role::client::{Begun, Client};
+use crate::role::connection::Next;
+use crate::role::held::Held;
 use crate::role::local::{Current, Local, Served};
+use crate::role::web_server::{self, WebRequest};
 use crate::upstream::Lease;
 
 /// How much is read of a body that nobody gets, so that its connection can be kept.
@@ -61,7 +63,7 @@ impl Redirected {
 }
 
 /// Answers a request that the cache knows.
-pub(in crate::role::reverse_proxy) async fn answer_known(client: &mut Client, request: Box<Request>) -> Next {
+pub(in crate::role) async fn answer_known(client: &mut Client, request: Box<Request>) -> Next {
     let in_flight = InFlight::new(client);
     let known = request
         .original
@@ -256,20 +258,25 @@ fn service_asked(first: &[u8]) -> Option<Vec<u8>> {
 
 /// Has another service of this node answer the request as the client sent it.
 async fn hand_over(client: &mut Client, request: Box<Request>, name: &[u8]) -> Next {
-    let (served, request) = match prepare(client, &request, name) {
+    let (served, prepared) = match prepare(client, &request, name) {
         Ok(prepared) => prepared,
         Err(error) => return answer(client, &request, error).await,
     };
     served.shard().request_started();
     let outer = std::mem::replace(&mut client.serving, served);
-    let is_known = request.is_known();
-    let next = if is_known {
-        answer_known(client, request).await
-    } else {
-        Box::pin(run(client, request)).await
+    let next = match prepared {
+        Prepared::Proxied(request) if request.is_known() => answer_known(client, request).await,
+        Prepared::Proxied(request) => Box::pin(run(client, request)).await,
+        Prepared::Web(request) => Box::pin(web_server::run(client, request)).await,
     };
     client.serving = outer;
     next
+}
+
+/// A request as the other service's role has it.
+enum Prepared {
+    Proxied(Box<Request>),
+    Web(WebRequest),
 }
 
 /// The request anew, by the rules of the other service.
@@ -277,7 +284,7 @@ fn prepare(
     client: &mut Client,
     request: &Request,
     name: &[u8],
-) -> Result<(Rc<Served>, Box<Request>), ProxyError> {
+) -> Result<(Rc<Served>, Prepared), ProxyError> {
     let original = request.original.as_deref().ok_or(NO_ORIGINAL)?;
     if original.hops >= HOPS {
         return Err(CIRCLE);
@@ -292,10 +299,21 @@ fn prepare(
     let mut output = Vec::new();
     let rules = client.forwarding(&current.view.settings);
     let head = request::read(original.sent(), rules, &mut output)?.ok_or(NO_ORIGINAL)?;
-    let mut kept = original::keep(client.local(), &current, original.sent(), &head, &output);
+    let begun = Begun {
+        current,
+        outer: Some(Rc::clone(request.owner())),
+        input: original.sent(),
+        head,
+        output: &output,
+    };
+    if begun.current.view.role == Some(Role::WebServer) {
+        return Ok((served, Prepared::Web(WebRequest::unanswered(begun))));
+    }
+    let mut kept = original::keep(client.local(), &begun);
     if let Some(kept) = &mut kept {
         kept.hops = original.hops + 1;
     }
+    let Begun { current, outer, .. } = begun;
     let turn = Turn::next(&current, head.hash);
     let is_known = kept.as_ref().is_some_and(|kept| kept.known.is_some());
     let found = if is_known {
@@ -309,7 +327,7 @@ fn prepare(
         client.replay.extend_from_slice(&output);
     }
     let request = Box::new(Request {
-        outer: Some(Rc::clone(request.owner())),
+        outer,
         current,
         head,
         upload: Body::new(head.framing),
@@ -321,12 +339,12 @@ fn prepare(
         upload_plan: None,
         original: kept,
     });
-    Ok((served, request))
+    Ok((served, Prepared::Proxied(request)))
 }
 
 fn can_answer(role: Option<Role>) -> Result<(), ProxyError> {
     match role {
-        Some(Role::ReverseProxy) => Ok(()),
+        Some(Role::ReverseProxy | Role::WebServer) => Ok(()),
         Some(Role::Management) => Err(ProxyError::Internal("Can't map to service type management")),
         Some(Role::UploadTracker) => Err(ProxyError::Internal("Can't map to service type upload_tracker")),
         None => Err(ProxyError::Internal("Can't map to a service without a role")),

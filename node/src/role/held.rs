@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::role::buffers::Buffers;
+use super::buffers::Buffers;
 
 /// Bytes that somebody did not take yet.
 #[derive(Debug, Default)]

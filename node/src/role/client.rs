@@ -1,28 +1,23 @@
-//! A client's connection: reads its requests, and sends pages of this node's own.
+//! A client's connection: reads its requests, has their services begin to answer, and sends pages of this node's own.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
-use super::Next;
-use super::collect::{self, Upload};
-use super::dispatch::{self, Found, Turn};
-use super::held::{Ahead, Held, poll_read, rest, write_now};
-use super::original::{self, Original};
-use super::retry::is_repeatable;
-use crate::http::answer::{PageRules, write_page};
-use crate::http::{Body, ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
-use crate::role::deadline::Deadline;
-use crate::role::local::{Counted, Current, Local, Served};
-use crate::snapshot::{BackendState, ProxySettings, Trust};
-use crate::upload::tracker;
-use crate::upstream::Lease;
+use super::connection::Next;
+use super::deadline::Deadline;
+use super::held::{Ahead, Held, poll_read};
+use super::local::{Counted, Current, Local, Served};
+use super::reverse_proxy::Request;
+use super::web_server::WebRequest;
+use crate::http::answer::{Page, PageRules, write_page};
+use crate::http::{ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
+use crate::snapshot::{ProxySettings, Trust};
 
 /// How long a client that is still sending may take to read the answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -46,94 +41,14 @@ pub(super) struct Client {
     peer_text: Box<[u8]>,
 }
 
-/// A request whose head was read and, mostly, sent.
-pub(super) struct Request {
-    pub(super) current: Rc<Current>,
-    pub(super) head: RequestHead,
-    /// What is still to come of its body.
-    pub(super) upload: Body,
-    /// What is still to be sent of what has come.
-    pub(super) to_backend: Held,
-    /// The connection that it is sent on, if one was idle.
-    pub(super) lease: Option<Lease>,
-    /// Whether any of it was written to that connection.
-    pub(super) touched: bool,
-    pub(super) turn: Turn,
-    /// The backend that was picked for it, if none of its connections was idle.
-    pub(super) picked: Option<Arc<BackendState>>,
-    /// What its body needs beyond being passed on.
-    pub(super) upload_plan: Option<Box<Upload>>,
-    /// What is kept of it where backends may reproxy.
-    pub(super) original: Option<Box<Original>>,
-    /// The connection's service, if that has handed the request over to this one.
-    pub(super) outer: Option<Rc<Current>>,
-}
-
-impl Request {
-    /// One for which no connection is looked for yet: its body is collected first, or the cache knows its answer.
-    fn to_wait(
-        current: Rc<Current>,
-        head: RequestHead,
-        upload: Body,
-        upload_plan: Option<Box<Upload>>,
-        output: &[u8],
-        original: Option<Box<Original>>,
-    ) -> Self {
-        Self {
-            turn: Turn::next(&current, head.hash),
-            current,
-            head,
-            upload,
-            to_backend: Held::new(output.to_vec()),
-            lease: None,
-            picked: None,
-            touched: false,
-            upload_plan,
-            original,
-            outer: None,
-        }
-    }
-
-    /// The service whose the client's connection is.
-    #[inline]
-    pub(super) fn owner(&self) -> &Rc<Current> {
-        self.outer.as_ref().unwrap_or(&self.current)
-    }
-
-    /// Whether the client's connection can stay open behind the answer.
-    #[inline]
-    pub(super) fn keeps_client(&self) -> bool {
-        self.owner().view.settings.persist_client && self.head.keep_alive && self.upload.is_done()
-    }
-
-    /// Whether the cache knows the answer.
-    #[inline]
-    pub(super) fn is_known(&self) -> bool {
-        self.original
-            .as_ref()
-            .is_some_and(|original| original.known.is_some())
-    }
-
-    /// How many bytes may be held for the side that is slower.
-    #[inline]
-    pub(super) fn buffer_size(&self) -> usize {
-        self.current.view.settings.buffer_size
-    }
-
-    /// Whether nothing has to be done before it is sent.
-    #[inline]
-    pub(super) fn is_plain(&self) -> bool {
-        !self.collects() && !self.is_known()
-    }
-
-    /// Whether its body is to be collected.
-    pub(super) fn collects(&self) -> bool {
-        self.upload_plan.as_ref().is_some_and(|plan| plan.collects())
-    }
-}
-
-/// Why there is no request.
-pub(super) enum NoRequest {
+/// What a client sent, and what is to be done with it.
+pub(super) enum Incoming {
+    /// A request that a backend answers.
+    Proxied(Box<Request>),
+    /// A request that was answered already.
+    Answered(Next),
+    /// A request that this node answers, when it has what it needs for it.
+    Web(Box<WebRequest>),
     /// It cannot be served; the client is told.
     Refused(ProxyError),
     /// It asks how far the upload of that name is, which this node answers.
@@ -142,7 +57,26 @@ pub(super) enum NoRequest {
     Ended,
 }
 
-pub(super) type Incoming = Result<Box<Request>, NoRequest>;
+/// A request whose head was read, and which nobody has begun to answer.
+pub(super) struct Begun<'a> {
+    /// The service that answers it.
+    pub(super) current: Rc<Current>,
+    /// The connection's service, if that has handed the request over to this one.
+    pub(super) outer: Option<Rc<Current>>,
+    /// What the client sent, from the head on.
+    pub(super) input: &'a [u8],
+    /// What the head says.
+    pub(super) head: RequestHead,
+    /// The head in canonical form, by the rules of the service.
+    pub(super) output: &'a [u8],
+}
+
+impl<'a> Begun<'a> {
+    /// What came behind the head.
+    pub(super) fn after(&self) -> &'a [u8] {
+        self.input.get(self.head.length..).unwrap_or_default()
+    }
+}
 
 impl Client {
     pub(super) fn new(counted: Counted, io: TcpStream, peer: IpAddr) -> Self {
@@ -199,9 +133,9 @@ impl Client {
             if self.timed_out() {
                 // Whoever has not begun a request waits for no answer.
                 return Poll::Ready(if self.input.is_empty() {
-                    Err(NoRequest::Ended)
+                    Incoming::Ended
                 } else {
-                    Err(NoRequest::Refused(ProxyError::RequestTimeout))
+                    Incoming::Refused(ProxyError::RequestTimeout)
                 });
             }
             if std::mem::take(unread) {
@@ -223,7 +157,7 @@ impl Client {
             let incoming = self.take_in(bytes, cx, unread);
             self.counted.local.buffers.give(buffer);
             match ready!(read) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(NoRequest::Ended)),
+                Ok(0) | Err(_) => return Poll::Ready(Incoming::Ended),
                 Ok(_) => {}
             }
             if let Some(incoming) = incoming {
@@ -258,12 +192,23 @@ impl Client {
         self.arm(current.and_then(|current| current.view.settings.idle_timeout));
     }
 
-    /// Reads a head at the start of `input` and sends it on. How many bytes are used; what follows them is another
-    /// request. None: it is not complete yet.
+    /// Reads a head at the start of `input`, and has its service begin to answer. How many bytes are used; what
+    /// follows them is another request. None: it is not complete yet.
     fn begin(&mut self, input: &[u8], cx: &mut Context<'_>) -> Option<(usize, Incoming)> {
-        let Some(current) = self.served().current(self.local()) else {
-            return Some(refused(DISABLED));
-        };
+        match self.served().current(self.local()) {
+            Some(current) => self.begin_for(current, None, input, cx),
+            None => Some(refused(DISABLED)),
+        }
+    }
+
+    /// The same by the rules of this service; the connection is that of `outer`, if there is one.
+    fn begin_for(
+        &mut self,
+        current: Rc<Current>,
+        outer: Option<Rc<Current>>,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Option<(usize, Incoming)> {
         let settings = &current.view.settings;
         let mut output = self.local().take_output();
         let incoming = match request::read(input, self.forwarding(settings), &mut output) {
@@ -272,13 +217,14 @@ impl Client {
             Ok(Some(head)) => {
                 self.arm(settings.idle_timeout);
                 self.idle_limit = settings.persist_client_idle_timeout;
-                if !settings.uploads.status_listeners.is_empty()
-                    && let Some(session) = tracker::status_session(&output)
-                {
-                    Some((head.length, Err(NoRequest::AsksStatus(session.into(), head))))
-                } else {
-                    Some(self.send(input, head, current, &output, cx))
-                }
+                let begun = Begun {
+                    current,
+                    outer,
+                    input,
+                    head,
+                    output: &output,
+                };
+                Some(super::begin(self, begun, cx))
             }
             Err(error) => Some(refused(error)),
         };
@@ -297,90 +243,14 @@ impl Client {
         }
     }
 
-    /// Sends a head, and what is there of the body, on an idle connection, if there is one.
-    fn send(
-        &mut self,
-        input: &[u8],
-        head: RequestHead,
-        current: Rc<Current>,
-        output: &[u8],
-        cx: &mut Context<'_>,
-    ) -> (usize, Incoming) {
-        self.served().shard().request_started();
-        let uploads = &current.view.settings.uploads;
-        let mut upload = Body::limited(head.framing, uploads.max_chunked);
-        let after = input.get(head.length..).unwrap_or_default();
-        let mut upload_plan = collect::plan(&head, after.len(), output, uploads);
-        let original = original::keep(self.local(), &current, input, &head, output);
-        let is_known = original.as_ref().is_some_and(|original| original.known.is_some());
-        if is_known || upload_plan.as_ref().is_some_and(|plan| plan.collects()) {
-            let request = Request::to_wait(current, head, upload, upload_plan, output, original);
-            return (head.length, Ok(Box::new(request)));
-        }
-        let body = match upload.take(after) {
-            Ok(taken) => after.get(..taken).unwrap_or_default(),
-            Err(error) => {
-                self.served().shard().request_ended();
-                return refused(error.into());
-            }
-        };
-        if let Some(plan) = &mut upload_plan {
-            plan.came(body.len(), self.local(), uploads);
-        }
-        let turn = Turn::next(&current, head.hash);
-        let total = output.len() + body.len();
-        let (found, to_backend) = self.send_on_idle(&current, turn, output, body, cx);
-        let (lease, picked) = found.parts();
-        self.replay.clear();
-        if is_repeatable(&head) {
-            self.replay.extend_from_slice(output);
-        }
-        let request = Box::new(Request {
-            current,
-            head,
-            upload,
-            touched: lease.is_some() && to_backend.len() < total,
-            to_backend,
-            lease,
-            turn,
-            picked,
-            upload_plan,
-            original,
-            outer: None,
-        });
-        (head.length + body.len(), Ok(request))
-    }
-
-    fn send_on_idle(
-        &mut self,
-        current: &Current,
-        turn: Turn,
-        output: &[u8],
-        body: &[u8],
-        cx: &mut Context<'_>,
-    ) -> (Found, Held) {
-        let total = output.len() + body.len();
-        loop {
-            match dispatch::reuse(self.local(), self.served(), current, turn) {
-                Found::Idle(mut lease) => match write_now(&mut lease.io, cx, output, body) {
-                    (written, Ok(())) if written == total => return (Found::Idle(lease), Held::default()),
-                    // The backend is gone and has got nothing: the next one will do.
-                    (0, Err(_)) => {}
-                    (written, _) => return (Found::Idle(lease), Held::new(rest(written, output, body))),
-                },
-                nothing @ Found::Nothing(_) => return (nothing, Held::new([output, body].concat())),
-            }
-        }
-    }
-
     /// Answers a request that could not be read, or not be served, and ends the connection.
     pub(super) async fn refuse(&mut self, error: ProxyError) -> Next {
-        self.answer(error, Method::Other, false).await;
+        self.answer(error.into(), Method::Other, false).await;
         Next::Linger
     }
 
     /// Sends a page. Whether the connection is still good.
-    pub(super) async fn answer(&mut self, error: ProxyError, method: Method, keep: bool) -> bool {
+    pub(super) async fn answer(&mut self, page: Page<'_>, method: Method, keep: bool) -> bool {
         // That of the connection, whoever answers.
         let current = self.counted.served.current(self.local());
         let settings = current.as_deref().map(|current| &current.view.settings);
@@ -391,17 +261,21 @@ impl Client {
                 .filter(|_| keep)
                 .map(|settings| &settings.keep_alive_lines[..]),
         };
-        let mut page = Vec::new();
-        write_page(error, rules, &mut page);
-        self.served().shard().answered(error.status());
-        self.say(page).await
+        let mut text = Vec::new();
+        write_page(&page, rules, &mut text);
+        self.served().shard().answered(page.status);
+        self.say(text).await
     }
 
     /// Sends what this node says itself. Whether the connection is still good.
     pub(super) async fn say(&mut self, text: Vec<u8>) -> bool {
+        self.say_held(Held::new(text)).await
+    }
+
+    /// Sends what is left of what this node says itself. Whether the connection is still good.
+    pub(super) async fn say_held(&mut self, mut text: Held) -> bool {
         let current = self.served().current(self.local());
         self.arm(current.map_or(Some(LINGER), |current| current.view.settings.idle_timeout));
-        let mut text = Held::new(text);
         poll_fn(|cx| {
             if self.timed_out() {
                 return Poll::Ready(false);
@@ -451,8 +325,8 @@ impl Client {
     }
 }
 
-fn refused(error: ProxyError) -> (usize, Incoming) {
-    (0, Err(NoRequest::Refused(error)))
+pub(super) fn refused(error: ProxyError) -> (usize, Incoming) {
+    (0, Incoming::Refused(error))
 }
 
 const DISABLED: ProxyError = ProxyError::Unavailable("The service is disabled.");

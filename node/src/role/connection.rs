@@ -1,0 +1,83 @@
+//! A client's connection, to its end: one task drives its requests, one after the other, whatever service answers them.
+//!
+//! A request that was read ends by the configuration it began with.
+
+use std::net::IpAddr;
+
+use tokio::net::TcpStream;
+
+use super::client::{Client, Incoming};
+use super::local::Counted;
+use super::{reverse_proxy, web_server};
+
+/// What becomes of a client's connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It waits for another.
+    Keep,
+    /// It is closed.
+    Close,
+    /// It is closed; the client is still sending, and should see the answer first.
+    Linger,
+    /// It is cut off, so that the client does not take what it got for the whole.
+    Abort,
+}
+
+/// Serves a client's connection to its end.
+pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
+    let mut client = Client::new(counted, io, peer);
+    client.set_up().await;
+    loop {
+        let next = match client.next_request().await {
+            Incoming::Proxied(request) if request.is_plain() => {
+                reverse_proxy::run(&mut client, request).await
+            }
+            Incoming::Answered(next) => next,
+            other @ (Incoming::Proxied(_)
+            | Incoming::Web(_)
+            | Incoming::Refused(_)
+            | Incoming::AsksStatus(..)
+            | Incoming::Ended) => Box::pin(other_than_plain(&mut client, other)).await,
+        };
+        match next {
+            Next::Keep => {}
+            Next::Close => return,
+            Next::Linger => return Box::pin(client.linger()).await,
+            Next::Abort => return client.abort(),
+        }
+    }
+}
+
+/// All that most connections never see, apart: they need no room for it.
+async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
+    match incoming {
+        Incoming::Proxied(request) if request.is_known() => {
+            reverse_proxy::answer_known(client, request).await
+        }
+        Incoming::Proxied(request) => match reverse_proxy::collect(client, request).await {
+            Ok(request) => reverse_proxy::run(client, request).await,
+            Err(next) => next,
+        },
+        Incoming::Web(request) => web_server::run(client, *request).await,
+        Incoming::AsksStatus(session, head) => reverse_proxy::answer_status(client, &session, &head).await,
+        Incoming::Answered(next) => next,
+        Incoming::Refused(error) => client.refuse(error).await,
+        Incoming::Ended => Next::Close,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: Future>(_: impl FnOnce(Counted, TcpStream, IpAddr) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every connection has one, idle or not, and it is moved when it begins.
+    #[test]
+    fn a_connection_is_small() {
+        let size = size(serve);
+        assert!(size <= 1200, "{size} bytes");
+    }
+}

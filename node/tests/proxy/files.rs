@@ -1,0 +1,169 @@
+//! The `web_server` role: files below a docroot, and nothing else.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use fleetbal_raft::model::{Change, ServiceName};
+
+use crate::fixture::{Client, Origin, Proxy, set};
+
+/// What a GET of a path is answered.
+async fn status(proxy: &Proxy, path: &str) -> u16 {
+    proxy.get(path).await.status()
+}
+
+#[tokio::test]
+async fn files_of_any_size_go_out_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = Proxy::over_files(1, dir.path(), &[]);
+    let mut client = proxy.client().await;
+    for size in [0, 1, 4096, 32 * 1024, 32 * 1024 + 1, 3_000_000] {
+        let content: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
+        fs::write(dir.path().join("a.html"), &content).unwrap();
+        for _ in 0..2 {
+            let response = client.ask("GET /a.html HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            assert_eq!(response.status(), 200, "{size}");
+            assert!(response.body == content, "{size}");
+            assert!(response.has("Content-Type: text/html") && response.has("Connection: keep-alive"));
+        }
+        client.send("HEAD /a.html HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert!(
+            client
+                .head()
+                .await
+                .contains(&format!("\r\nContent-Length: {size}\r\n"))
+        );
+    }
+    assert_eq!(proxy.stats.requests_total(), 18);
+}
+
+#[tokio::test]
+async fn a_changed_file_is_sent_at_once_and_a_removed_one_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = Proxy::over_files(2, dir.path(), &[]);
+    for number in 0..20 {
+        let text = number.to_string();
+        fs::write(dir.path().join("new"), &text).unwrap();
+        fs::rename(dir.path().join("new"), dir.path().join("a")).unwrap();
+        assert_eq!(proxy.get("/a").await.text(), text);
+    }
+    fs::remove_file(dir.path().join("a")).unwrap();
+    assert_eq!(status(&proxy, "/a").await, 404);
+}
+
+#[tokio::test]
+async fn a_docroot_may_be_a_link_that_is_switched() {
+    let dir = tempfile::tempdir().unwrap();
+    for release in ["one", "two"] {
+        fs::create_dir(dir.path().join(release)).unwrap();
+        fs::write(dir.path().join(release).join("a"), release).unwrap();
+    }
+    let current = dir.path().join("current");
+    symlink("one", &current).unwrap();
+    let proxy = Proxy::over_files(1, &current, &[]);
+    assert_eq!(proxy.get("/a").await.text(), "one");
+    symlink("two", dir.path().join("next")).unwrap();
+    fs::rename(dir.path().join("next"), &current).unwrap();
+    assert_eq!(proxy.get("/a").await.text(), "two");
+    fs::remove_file(&current).unwrap();
+    assert_eq!(status(&proxy, "/a").await, 503);
+}
+
+#[tokio::test]
+async fn nothing_outside_the_docroot_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::write(dir.path().join("secret"), "secret").unwrap();
+    fs::write(root.join("a..b"), "text").unwrap();
+    fs::write(root.join("100%+?.txt"), "text").unwrap();
+    symlink("../secret", root.join("out")).unwrap();
+    symlink(dir.path().join("secret"), root.join("absolute")).unwrap();
+    symlink("/", root.join("slash")).unwrap();
+    symlink("a..b", root.join("inside")).unwrap();
+    symlink("loop", root.join("loop")).unwrap();
+    symlink("/dev/zero", root.join("zero")).unwrap();
+    nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let proxy = Proxy::over_files(1, &root, &[]);
+    for (wanted, paths) in [
+        (200, &["/a..b", "//a..b", "/./a..b"][..]),
+        (200, &["/inside", "/100%25+%3f.txt", "/%61..b", "/a..b?/../x"]),
+        (403, &["/..", "/../", "/../secret", "/sub/../a..b", "/sub/.."]),
+        (
+            403,
+            &["/%2e%2e/secret", "/.%2E/secret", "/sub%2f..%2f..%2fsecret"],
+        ),
+        (403, &["/out", "/absolute", "/slash/etc/passwd", "/loop"]),
+        (403, &["/zero", "/fifo"]),
+        (
+            404,
+            &[
+                "/secret",
+                "/%252e%252e/secret",
+                "/..%5csecret",
+                "/...",
+                "/%c0%ae%c0%ae/secret",
+            ],
+        ),
+        (404, &["/a..b%00", "/%00", "/a..b/", "/a..b/c", "/100%", "/%zz"]),
+    ] {
+        for path in paths {
+            assert_eq!(status(&proxy, path).await, wanted, "{path}");
+        }
+    }
+    let long = format!("/{}", "x".repeat(5000));
+    assert_eq!(status(&proxy, &long).await, 404);
+}
+
+#[tokio::test]
+async fn other_methods_are_refused_and_bodies_do_not_become_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), "text").unwrap();
+    let proxy = Proxy::over_files(1, dir.path(), &[]);
+    let mut client = proxy.client().await;
+    let response = client.ask("OPTIONS /a HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(
+        (response.status(), response.text()),
+        (400, "<h1>400 - Bad Request</h1>\n")
+    );
+    assert!(response.has("Connection: keep-alive"));
+    let smuggled = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+    for method in ["POST", "GET"] {
+        let mut client = proxy.client().await;
+        let request = format!(
+            "{method} /a HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{smuggled}",
+            smuggled.len()
+        );
+        assert!(client.ask(&request).await.has("Connection: close"));
+        assert!(client.rest().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_backend_may_have_a_web_server_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), "a file").unwrap();
+    let origin = Origin::start(|_| {
+        Some(b"HTTP/1.1 200 OK\r\nX-REPROXY-SERVICE: f\r\nContent-Length: 0\r\n\r\n".to_vec())
+    })
+    .await;
+    let mut proxy = Proxy::start(&[origin.address], &[("enable_reproxy", "on")]);
+    let files = ServiceName::parse("f").unwrap();
+    let set_on_files = |key: &str, value: &str| Change::Set {
+        object: "f".into(),
+        key: key.into(),
+        value: value.into(),
+    };
+    proxy.change(vec![
+        Change::CreateService(files.clone()),
+        set_on_files("role", "web_server"),
+        set_on_files("docroot", dir.path().to_str().unwrap()),
+        set("persist_client", "on"),
+    ]);
+    let mut client: Client = proxy.client().await;
+    for _ in 0..2 {
+        let response = client.ask("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert_eq!((response.status(), response.text()), (200, "a file"));
+    }
+    assert_eq!(proxy.stats.service(&files).requests_total(), 2);
+}
