@@ -19,6 +19,7 @@ pub mod monitor;
 pub mod nodefile;
 pub mod os_error;
 pub mod os_settings;
+pub mod plugin;
 pub mod reproxy;
 pub mod role;
 pub mod service_manager;

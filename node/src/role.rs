@@ -8,6 +8,7 @@ mod deadline;
 mod held;
 mod local;
 mod reverse_proxy;
+mod selector;
 mod web_server;
 
 use std::net::SocketAddr;
@@ -36,7 +37,9 @@ pub(crate) fn prepare(local: &Local, served: &Served) {
 pub(crate) async fn serve(counted: Counted, io: TcpStream, peer: SocketAddr) {
     let current = counted.served.current(&counted.local);
     match current.and_then(|current| current.view.role) {
-        Some(Role::ReverseProxy | Role::WebServer) => connection::serve(counted, io, peer.ip()).await,
+        Some(Role::ReverseProxy | Role::Selector | Role::WebServer) => {
+            connection::serve(counted, io, peer.ip()).await
+        }
         // These have listeners of their own; they are not the workers'.
         Some(Role::Management | Role::UploadTracker) | None => drop(io),
     }
@@ -48,7 +51,8 @@ fn begin(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>) -> (usize,
     match begun.current.view.role {
         Some(Role::ReverseProxy) => reverse_proxy::begin(client, begun, cx),
         Some(Role::WebServer) => web_server::begin(client, begun, cx),
-        Some(Role::Management | Role::UploadTracker) | None => refused(NO_HTTP),
+        // A selector has handed it on before.
+        Some(Role::Management | Role::Selector | Role::UploadTracker) | None => refused(NO_HTTP),
     }
 }
 

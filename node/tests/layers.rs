@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 5] = [
         "os_settings",
         "http",
         "balance",
+        "plugin",
         "snapshot",
         "lifecycle",
         "service_manager",
@@ -28,8 +29,9 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// The data plane: of the replicated state it sees the model alone.
-const DATA_PLANE: [&str; 10] = [
-    "files", "http", "balance", "snapshot", "reproxy", "upload", "upstream", "role", "listen", "workers",
+const DATA_PLANE: [&str; 11] = [
+    "files", "http", "plugin", "balance", "snapshot", "reproxy", "upload", "upstream", "role", "listen",
+    "workers",
 ];
 
 fn layer(module: &str) -> Option<usize> {

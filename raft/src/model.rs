@@ -14,6 +14,7 @@ mod header;
 mod membership;
 mod mime;
 mod name;
+mod plugin;
 mod pool;
 mod rejection;
 mod reproxy;
@@ -31,6 +32,7 @@ pub use fleet::{FleetId, FleetState, KeyHash, NamedMember, SecretHash, Token, Vo
 pub use header::HeaderRule;
 pub use mime::MimeTypes;
 pub use name::{InvalidName, NodeName, PoolName, ServiceName, TokenId};
+pub use plugin::{Directive, InvalidDirective, Plugin, PluginSpec};
 pub use pool::{Backend, BalanceMethod, HashBy, NO_NODEFILE, Pool};
 pub use rejection::{Refusal, Rejection};
 pub use reproxy::ReproxyLimits;

@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod plugin;
 pub mod raft;
 
 pub use change::{decode_answer, decode_entry, encode_answer, encode_entry};

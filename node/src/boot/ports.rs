@@ -45,7 +45,7 @@ impl NodePorts {
 impl Ports for NodePorts {
     fn open(&mut self, service: &ServiceName, listener: Listener) -> io::Result<()> {
         match listener.role {
-            Role::ReverseProxy | Role::WebServer => {
+            Role::ReverseProxy | Role::Selector | Role::WebServer => {
                 let given = self.sockets.streams(listener.address)?;
                 self.workers.open(service, listener.address, given)
             }
@@ -61,7 +61,7 @@ impl Ports for NodePorts {
 
     fn close(&mut self, service: &ServiceName, listener: Listener) {
         match listener.role {
-            Role::ReverseProxy | Role::WebServer => self.workers.close(service),
+            Role::ReverseProxy | Role::Selector | Role::WebServer => self.workers.close(service),
             Role::Management => self.management.close(service),
             Role::UploadTracker => self.trackers.close(service),
         }

@@ -63,7 +63,7 @@ fn bind(role: Role, address: SocketAddr) -> io::Result<()> {
 
 fn kind(role: Role) -> Kind {
     match role {
-        Role::ReverseProxy | Role::WebServer | Role::Management => Kind::Stream,
+        Role::ReverseProxy | Role::Selector | Role::WebServer | Role::Management => Kind::Stream,
         Role::UploadTracker => Kind::Datagram,
     }
 }

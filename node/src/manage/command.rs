@@ -49,6 +49,8 @@ pub enum Query {
     Descriptors,
     /// `plugins`
     Plugins,
+    /// `reload NAME`: what cannot be, as in Perlbal.
+    Reload(String),
     /// What Perlbal tells of its interpreter (`obj`, `track`, `xs` …); there is none here.
     Interpreter,
     /// `help`

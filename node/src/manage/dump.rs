@@ -4,16 +4,28 @@
 //! all that differs from the built-in defaults. A disabled service prints a comment, because `DISABLE` of what is
 //! not enabled is an error.
 
-use fleetbal_raft::model::{BalanceMethod, FleetConfig, HashBy, HeaderRule, Pool, Service};
+use fleetbal_raft::model::{BalanceMethod, FleetConfig, HashBy, HeaderRule, Pool, Service, Value};
 
 /// All of the configuration.
 pub fn dump(config: &FleetConfig) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<_> = config
+        .loaded()
+        .iter()
+        .map(|plugin| format!("LOAD {plugin}"))
+        .collect();
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
     for (name, pool) in config.pools() {
         dump_pool(name.as_str(), pool, &mut lines);
     }
     for (name, service) in config.services() {
         dump_service(name.as_str(), service, &mut lines);
+    }
+    for (name, service) in config.services() {
+        for (key, value) in service.explicit().filter(|(_, value)| names_a_service(value)) {
+            lines.push(format!("SET {name}.{key} = {value}"));
+        }
     }
     for (key, value) in config.defaults() {
         lines.push(format!("DEFAULT {key} = {value}"));
@@ -61,6 +73,11 @@ fn dump_pool(name: &str, pool: &Pool, lines: &mut Vec<String>) {
     lines.push(String::new());
 }
 
+/// Printed once all services are there: a service may come before the one that it names.
+fn names_a_service(value: &Value) -> bool {
+    matches!(value, Value::Service(_))
+}
+
 /// Printed first, in this order, as Perlbal does.
 const FIRST: [&str; 2] = ["listen", "pool"];
 
@@ -75,7 +92,8 @@ fn dump_service(name: &str, service: &Service, lines: &mut Vec<String>) {
             .position(|first| *first == key)
             .unwrap_or(FIRST.len())
     };
-    let mut set: Vec<_> = service.explicit().collect();
+    let set = service.explicit();
+    let mut set: Vec<_> = set.filter(|(_, value)| !names_a_service(value)).collect();
     set.sort_by_key(|(key, _)| place(key));
     for (key, value) in set {
         lines.push(format!("  SET {key} = {value}"));
@@ -86,6 +104,12 @@ fn dump_service(name: &str, service: &Service, lines: &mut Vec<String>) {
             HeaderRule::Remove { name: header } => format!("  HEADER {name} REMOVE {header}"),
         });
     }
+    let plugins: Vec<_> = service.plugins().iter().map(|plugin| plugin.name()).collect();
+    if !plugins.is_empty() {
+        lines.push(format!("  SET plugins = {}", plugins.join(", ")));
+    }
+    let directives = service.specs().flat_map(|(_, spec)| spec.directives());
+    lines.extend(directives.map(|directive| format!("  {directive}")));
     lines.push(if service.enabled {
         format!("ENABLE {name}")
     } else {

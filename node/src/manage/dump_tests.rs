@@ -88,6 +88,20 @@ fn header() -> impl Strategy<Value = (&'static str, &'static str)> {
     (service, header)
 }
 
+fn plugin_line() -> impl Strategy<Value = String> {
+    let line = prop::sample::select(vec![
+        "LOAD Vhosts",
+        "LOAD vpaths",
+        "UNLOAD Vhosts",
+        "VHOST Front A.com = px",
+        "VHOST front *.a.com = s3",
+        "VHOST * = later",
+        "VPATH Front ^/a$ = px",
+        "VPATH ^/[bc] = s3",
+    ]);
+    line.prop_map(str::to_owned)
+}
+
 /// Lines that are mostly right, about few objects, so that they meet each other.
 fn line() -> impl Strategy<Value = String> {
     let pool = prop::sample::select(vec!["web", "Api", "p3"]);
@@ -96,6 +110,12 @@ fn line() -> impl Strategy<Value = String> {
     let setting = prop::sample::select(vec![
         "role = reverse_proxy",
         "role = management",
+        "role = selector",
+        "plugins = vhosts, vpaths",
+        "plugins = none",
+        "default_service = px",
+        "default_service = none",
+        "latency = 5",
         "listen = ${node:ip}:80",
         "listen = 8080",
         "pool = web",
@@ -142,6 +162,7 @@ fn line() -> impl Strategy<Value = String> {
         setting.prop_map(|set| format!("DEFAULT {set}")),
         (service, any::<bool>()).prop_map(|(s, on)| format!("{} {s}", if on { "ENABLE" } else { "DISABLE" })),
         (1..8u8).prop_map(|n| format!("CLUSTER SET voters = {n}")),
+        plugin_line(),
         header().prop_map(|(service, header)| format!("HEADER {service} {header}")),
         (prop::sample::select(vec!["", "(A:80)", "([::1]:81)"]), 0..3u8)
             .prop_map(|(target, n)| format!("SERVER max_reproxy_connections{target} = {n}")),

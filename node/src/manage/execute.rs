@@ -58,7 +58,9 @@ fn answer(query: &Query, context: &Context) -> Reply {
         )),
         Query::Descriptors => query::node::descriptors()
             .map_or_else(|error| Reply::Refused(os_error::words(&error)), Reply::Lines),
-        Query::Plugins | Query::Interpreter => Reply::Lines(Vec::new()),
+        Query::Plugins => Reply::Lines(query::plugin::list(config)),
+        Query::Reload(name) => Reply::Refused(query::plugin::no_reload(config, name)),
+        Query::Interpreter => Reply::Lines(Vec::new()),
         Query::Backends => Reply::Lines(query::live::backends(&snapshot)),
         Query::Nodes(only) => Reply::Lines(query::live::nodes(&snapshot, *only)),
         Query::Effects => Reply::Lines(query::effects::lines(&context.fleet.nodes(), clock::now())),

@@ -4,6 +4,7 @@ mod cluster;
 mod header;
 mod membership;
 mod object;
+mod plugin;
 mod pool;
 mod server;
 mod show;
@@ -16,7 +17,7 @@ use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 47] = [
+pub const COMMANDS: [&str; 52] = [
     "abort",
     "aio",
     "auth",
@@ -38,6 +39,7 @@ pub const COMMANDS: [&str; 47] = [
     "header",
     "help",
     "leaks",
+    "load",
     "node",
     "nodes",
     "noverify",
@@ -50,6 +52,7 @@ pub const COMMANDS: [&str; 47] = [
     "queues",
     "quit",
     "ready",
+    "reload",
     "reproxy_state",
     "server",
     "set",
@@ -58,11 +61,14 @@ pub const COMMANDS: [&str; 47] = [
     "state",
     "sync",
     "track",
+    "unload",
     "uptime",
     "use",
     "varsize",
     "verbose",
     "version",
+    "vhost",
+    "vpath",
     "xs",
 ];
 
@@ -87,6 +93,9 @@ pub enum ParseError {
     /// `SET x = y` without an object, named or implied.
     #[error("omitted service/pool name not implied from context")]
     NoContext,
+    /// A line for a service without one, named or implied.
+    #[error("omitted service name not implied from context")]
+    NoServiceContext,
     /// Neither word of `POOL` is one. (The two blanks are Perlbal's.)
     #[error("Invalid command:  must be 'add' or 'remove'")]
     AddOrRemove,
@@ -132,19 +141,24 @@ pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> 
         "header" => header::parse(line),
         _ => {
             no_variables(line.rest())?;
-            parse_plain(line)
+            parse_plain(line, implied)
         }
     }
 }
 
 /// Commands in which no `${…}` can stand.
-fn parse_plain(line: &Line) -> Result<Command, ParseError> {
+fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
     match line.word() {
         "create" => object::create(line),
         "use" => object::use_object(line),
         "enable" => object::enable(line, true),
         "disable" => object::enable(line, false),
         "pool" => pool::parse(line),
+        "load" => plugin::load(line, "load", true),
+        "unload" => plugin::load(line, "unload", false),
+        "reload" => plugin::reload(line),
+        "vhost" => plugin::vhost(line, implied),
+        "vpath" => plugin::vpath(line, implied),
         "show" => show::parse(line),
         "dumpconfig" => Ok(Command::Query(Query::Dump)),
         "uptime" => plain(line, "uptime", Command::Query(Query::Uptime)),

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod effects;
 pub mod live;
 pub mod node;
+pub mod plugin;
 pub mod pool;
 pub mod service;
 pub mod tokens;

@@ -277,11 +277,12 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         Query::Queues | Query::Pending | Query::NoVerify | Query::Backends | Query::Nodes(_) => {
             Some(Reply::Lines(Vec::new()))
         }
+        Query::Plugins => Some(Reply::Lines(query::plugin::list(config))),
+        Query::Reload(name) => Some(unknown(query::plugin::no_reload(config, name))),
         Query::Help => Some(Reply::Lines(query::node::help())),
         Query::Effects
         | Query::Proc
         | Query::Descriptors
-        | Query::Plugins
         | Query::Interpreter
         | Query::Uptime
         | Query::ClusterStatus(_)

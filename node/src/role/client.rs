@@ -1,5 +1,7 @@
 //! A client's connection: reads its requests, has their services begin to answer, and sends pages of this node's own.
 
+mod select;
+
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -37,6 +39,10 @@ pub(super) struct Client {
     pub(super) replay: Vec<u8>,
     /// How long it may be idle now.
     idle_limit: Option<Duration>,
+    /// Through how many selectors the request has come.
+    hops: u8,
+    /// Whether the request has waited as long as its selector says.
+    has_waited: bool,
     peer: IpAddr,
     peer_text: Box<[u8]>,
 }
@@ -51,6 +57,10 @@ pub(super) enum Incoming {
     Web(Box<WebRequest>),
     /// It cannot be served; the client is told.
     Refused(ProxyError),
+    /// No other service answers it; the client is told, and may ask again.
+    Unrouted(ProxyError, RequestHead),
+    /// It is to be looked at again after this time.
+    Wait(Duration),
     /// It asks how far the upload of that name is, which this node answers.
     AsksStatus(Box<str>, RequestHead),
     /// The client has left, or said nothing for too long.
@@ -88,6 +98,8 @@ impl Client {
             input: Ahead::default(),
             replay: Vec::new(),
             idle_limit: current.and_then(|current| current.view.settings.idle_timeout),
+            hops: 0,
+            has_waited: false,
             serving: Rc::clone(&counted.served),
             counted,
             peer,
@@ -122,6 +134,10 @@ impl Client {
 
     /// Reads the next head and sends it on, if a connection is idle. Dropping the future loses what it read.
     pub(super) async fn next_request(&mut self) -> Incoming {
+        if !Rc::ptr_eq(&self.serving, &self.counted.served) {
+            // A selector decides anew for each request.
+            self.serving = Rc::clone(&self.counted.served);
+        }
         self.arm(self.idle_limit);
         // Whether there is something in `input` that was not looked at.
         let mut unread = !self.input.is_empty();
@@ -195,6 +211,7 @@ impl Client {
     /// Reads a head at the start of `input`, and has its service begin to answer. How many bytes are used; what
     /// follows them is another request. None: it is not complete yet.
     fn begin(&mut self, input: &[u8], cx: &mut Context<'_>) -> Option<(usize, Incoming)> {
+        self.hops = 0;
         match self.served().current(self.local()) {
             Some(current) => self.begin_for(current, None, input, cx),
             None => Some(refused(DISABLED)),
@@ -209,14 +226,19 @@ impl Client {
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Option<(usize, Incoming)> {
+        if current.view.routes.is_some() {
+            return self.select(&current, outer, input, cx);
+        }
         let settings = &current.view.settings;
         let mut output = self.local().take_output();
         let incoming = match request::read(input, self.forwarding(settings), &mut output) {
             Ok(None) => None,
-            Ok(Some(_)) if !current.view.enabled => Some(refused(DISABLED)),
+            Ok(Some(_)) if !current.view.enabled && outer.is_none() => Some(refused(DISABLED)),
             Ok(Some(head)) => {
                 self.arm(settings.idle_timeout);
-                self.idle_limit = settings.persist_client_idle_timeout;
+                if outer.is_none() {
+                    self.idle_limit = settings.persist_client_idle_timeout;
+                }
                 let begun = Begun {
                     current,
                     outer,

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::client::{Client, Incoming};
 use super::local::Counted;
-use super::{reverse_proxy, web_server};
+use super::{reverse_proxy, selector, web_server};
 
 /// What becomes of a client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
             | Incoming::Web(_)
             | Incoming::Refused(_)
             | Incoming::AsksStatus(..)
+            | Incoming::Unrouted(..)
+            | Incoming::Wait(_)
             | Incoming::Ended) => Box::pin(other_than_plain(&mut client, other)).await,
         };
         match next {
@@ -59,6 +61,11 @@ async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
             Err(next) => next,
         },
         Incoming::Web(request) => web_server::run(client, *request).await,
+        Incoming::Unrouted(error, head) => selector::unrouted(client, error, &head).await,
+        Incoming::Wait(time) => {
+            tokio::time::sleep(time).await;
+            Next::Keep
+        }
         Incoming::AsksStatus(session, head) => reverse_proxy::answer_status(client, &session, &head).await,
         Incoming::Answered(next) => next,
         Incoming::Refused(error) => client.refuse(error).await,

@@ -13,6 +13,7 @@ use fleetbal_raft::model::{Network, Role, Service, ServiceName, Value};
 use super::pool::PoolView;
 use super::variables::NodeVariables;
 use crate::http::Special;
+use crate::plugin::Routes;
 pub use settings::{QueueSettings, ReproxySettings, RetrySettings, UploadSettings};
 use settings::{seconds, size};
 pub use web::WebSettings;
@@ -30,6 +31,8 @@ pub struct ServiceView {
     pub listen: Result<Option<SocketAddr>, String>,
     /// The pool that it balances over.
     pub pool: Option<Arc<PoolView>>,
+    /// Whom it hands requests to, if it is a selector.
+    pub routes: Option<Routes>,
     /// How it forwards.
     pub settings: ProxySettings,
     /// What it serves, where it serves files.
@@ -104,6 +107,8 @@ impl ServiceView {
             name: name.clone(),
             role: service.role(),
             enabled: service.enabled,
+            routes: (service.role() == Some(Role::Selector))
+                .then(|| Routes::new(service, special::header_rules(service, variables))),
             listen: service.listen_on(|variable| variables.fill(variable)),
             settings: ProxySettings::new(service, pool.as_deref(), variables),
             web: (service.role() == Some(Role::WebServer))

@@ -15,5 +15,6 @@ mod messages;
 mod queueing;
 mod reproxy;
 mod running;
+mod selecting;
 mod special;
 mod uploads;

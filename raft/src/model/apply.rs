@@ -1,5 +1,7 @@
 //! What each entry makes of the state. One match a level; the arms call the objects.
 
+mod plugin;
+
 use std::sync::Arc;
 
 use super::address::BackendAddress;
@@ -11,7 +13,7 @@ use super::pool::Pool;
 use super::rejection::{Refusal, Rejection};
 use super::role::Role;
 use super::service::{Service, TunableError};
-use super::tunable::{Kind, Scope, Tunable};
+use super::tunable::{CLEARING, Kind, Scope, Tunable};
 
 /// Settings of pools that Perlbal also takes on a service, and passes on to its pool.
 const FORWARDED: [&str; 2] = ["balance_method", "nodefile"];
@@ -221,6 +223,8 @@ impl FleetConfig {
                 self.reproxy_limits.set(target.as_deref(), *limit);
                 Ok(())
             }
+            Change::SetLoaded { plugin, loaded } => self.set_loaded(plugin, *loaded),
+            Change::Direct { service, directive } => self.direct(service, directive),
             Change::SetVoters(voters) => self.set_voters(*voters),
             Change::SetDeadVoterAfter(seconds) => self.set_dead_voter_after(*seconds),
             Change::Restore(config) => self.restore(config),
@@ -300,19 +304,41 @@ impl FleetConfig {
         if let Some(key) = FORWARDED.iter().find(|forwarded| **forwarded == key) {
             return self.pool_of(&name, key)?.set(key, value);
         }
+        if key == "plugins" {
+            return self.set_plugins(&name, value);
+        }
         let role = if key == "role" {
             Some(Role::parse(value).ok_or_else(|| Rejection::Role(name.clone()))?)
         } else {
             None
         };
-        let pools = &self.pools;
+        self.check_named(&name, key, value)?;
         let Some(service) = self.services.get_mut(object).map(Arc::make_mut) else {
             return Err(Rejection::NoObject(object.to_owned()));
         };
         match role {
             Some(role) => set_role(service, role, &self.defaults),
-            None => set_tunable(service, key, value, |pool| pools.contains_key(pool)),
+            None => set_tunable(service, key, value),
         }
+    }
+
+    /// Whether the pool or service is there that a tunable is to name.
+    fn check_named(&self, name: &ServiceName, key: &str, value: &str) -> Result<(), Rejection> {
+        let role = self.services.get(name).and_then(|service| service.role());
+        match Tunable::find(key).filter(|tunable| tunable.applies_to(role)) {
+            Some(tunable) => self.check_there(tunable.kind, value),
+            None => Ok(()),
+        }
+    }
+
+    fn check_there(&self, kind: Kind, value: &str) -> Result<(), Rejection> {
+        if kind == Kind::Pool && !self.pools.contains_key(value) {
+            return Err(Rejection::NoPool(value.to_owned()));
+        }
+        if kind == Kind::Service && !CLEARING.contains(&value) && !self.services.contains_key(value) {
+            return Err(Rejection::NoSuchService(value.to_owned()));
+        }
+        Ok(())
     }
 
     /// The pool that a service's own pool setting means. Where the service has none, and nobody has made a pool,
@@ -359,9 +385,7 @@ impl FleetConfig {
         // kinder. A tunable of any role will do.
         let tunable = Tunable::find(key).ok_or_else(|| TunableError::Unknown(key.to_owned()))?;
         super::value::Value::parse(tunable.kind, key, value).map_err(TunableError::Value)?;
-        if tunable.kind == Kind::Pool && !self.pools.contains_key(value) {
-            return Err(Rejection::NoPool(value.to_owned()));
-        }
+        self.check_there(tunable.kind, value)?;
         self.defaults.insert(key.to_owned(), value.to_owned());
         Ok(())
     }
@@ -404,21 +428,12 @@ fn set_role(
     Ok(())
 }
 
-fn set_tunable(
-    service: &mut Service,
-    key: &str,
-    value: &str,
-    pool_exists: impl Fn(&str) -> bool,
-) -> Result<(), Rejection> {
+fn set_tunable(service: &mut Service, key: &str, value: &str) -> Result<(), Rejection> {
     if key == OLD_TIMEOUT {
         service
             .set_tunable("idle_timeout", value)
             .map_err(|error| rename(error.into(), "idle_timeout", key))?;
         return Ok(service.set_tunable("persist_client_idle_timeout", value)?);
-    }
-    let pool = Tunable::find(key).filter(|t| t.kind == Kind::Pool && t.applies_to(service.role()));
-    if pool.is_some() && !pool_exists(value) {
-        return Err(Rejection::NoPool(value.to_owned()));
     }
     Ok(service.set_tunable(key, value)?)
 }

@@ -7,6 +7,7 @@ use super::config::{FleetConfig, Version};
 use super::fleet::{FleetId, KeyHash, SecretHash, VoteWish};
 use super::header::HeaderRule;
 use super::name::{NodeName, PoolName, ServiceName, TokenId};
+use super::plugin::Directive;
 use super::rejection::Refusal;
 
 /// The feature level of this release. An entry above it is refused, by name, never skipped.
@@ -117,6 +118,20 @@ pub enum Change {
         target: Option<String>,
         /// Connections of one node, at most; 0 is without limit.
         limit: u64,
+    },
+    /// `LOAD plugin` or `UNLOAD plugin`.
+    SetLoaded {
+        /// Its name, as typed.
+        plugin: String,
+        /// Whether services can have it.
+        loaded: bool,
+    },
+    /// A line of a plugin, such as `VHOST service host = other`.
+    Direct {
+        /// The service, in lower case.
+        service: String,
+        /// The line.
+        directive: Directive,
     },
     /// `cluster set voters = N`.
     SetVoters(u32),

@@ -1,11 +1,12 @@
 //! The configuration of the whole fleet at one version. Look-ups only; `apply` makes the next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::name::{PoolName, ServiceName};
+use super::plugin::Plugin;
 use super::pool::Pool;
 use super::reproxy::ReproxyLimits;
 use super::service::Service;
@@ -31,6 +32,7 @@ pub struct FleetConfig {
     pub(crate) voters: Option<u32>,
     pub(crate) dead_voter_after: Option<u32>,
     pub(crate) reproxy_limits: ReproxyLimits,
+    pub(crate) loaded: BTreeSet<Plugin>,
 }
 
 /// How many voters a fleet keeps where nothing was set.
@@ -93,6 +95,11 @@ impl FleetConfig {
         &self.reproxy_limits
     }
 
+    /// The plugins that services can have.
+    pub fn loaded(&self) -> &BTreeSet<Plugin> {
+        &self.loaded
+    }
+
     /// Whether both say the same, whatever their versions.
     pub fn says_the_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self, other);
@@ -102,6 +109,7 @@ impl FleetConfig {
             && ours.voters == theirs.voters
             && ours.dead_voter_after == theirs.dead_voter_after
             && ours.reproxy_limits == theirs.reproxy_limits
+            && ours.loaded == theirs.loaded
     }
 
     /// Whether nothing was configured yet.
@@ -114,6 +122,7 @@ impl FleetConfig {
         let is_whole = |service: &Service| {
             service.pool().is_none_or(|pool| self.pools.contains_key(pool))
                 && (!service.enabled || service.role().is_some())
+                && service.plugins().iter().all(|one| self.loaded.contains(one))
         };
         let is_taken = |pool: &PoolName| self.services.contains_key(pool.as_str());
         self.services.values().all(|service| is_whole(service)) && !self.pools.keys().any(is_taken)

@@ -3,6 +3,8 @@
 use super::address::BackendAddress;
 use super::config::Version;
 use super::name::{NodeName, PoolName, ServiceName};
+use super::plugin::{InvalidDirective, Plugin};
+use super::role::Role;
 use super::service::TunableError;
 use super::template::VariableError;
 
@@ -27,6 +29,47 @@ pub enum Rejection {
     /// No such pool.
     #[error("Pool '{0}' not found")]
     NoPool(String),
+    /// No such service, where one is named in a value.
+    #[error("Service '{0}' not found")]
+    NoSuchService(String),
+    /// `LOAD` of what this release does not have. (Perlbal goes on to say where it looked.)
+    #[error("Can't locate Perlbal/Plugin/{0}.pm in @INC")]
+    NoPlugin(String),
+    /// `SET plugins` with one that is not loaded.
+    #[error("Plugin {plugin} not loaded; not registered for {service}.")]
+    NotLoaded {
+        /// The plugin.
+        plugin: String,
+        /// The service.
+        service: ServiceName,
+    },
+    /// A word of a plugin that is not loaded.
+    #[error("unknown command: {word} (it needs LOAD {plugin})")]
+    NeedsPlugin {
+        /// The word.
+        word: String,
+        /// Whose it is.
+        plugin: Plugin,
+    },
+    /// `SET plugins` on a service of another role.
+    #[error("You can't load the {} plugin on a service not of role {role}.", .plugin.spelled())]
+    PluginRole {
+        /// The plugin.
+        plugin: Plugin,
+        /// The only role.
+        role: Role,
+    },
+    /// A line of a plugin for a service that cannot have it.
+    #[error("{}", not_of_role(.service, *.plugin))]
+    NotOfRole {
+        /// The service, which may not exist.
+        service: String,
+        /// Whose line it is.
+        plugin: Plugin,
+    },
+    /// A line of a plugin that cannot be carried out.
+    #[error(transparent)]
+    Directive(#[from] InvalidDirective),
     /// Not a role, or not one that this version has.
     #[error("Role not valid for service {0}")]
     Role(ServiceName),
@@ -143,6 +186,13 @@ pub enum Rejection {
     /// Bytes that are no command.
     #[error("not a valid command: {0}")]
     Malformed(String),
+}
+
+fn not_of_role(service: &str, plugin: Plugin) -> String {
+    match plugin.role() {
+        Some(role) => format!("Service '{service}' is not a {role} service"),
+        None => format!("Non-existent service '{service}'"),
+    }
 }
 
 /// A refused batch: which change, counted from 0, and why.

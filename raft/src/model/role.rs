@@ -11,15 +11,18 @@ pub enum Role {
     WebServer,
     /// Takes management commands.
     Management,
+    /// Hands each request to another service.
+    Selector,
     /// Hears by UDP how far uploads are.
     UploadTracker,
 }
 
 impl Role {
     /// All roles, in the order of their names.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Management,
         Self::ReverseProxy,
+        Self::Selector,
         Self::UploadTracker,
         Self::WebServer,
     ];
@@ -30,6 +33,7 @@ impl Role {
             Self::ReverseProxy => "reverse_proxy",
             Self::WebServer => "web_server",
             Self::Management => "management",
+            Self::Selector => "selector",
             Self::UploadTracker => "upload_tracker",
         }
     }

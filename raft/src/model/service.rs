@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::header::HeaderRule;
 use super::name::PoolName;
+use super::plugin::{Directive, Plugin, PluginSpec};
 use super::rejection::Rejection;
 use super::role::Role;
 use super::template::{Template, Variable};
@@ -39,6 +41,8 @@ pub struct Service {
     pub enabled: bool,
     set: BTreeMap<&'static str, Value>,
     header_rules: Vec<HeaderRule>,
+    plugins: Vec<Plugin>,
+    specs: BTreeMap<Plugin, Arc<PluginSpec>>,
 }
 
 impl Service {
@@ -53,6 +57,8 @@ impl Service {
         self.set.retain(|key, _| {
             Tunable::find(key).is_some_and(|t| t.default.is_none() && t.applies_to(Some(role)))
         });
+        self.plugins.retain(|plugin| plugin.fits(Some(role)));
+        self.specs.retain(|plugin, _| plugin.fits(Some(role)));
     }
 
     /// Checks a value and sets it. `role` and `pool` need the whole configuration and are not set here.
@@ -120,6 +126,50 @@ impl Service {
     /// Checks a rule and takes it up.
     pub(crate) fn put_header_rule(&mut self, rule: HeaderRule) -> Result<(), Rejection> {
         rule.put(&mut self.header_rules)
+    }
+
+    /// Its plugins, in the order in which they see a request.
+    pub fn plugins(&self) -> &[Plugin] {
+        &self.plugins
+    }
+
+    /// What was said about its plugins, and about those that it had.
+    pub fn specs(&self) -> impl Iterator<Item = (Plugin, &PluginSpec)> {
+        self.specs.iter().map(|(plugin, spec)| (*plugin, &**spec))
+    }
+
+    /// What was said about one plugin.
+    pub fn spec(&self, plugin: Plugin) -> Option<&PluginSpec> {
+        self.specs.get(&plugin).map(|spec| &**spec)
+    }
+
+    /// Gives it these plugins and no others.
+    pub(crate) fn set_plugins(&mut self, plugins: Vec<Plugin>) -> Result<(), Rejection> {
+        let unfit = plugins.iter().find(|plugin| !plugin.fits(self.role));
+        if let Some((plugin, role)) = unfit.and_then(|plugin| Some((*plugin, plugin.role()?))) {
+            return Err(Rejection::PluginRole { plugin, role });
+        }
+        self.specs
+            .retain(|plugin, _| !(plugin.begins_anew() && plugins.contains(plugin)));
+        self.plugins = plugins;
+        Ok(())
+    }
+
+    /// Takes up a line of a plugin that was checked.
+    pub(crate) fn direct(&mut self, directive: Directive) {
+        let spec = self.specs.entry(directive.plugin()).or_default();
+        Arc::make_mut(spec).put(directive);
+    }
+
+    /// Whether a plugin is its own, or was told something.
+    pub(crate) fn knows(&self, plugin: Plugin) -> bool {
+        self.plugins.contains(&plugin) || self.specs.contains_key(&plugin)
+    }
+
+    /// Takes a plugin away, and what was said about it.
+    pub(crate) fn forget(&mut self, plugin: Plugin) {
+        self.plugins.retain(|one| *one != plugin);
+        self.specs.remove(&plugin);
     }
 
     /// The pool that it balances over.

@@ -34,6 +34,8 @@ pub enum Kind {
     Percent,
     /// Seconds, decimals allowed, separated by commas.
     Schedule,
+    /// The name of an existing service, or one of [`CLEARING`].
+    Service,
     /// `ip:port`, separated by commas.
     Endpoints,
     /// One of these words.
@@ -64,7 +66,10 @@ impl Kind {
 
     /// Whether one of [`CLEARING`] takes a value back.
     pub(super) fn can_be_cleared(self) -> bool {
-        matches!(self, Self::Pattern | Self::Directory | Self::TokenFile)
+        matches!(
+            self,
+            Self::Pattern | Self::Directory | Self::TokenFile | Self::Service
+        )
     }
 }
 
@@ -100,6 +105,7 @@ impl Tunable {
 
 const PROXY: Scope = Scope::Only(Role::ReverseProxy);
 const MANAGEMENT: Scope = Scope::Only(Role::Management);
+const SELECTOR: Scope = Scope::Only(Role::Selector);
 const WEB: Scope = Scope::Only(Role::WebServer);
 
 const fn tunable(
@@ -219,6 +225,13 @@ pub const TUNABLES: &[Tunable] = &[
         "Backend connections opened beyond what is asked for.",
     ),
     tunable(
+        "default_service",
+        Kind::Service,
+        SELECTOR,
+        None,
+        "Who answers what no rule of a plugin hands to another service; none takes it back.",
+    ),
+    tunable(
         "docroot",
         Kind::Directory,
         WEB,
@@ -280,6 +293,13 @@ pub const TUNABLES: &[Tunable] = &[
         Scope::Every,
         Some("30"),
         "Seconds without progress after which a client or a silent backend is given up; 0 is never.",
+    ),
+    tunable(
+        "latency",
+        Kind::Int,
+        SELECTOR,
+        Some("0"),
+        "Milliseconds that each request waits before it is handed on.",
     ),
     tunable(
         "listen",

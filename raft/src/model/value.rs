@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::Network;
-use super::name::PoolName;
+use super::name::{PoolName, ServiceName};
 use super::template::Template;
 use super::tunable::Kind;
 
@@ -25,6 +25,8 @@ pub enum Value {
     Listen(Template),
     /// A pool that existed when this was set.
     Pool(PoolName),
+    /// A service that existed when this was set.
+    Service(ServiceName),
     /// Blocks of addresses.
     Networks(Vec<Network>, String),
     /// Pauses, one after the other.
@@ -62,6 +64,9 @@ impl Value {
             Kind::Pool => PoolName::parse(text)
                 .map(Self::Pool)
                 .map_err(|_| format!("Pool '{text}' not found")),
+            Kind::Service => ServiceName::parse(text)
+                .map(Self::Service)
+                .map_err(|_| format!("Service '{text}' not found")),
             Kind::Networks => parse_networks(text),
             Kind::Role => Err("Role not valid".to_owned()),
             Kind::Percent => parse_digits(text)
@@ -99,6 +104,7 @@ impl Value {
             | Self::Text(_)
             | Self::Listen(_)
             | Self::Pool(_)
+            | Self::Service(_)
             | Self::Networks(..)
             | Self::Schedule(..)
             | Self::Endpoints(..)
@@ -126,6 +132,7 @@ impl fmt::Display for Value {
             Self::Int(n) | Self::Size(n) => write!(f, "{n}"),
             Self::Text(template) | Self::Listen(template) => template.fmt(f),
             Self::Pool(pool) => pool.fmt(f),
+            Self::Service(service) => service.fmt(f),
             Self::Networks(_, text)
             | Self::Schedule(_, text)
             | Self::Endpoints(_, text)

@@ -243,6 +243,14 @@ fn to_change(change: &Change) -> v1::Change {
             target: target.clone().unwrap_or_default(),
             limit: *limit,
         }),
+        Change::SetLoaded { plugin, loaded } => Wire::SetLoaded(v1::SetLoaded {
+            plugin: plugin.clone(),
+            loaded: *loaded,
+        }),
+        Change::Direct { service, directive } => Wire::Direct(v1::Direct {
+            service: service.clone(),
+            directive: Some(directive.into()),
+        }),
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
         Change::SetDeadVoterAfter(seconds) => to_dead_voter_after(*seconds),
         Change::Restore(config) => to_restore(config),
@@ -303,6 +311,17 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
         Wire::SetReproxyLimit(set) => Change::SetReproxyLimit {
             target: Some(set.target).filter(|target| !target.is_empty()),
             limit: set.limit,
+        },
+        Wire::SetLoaded(set) => Change::SetLoaded {
+            plugin: set.plugin,
+            loaded: set.loaded,
+        },
+        Wire::Direct(direct) => Change::Direct {
+            service: direct.service,
+            directive: direct
+                .directive
+                .ok_or(WireError::Invalid("line of a plugin"))?
+                .try_into()?,
         },
         Wire::SetVoters(set) => Change::SetVoters(set.voters),
         Wire::SetDeadVoterAfter(set) => Change::SetDeadVoterAfter(set.seconds),

@@ -12,8 +12,8 @@ use super::change::{
 };
 use crate::backup::Backup;
 use crate::model::{
-    Answers, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember, NodeName, Pool,
-    RequestId, Role, SecretHash, Service, Template, Token, UnixMillis, Version,
+    Answers, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember, NodeName, Plugin,
+    Pool, RequestId, Role, SecretHash, Service, Template, Token, UnixMillis, Version,
 };
 
 /// The configuration as bytes: the same bytes for the same configuration, on every node.
@@ -142,6 +142,7 @@ pub(super) fn to_config(config: &FleetConfig) -> v1::FleetConfig {
                 limit,
             })
             .collect(),
+        loaded_plugins: config.loaded.iter().map(Plugin::to_string).collect(),
     }
 }
 
@@ -150,6 +151,9 @@ pub(super) fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireErro
         version: Version(wire.version),
         ..FleetConfig::default()
     };
+    for name in &wire.loaded_plugins {
+        config.loaded.insert(plugin(name)?);
+    }
     for pool in wire.pools {
         config
             .pools
@@ -231,6 +235,12 @@ fn to_service(name: &str, service: &Service) -> v1::Service {
             .map(|(key, value)| key_value(key, &value.to_string()))
             .collect(),
         header_rules: service.header_rules().iter().map(to_header_rule).collect(),
+        plugins: service.plugins().iter().map(Plugin::to_string).collect(),
+        directives: service
+            .specs()
+            .flat_map(|(_, spec)| spec.directives())
+            .map(Into::into)
+            .collect(),
     }
 }
 
@@ -249,8 +259,19 @@ fn from_service(wire: &v1::Service) -> Result<Service, WireError> {
             .put_header_rule(from_header_rule(rule.clone())?)
             .map_err(|_| WireError::Invalid("header rule"))?;
     }
+    let plugins = wire.plugins.iter().map(|name| plugin(name));
+    service
+        .set_plugins(plugins.collect::<Result<_, _>>()?)
+        .map_err(|_| WireError::Invalid("plugin"))?;
+    for directive in &wire.directives {
+        service.direct(directive.clone().try_into()?);
+    }
     service.enabled = wire.enabled;
     Ok(service)
+}
+
+fn plugin(name: &str) -> Result<Plugin, WireError> {
+    Plugin::find(name).ok_or(WireError::Invalid("plugin"))
 }
 
 fn to_token(id: &str, token: &Token) -> v1::Token {

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Answer, BackendAddress, Batch, Change, Command, Entry, FEATURE_LEVEL, HeaderRule, PoolName, ServiceName,
-    Template,
+    Answer, BackendAddress, Batch, Change, Command, Directive, Entry, FEATURE_LEVEL, HeaderRule, PoolName,
+    ServiceName, Template,
 };
 use crate::wire::{decode_entry, encode_entry};
 
@@ -21,6 +21,22 @@ fn header_rule() -> impl Strategy<Value = HeaderRule> {
     ]
 }
 
+fn directive() -> impl Strategy<Value = Directive> {
+    let target = || "[s-u]".prop_map(|name| ServiceName::parse(&name).unwrap());
+    let host = prop::sample::select(vec!["a.com", "*.a.com", "*", "a!b", ""]);
+    let path = prop::sample::select(vec!["^/a", "^/b", "("]);
+    prop_oneof![
+        (host, target()).prop_map(|(pattern, target)| Directive::Vhost {
+            pattern: pattern.to_owned(),
+            target
+        }),
+        (path, target()).prop_map(|(pattern, target)| Directive::Vpath {
+            pattern: pattern.to_owned(),
+            target
+        }),
+    ]
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let pool = || "[p-r]".prop_map(|n| PoolName::parse(&n).unwrap());
     let service = || "[s-u]".prop_map(|n| ServiceName::parse(&n).unwrap());
@@ -28,6 +44,11 @@ fn change() -> impl Strategy<Value = Change> {
     let set = prop_oneof![
         Just(("role", "reverse_proxy")),
         Just(("role", "management")),
+        Just(("role", "selector")),
+        Just(("plugins", "vhosts, vpaths")),
+        Just(("plugins", "vpaths")),
+        Just(("default_service", "s")),
+        Just(("default_service", "none")),
         Just(("listen", "${node:ip}:80")),
         Just(("pool", "p")),
         Just(("persist_client", "on")),
@@ -79,6 +100,15 @@ fn change() -> impl Strategy<Value = Change> {
         (service(), header_rule()).prop_map(|(service, rule)| Change::Header { service, rule }),
         (prop::option::of("[a-c]:80"), 0u64..3)
             .prop_map(|(target, limit)| Change::SetReproxyLimit { target, limit }),
+        (
+            prop::sample::select(vec!["vhosts", "vpaths", "nosuch"]),
+            any::<bool>()
+        )
+            .prop_map(|(plugin, loaded)| Change::SetLoaded {
+                plugin: plugin.to_owned(),
+                loaded
+            }),
+        ("[s-u]", directive()).prop_map(|(service, directive)| Change::Direct { service, directive }),
         (0u32..8).prop_map(Change::SetVoters),
         restored().prop_map(Change::Restore),
     ]

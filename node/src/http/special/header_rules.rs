@@ -80,9 +80,37 @@ impl HeaderRules {
         set.map(|(_, value)| &value[..])
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.set.is_empty()
+    }
+
+    /// A head as a client sent it, edited. It must have been read once: what is no head stays none.
+    pub fn edit(&self, sent: &[u8]) -> Vec<u8> {
+        let mut edited = Vec::with_capacity(sent.len());
+        // Empty lines before the request line do not count (RFC 9112, section 2.2).
+        let mut lines = sent
+            .split(|byte| *byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .skip_while(|line| line.is_empty());
+        let first = lines.next().unwrap_or_default();
+        let is_old = first.ends_with(b"HTTP/1.0");
+        edited.extend_from_slice(first);
+        edited.extend_from_slice(b"\r\n");
+        for line in lines.take_while(|line| !line.is_empty()) {
+            let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+            let (name, value) = line.split_at_checked(colon).unwrap_or_default();
+            let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
+            write_field(name, value, &mut edited);
+        }
+        edited.extend_from_slice(b"\r\n");
+        self.apply(is_old, &mut edited);
+        edited
+    }
+
     /// Edits a head in canonical form. One of HTTP/1.1 always has a `Host`.
     pub(super) fn apply(&self, http10: bool, output: &mut Vec<u8>) {
-        if self.removed.is_empty() && self.set.is_empty() {
+        if self.is_empty() {
             return;
         }
         let added = self.set.iter().map(|(name, value)| name.len() + value.len() + 4);

@@ -7,7 +7,7 @@ use crate::role::connection::Next;
 
 /// Answers a request for `/__upload_status`.
 pub(in crate::role) async fn answer(client: &mut Client, session: &str, head: &RequestHead) -> Next {
-    let current = client.served().current(client.local());
+    let current = client.counted.served.current(client.local());
     let settings = current.as_deref().map(|current| &current.view.settings);
     // A body that nobody reads would be taken for the next request.
     let keeps = head.framing == Framing::Empty && head.keep_alive && !client.local().is_draining();

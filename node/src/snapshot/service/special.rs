@@ -1,6 +1,6 @@
 //! What a service does to its requests beyond the plain, compiled once a version.
 
-use fleetbal_raft::model::{HeaderRule, Service, Value};
+use fleetbal_raft::model::{HeaderRule, Role, Service, Value};
 
 use super::super::pool::PoolView;
 use super::super::variables::NodeVariables;
@@ -13,6 +13,10 @@ pub(super) fn compile(
     pool: Option<&PoolView>,
     variables: &NodeVariables,
 ) -> Option<Special> {
+    if service.role() == Some(Role::Selector) {
+        // Its rules are for what it hands on; see `Routes`.
+        return None;
+    }
     let text = |key| text(service, key, variables);
     let mut header_rules = header_rules(service, variables);
     if service.flag("enable_reproxy") {
@@ -43,7 +47,7 @@ pub(super) fn compile(
 }
 
 /// A rule that this node cannot fill in, or that would break a message with what it fills in, is left out here alone.
-fn header_rules(service: &Service, variables: &NodeVariables) -> HeaderRules {
+pub(super) fn header_rules(service: &Service, variables: &NodeVariables) -> HeaderRules {
     let mut rules = HeaderRules::default();
     for rule in service.header_rules() {
         let taken =

@@ -24,6 +24,7 @@ use crate::role::client::{Begun, Client};
 use crate::role::connection::Next;
 use crate::role::held::Held;
 use crate::role::local::{Current, Local, Served};
+use crate::role::selector::{self, CIRCLE, HOPS};
 use crate::role::web_server::{self, WebRequest};
 use crate::upstream::Lease;
 
@@ -33,12 +34,8 @@ const DRAINED: usize = 64 * 1024;
 /// How long that may take: a backend that sends it at all sends it with its head or at once.
 const DRAIN_WITHIN: Duration = Duration::from_millis(100);
 
-/// How many services may hand a request over before it is taken for one that goes round in circles.
-const HOPS: u8 = 5;
-
 const UNKNOWN_SERVICE: ProxyError =
     ProxyError::NotFound("Vhost twiddling not configured for requested pair.");
-const CIRCLE: ProxyError = ProxyError::Internal("Services hand this request over to each other without end.");
 const WITH_BODY: ProxyError =
     ProxyError::Internal("A request with a body cannot be handed over to another service.");
 const NO_ORIGINAL: ProxyError = ProxyError::Internal("The request is not known any more.");
@@ -295,7 +292,7 @@ fn prepare(
     let name = std::str::from_utf8(name).map_err(|_| UNKNOWN_SERVICE)?;
     let name = ServiceName::parse(name).map_err(|_| UNKNOWN_SERVICE)?;
     let (served, current) = client.local().find(&name).ok_or(UNKNOWN_SERVICE)?;
-    can_answer(current.view.role)?;
+    let (served, current) = selector::settle(client.local(), served, current, original.forwarded())?;
     let mut output = Vec::new();
     let rules = client.forwarding(&current.view.settings);
     let head = request::read(original.sent(), rules, &mut output)?.ok_or(NO_ORIGINAL)?;
@@ -340,13 +337,4 @@ fn prepare(
         original: kept,
     });
     Ok((served, Prepared::Proxied(request)))
-}
-
-fn can_answer(role: Option<Role>) -> Result<(), ProxyError> {
-    match role {
-        Some(Role::ReverseProxy | Role::WebServer) => Ok(()),
-        Some(Role::Management) => Err(ProxyError::Internal("Can't map to service type management")),
-        Some(Role::UploadTracker) => Err(ProxyError::Internal("Can't map to service type upload_tracker")),
-        None => Err(ProxyError::Internal("Can't map to a service without a role")),
-    }
 }

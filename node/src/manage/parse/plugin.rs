@@ -1,0 +1,72 @@
+//! `load`, `unload`, `reload`, and the lines that tune plugins: `vhost`, `vpath`.
+
+use fleetbal_raft::model::{Change, Directive, ServiceName};
+
+use super::super::command::{Command, Query};
+use super::super::line::{Line, is_one_word};
+use super::ParseError;
+
+/// `load NAME`, `unload NAME`.
+pub(super) fn load(line: &Line, word: &'static str, loaded: bool) -> Result<Command, ParseError> {
+    Ok(Command::Change(Change::SetLoaded {
+        plugin: name(line, word)?,
+        loaded,
+    }))
+}
+
+/// `reload NAME`: nothing that comes with a release can be.
+pub(super) fn reload(line: &Line) -> Result<Command, ParseError> {
+    Ok(Command::Query(Query::Reload(name(line, "reload")?)))
+}
+
+fn name(line: &Line, word: &'static str) -> Result<String, ParseError> {
+    match line.arguments().unwrap_or_default().as_slice() {
+        [name] if is_one_word(name) => Ok((*name).to_owned()),
+        _ => Err(ParseError::Syntax(word)),
+    }
+}
+
+/// `vhost [service] host = service`.
+pub(super) fn vhost(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
+    const USAGE: ParseError =
+        ParseError::Usage("usage: VHOST [<service>] <host_or_pattern> = <dest_service>");
+    let (service, pattern, target) = route(line, implied, USAGE)?;
+    direct(service, Directive::Vhost { pattern, target })
+}
+
+/// `vpath [service] regex = service`.
+pub(super) fn vpath(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
+    const USAGE: ParseError = ParseError::Usage("usage: VPATH [<service>] <path regex> = <dest_service>");
+    let (service, pattern, target) = route(line, implied, USAGE)?;
+    direct(service, Directive::Vpath { pattern, target })
+}
+
+fn direct(service: String, directive: Directive) -> Result<Command, ParseError> {
+    Ok(Command::Change(Change::Direct { service, directive }))
+}
+
+/// `[service] pattern = service`.
+fn route(
+    line: &Line,
+    implied: Option<&str>,
+    usage: ParseError,
+) -> Result<(String, String, ServiceName), ParseError> {
+    let Some((left, target)) = line.rest().split_once('=') else {
+        return Err(usage);
+    };
+    let (left, target) = (left.trim(), target.trim());
+    let (service, pattern) = match left.split_once(' ') {
+        Some((service, pattern)) => (Some(service), pattern),
+        None => (None, left),
+    };
+    let fits = !pattern.is_empty() && !pattern.contains(' ') && is_one_word(target);
+    if !fits || service.is_some_and(|service| !is_one_word(service)) {
+        return Err(usage);
+    }
+    let service = service.or(implied).ok_or(ParseError::NoServiceContext)?;
+    Ok((
+        service.to_owned(),
+        pattern.to_owned(),
+        ServiceName::parse(target)?,
+    ))
+}

@@ -1,0 +1,76 @@
+//! What `LOAD`, `SET plugins` and the plugins' own lines make of the configuration.
+
+use std::sync::Arc;
+
+use crate::model::config::FleetConfig;
+use crate::model::name::ServiceName;
+use crate::model::plugin::{Directive, Plugin};
+use crate::model::rejection::Rejection;
+use crate::model::service::Service;
+
+/// What takes all plugins of a service away.
+const NONE: &str = "none";
+
+impl FleetConfig {
+    /// `LOAD` and `UNLOAD`. What is unloaded is taken from every service, its lines included; unloading what is not
+    /// there is no mistake, as in Perlbal.
+    pub(super) fn set_loaded(&mut self, name: &str, loaded: bool) -> Result<(), Rejection> {
+        let plugin = Plugin::find(name);
+        if loaded {
+            let plugin = plugin.ok_or_else(|| Rejection::NoPlugin(name.to_owned()))?;
+            self.loaded.insert(plugin);
+            return Ok(());
+        }
+        let Some(plugin) = plugin.filter(|plugin| self.loaded.remove(plugin)) else {
+            return Ok(());
+        };
+        for service in self.services.values_mut().filter(|one| one.knows(plugin)) {
+            Arc::make_mut(service).forget(plugin);
+        }
+        Ok(())
+    }
+
+    /// `SET service.plugins = a, b`: these and no others, in this order.
+    pub(super) fn set_plugins(&mut self, name: &ServiceName, value: &str) -> Result<(), Rejection> {
+        let mut plugins = Vec::new();
+        let names = value.split([' ', ',']).filter(|name| !name.is_empty());
+        for plugin in names.filter(|_| !value.eq_ignore_ascii_case(NONE)) {
+            let known = Plugin::find(plugin).filter(|known| self.loaded.contains(known));
+            let known = known.ok_or_else(|| Rejection::NotLoaded {
+                plugin: plugin.to_owned(),
+                service: name.clone(),
+            })?;
+            if !plugins.contains(&known) {
+                plugins.push(known);
+            }
+        }
+        self.service_mut(name)?.set_plugins(plugins)
+    }
+
+    /// A line of a plugin. Perlbal knows its words once it is loaded.
+    pub(super) fn direct(&mut self, service: &str, directive: &Directive) -> Result<(), Rejection> {
+        let plugin = directive.plugin();
+        if !self.loaded.contains(&plugin) {
+            let text = directive.to_string();
+            let word = text.split(' ').next().unwrap_or_default();
+            return Err(Rejection::NeedsPlugin {
+                word: word.to_ascii_lowercase(),
+                plugin,
+            });
+        }
+        let known = self.services.get_mut(service);
+        let known = known.filter(|service| plugin.fits(service.role()));
+        let known = known.ok_or_else(|| Rejection::NotOfRole {
+            service: service.to_owned(),
+            plugin,
+        })?;
+        directive.check()?;
+        Arc::make_mut(known).direct(directive.clone());
+        Ok(())
+    }
+
+    fn service_mut(&mut self, name: &ServiceName) -> Result<&mut Service, Rejection> {
+        let service = self.services.get_mut(name).map(Arc::make_mut);
+        service.ok_or_else(|| Rejection::NoService(name.clone()))
+    }
+}

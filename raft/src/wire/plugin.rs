@@ -1,0 +1,47 @@
+//! Lines of plugins.
+
+use fleetbal_proto::v1;
+
+use super::WireError;
+use super::change::service_name;
+use crate::model::Directive;
+
+impl From<&Directive> for v1::Directive {
+    fn from(directive: &Directive) -> Self {
+        use v1::directive::Directive as Wire;
+        let wire = match directive {
+            Directive::Vhost { pattern, target } => Wire::Vhost(route(pattern, target.as_str())),
+            Directive::Vpath { pattern, target } => Wire::Vpath(route(pattern, target.as_str())),
+        };
+        Self {
+            directive: Some(wire),
+        }
+    }
+}
+
+impl TryFrom<v1::Directive> for Directive {
+    type Error = WireError;
+
+    fn try_from(wire: v1::Directive) -> Result<Self, WireError> {
+        use v1::directive::Directive as Wire;
+        Ok(
+            match wire.directive.ok_or(WireError::Invalid("line of a plugin"))? {
+                Wire::Vhost(route) => Self::Vhost {
+                    target: service_name(&route.target)?,
+                    pattern: route.pattern,
+                },
+                Wire::Vpath(route) => Self::Vpath {
+                    target: service_name(&route.target)?,
+                    pattern: route.pattern,
+                },
+            },
+        )
+    }
+}
+
+fn route(pattern: &str, target: &str) -> v1::Route {
+    v1::Route {
+        pattern: pattern.to_owned(),
+        target: target.to_owned(),
+    }
+}
