@@ -38,7 +38,7 @@ pub(crate) async fn serve(counted: Counted, io: TcpStream, peer: SocketAddr) {
     let current = counted.served.current(&counted.local);
     match current.and_then(|current| current.view.role) {
         Some(Role::ReverseProxy | Role::Selector | Role::WebServer) => {
-            connection::serve(counted, io, peer.ip()).await
+            connection::serve(counted, io, peer.ip()).await;
         }
         // These have listeners of their own; they are not the workers'.
         Some(Role::Management | Role::UploadTracker) | None => drop(io),

@@ -102,12 +102,8 @@ fn plugin_line() -> impl Strategy<Value = String> {
     line.prop_map(str::to_owned)
 }
 
-/// Lines that are mostly right, about few objects, so that they meet each other.
-fn line() -> impl Strategy<Value = String> {
-    let pool = prop::sample::select(vec!["web", "Api", "p3"]);
-    let service = prop::sample::select(vec!["px", "Front", "s3"]);
-    let address = prop::sample::select(vec!["10.0.0.1", "10.0.0.2:81", "[::1]:82", "10.0.0.9:0"]);
-    let setting = prop::sample::select(vec![
+fn setting() -> prop::sample::Select<&'static str> {
+    prop::sample::select(vec![
         "role = reverse_proxy",
         "role = management",
         "role = selector",
@@ -146,7 +142,15 @@ fn line() -> impl Strategy<Value = String> {
         "queue_relief_chance = 030",
         "buffer_size = 12K",
         "max_backend_uses = 9",
-    ]);
+    ])
+}
+
+/// Lines that are mostly right, about few objects, so that they meet each other.
+fn line() -> impl Strategy<Value = String> {
+    let pool = prop::sample::select(vec!["web", "Api", "p3"]);
+    let service = prop::sample::select(vec!["px", "Front", "s3"]);
+    let address = prop::sample::select(vec!["10.0.0.1", "10.0.0.2:81", "[::1]:82", "10.0.0.9:0"]);
+    let setting = setting();
     prop_oneof![
         pool.clone().prop_map(|p| format!("CREATE POOL {p}")),
         service.clone().prop_map(|s| format!("CREATE SERVICE {s}")),

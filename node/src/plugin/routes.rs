@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Directive, Plugin, Service, ServiceName, Value};
+use fleetbal_raft::model::{Directive, Plugin, PluginSpec, Service, ServiceName, Value};
 use regex::bytes::Regex;
 
 use super::hosts::{self, Hosts};
@@ -46,12 +46,12 @@ const USING: &[u8] = b"/__using/";
 impl Routes {
     /// Those of a selector.
     pub fn new(service: &Service, header_rules: HeaderRules) -> Self {
-        let tables = service.plugins().iter().filter_map(|plugin| {
+        let tables = service.plugins().iter().map(|plugin| {
             let spec = service.spec(*plugin);
-            let directives = spec.into_iter().flat_map(|spec| spec.directives());
+            let directives = spec.into_iter().flat_map(PluginSpec::directives);
             match plugin {
-                Plugin::Vhosts => Some(Table::hosts(directives)),
-                Plugin::Vpaths => Some(Table::paths(directives)),
+                Plugin::Vhosts => Table::hosts(directives),
+                Plugin::Vpaths => Table::paths(directives),
             }
         });
         let default = match service.value("default_service") {
@@ -88,9 +88,9 @@ impl Routes {
             return Choice::NoRules;
         }
         for table in &self.tables {
-            match table.find(head) {
-                Choice::Nothing => {}
-                found => return found,
+            let found = table.find(head);
+            if found != Choice::Nothing {
+                return found;
             }
         }
         self.default.as_ref().map_or(Choice::Nothing, Choice::Service)

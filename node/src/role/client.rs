@@ -227,7 +227,7 @@ impl Client {
         cx: &mut Context<'_>,
     ) -> Option<(usize, Incoming)> {
         if current.view.routes.is_some() {
-            return self.select(&current, outer, input, cx);
+            return self.select(&current, outer.as_ref(), input, cx);
         }
         let settings = &current.view.settings;
         let mut output = self.local().take_output();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use fleetbal_proto::v1;
 use prost::Message;
 
-use super::WireError;
 use super::config::{from_config, to_config};
+use super::{WireError, plugin};
 use crate::model::{
     Answer, BackendAddress, Batch, Change, Command, Entry, FleetConfig, FleetId, HeaderRule, KeyHash,
     NewMember, NodeName, PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId,
@@ -231,10 +231,7 @@ fn to_change(change: &Change) -> v1::Change {
             address: backend.to_string(),
             draining: *draining,
         }),
-        Change::SetBackends { object, backends } => Wire::SetBackends(v1::SetBackends {
-            object: object.clone(),
-            backends: backends.iter().map(to_backend).collect(),
-        }),
+        Change::SetBackends { object, backends } => to_set_backends(object, backends),
         Change::Header { service, rule } => Wire::Header(v1::Header {
             service: service.to_string(),
             rule: Some(to_header_rule(rule)),
@@ -243,14 +240,8 @@ fn to_change(change: &Change) -> v1::Change {
             target: target.clone().unwrap_or_default(),
             limit: *limit,
         }),
-        Change::SetLoaded { plugin, loaded } => Wire::SetLoaded(v1::SetLoaded {
-            plugin: plugin.clone(),
-            loaded: *loaded,
-        }),
-        Change::Direct { service, directive } => Wire::Direct(v1::Direct {
-            service: service.clone(),
-            directive: Some(directive.into()),
-        }),
+        Change::SetLoaded { plugin, loaded } => plugin::to_loaded(plugin, *loaded),
+        Change::Direct { service, directive } => plugin::to_direct(service, directive),
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
         Change::SetDeadVoterAfter(seconds) => to_dead_voter_after(*seconds),
         Change::Restore(config) => to_restore(config),
@@ -312,23 +303,21 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
             target: Some(set.target).filter(|target| !target.is_empty()),
             limit: set.limit,
         },
-        Wire::SetLoaded(set) => Change::SetLoaded {
-            plugin: set.plugin,
-            loaded: set.loaded,
-        },
-        Wire::Direct(direct) => Change::Direct {
-            service: direct.service,
-            directive: direct
-                .directive
-                .ok_or(WireError::Invalid("line of a plugin"))?
-                .try_into()?,
-        },
+        Wire::SetLoaded(set) => plugin::from_loaded(set),
+        Wire::Direct(direct) => plugin::from_direct(direct)?,
         Wire::SetVoters(set) => Change::SetVoters(set.voters),
         Wire::SetDeadVoterAfter(set) => Change::SetDeadVoterAfter(set.seconds),
         Wire::Restore(restore) => {
             let config = restore.config.ok_or(WireError::Invalid("configuration"))?;
             Change::Restore(Arc::new(from_config(config)?))
         }
+    })
+}
+
+fn to_set_backends(object: &str, backends: &[(BackendAddress, u32)]) -> v1::change::Change {
+    v1::change::Change::SetBackends(v1::SetBackends {
+        object: object.to_owned(),
+        backends: backends.iter().map(to_backend).collect(),
     })
 }
 

@@ -37,11 +37,8 @@ fn directive() -> impl Strategy<Value = Directive> {
     ]
 }
 
-fn change() -> impl Strategy<Value = Change> {
-    let pool = || "[p-r]".prop_map(|n| PoolName::parse(&n).unwrap());
-    let service = || "[s-u]".prop_map(|n| ServiceName::parse(&n).unwrap());
-    let backend = || (0u8..4).prop_map(|n| BackendAddress::parse(&format!("10.0.0.{n}")).unwrap());
-    let set = prop_oneof![
+fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
+    prop_oneof![
         Just(("role", "reverse_proxy")),
         Just(("role", "management")),
         Just(("role", "selector")),
@@ -70,11 +67,28 @@ fn change() -> impl Strategy<Value = Change> {
         Just(("buffer_uploads_path", "/var/${node:name}")),
         Just(("queue_relief_chance", "30")),
         Just(("buffer_size", "1k")),
-    ];
+    ]
+}
+
+fn plugin_change() -> impl Strategy<Value = Change> {
+    let plugin = prop::sample::select(vec!["vhosts", "vpaths", "nosuch"]);
+    prop_oneof![
+        (plugin, any::<bool>()).prop_map(|(plugin, loaded)| Change::SetLoaded {
+            plugin: plugin.to_owned(),
+            loaded
+        }),
+        ("[s-u]", directive()).prop_map(|(service, directive)| Change::Direct { service, directive }),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let pool = || "[p-r]".prop_map(|n| PoolName::parse(&n).unwrap());
+    let service = || "[s-u]".prop_map(|n| ServiceName::parse(&n).unwrap());
+    let backend = || (0u8..4).prop_map(|n| BackendAddress::parse(&format!("10.0.0.{n}")).unwrap());
     prop_oneof![
         pool().prop_map(Change::CreatePool),
         service().prop_map(Change::CreateService),
-        ("[p-u]", set).prop_map(|(object, (key, value))| Change::Set {
+        ("[p-u]", setting()).prop_map(|(object, (key, value))| Change::Set {
             object,
             key: key.to_owned(),
             value: value.to_owned()
@@ -100,15 +114,7 @@ fn change() -> impl Strategy<Value = Change> {
         (service(), header_rule()).prop_map(|(service, rule)| Change::Header { service, rule }),
         (prop::option::of("[a-c]:80"), 0u64..3)
             .prop_map(|(target, limit)| Change::SetReproxyLimit { target, limit }),
-        (
-            prop::sample::select(vec!["vhosts", "vpaths", "nosuch"]),
-            any::<bool>()
-        )
-            .prop_map(|(plugin, loaded)| Change::SetLoaded {
-                plugin: plugin.to_owned(),
-                loaded
-            }),
-        ("[s-u]", directive()).prop_map(|(service, directive)| Change::Direct { service, directive }),
+        plugin_change(),
         (0u32..8).prop_map(Change::SetVoters),
         restored().prop_map(Change::Restore),
     ]

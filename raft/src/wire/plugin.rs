@@ -4,7 +4,7 @@ use fleetbal_proto::v1;
 
 use super::WireError;
 use super::change::service_name;
-use crate::model::Directive;
+use crate::model::{Change, Directive};
 
 impl From<&Directive> for v1::Directive {
     fn from(directive: &Directive) -> Self {
@@ -44,4 +44,31 @@ fn route(pattern: &str, target: &str) -> v1::Route {
         pattern: pattern.to_owned(),
         target: target.to_owned(),
     }
+}
+
+pub(super) fn to_loaded(plugin: &str, loaded: bool) -> v1::change::Change {
+    let plugin = plugin.to_owned();
+    v1::change::Change::SetLoaded(v1::SetLoaded { plugin, loaded })
+}
+
+pub(super) fn from_loaded(wire: v1::SetLoaded) -> Change {
+    Change::SetLoaded {
+        plugin: wire.plugin,
+        loaded: wire.loaded,
+    }
+}
+
+pub(super) fn to_direct(service: &str, directive: &Directive) -> v1::change::Change {
+    v1::change::Change::Direct(v1::Direct {
+        service: service.to_owned(),
+        directive: Some(directive.into()),
+    })
+}
+
+pub(super) fn from_direct(wire: v1::Direct) -> Result<Change, WireError> {
+    let directive = wire.directive.ok_or(WireError::Invalid("line of a plugin"))?;
+    Ok(Change::Direct {
+        service: wire.service,
+        directive: directive.try_into()?,
+    })
 }

@@ -31,18 +31,18 @@ pub(super) fn vhost(line: &Line, implied: Option<&str>) -> Result<Command, Parse
     const USAGE: ParseError =
         ParseError::Usage("usage: VHOST [<service>] <host_or_pattern> = <dest_service>");
     let (service, pattern, target) = route(line, implied, USAGE)?;
-    direct(service, Directive::Vhost { pattern, target })
+    Ok(direct(service, Directive::Vhost { pattern, target }))
 }
 
 /// `vpath [service] regex = service`.
 pub(super) fn vpath(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
     const USAGE: ParseError = ParseError::Usage("usage: VPATH [<service>] <path regex> = <dest_service>");
     let (service, pattern, target) = route(line, implied, USAGE)?;
-    direct(service, Directive::Vpath { pattern, target })
+    Ok(direct(service, Directive::Vpath { pattern, target }))
 }
 
-fn direct(service: String, directive: Directive) -> Result<Command, ParseError> {
-    Ok(Command::Change(Change::Direct { service, directive }))
+fn direct(service: String, directive: Directive) -> Command {
+    Command::Change(Change::Direct { service, directive })
 }
 
 /// `[service] pattern = service`.

@@ -14,7 +14,7 @@ impl Client {
     pub(super) fn select(
         &mut self,
         selector: &Rc<Current>,
-        outer: Option<Rc<Current>>,
+        outer: Option<&Rc<Current>>,
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Option<(usize, Incoming)> {
@@ -40,7 +40,7 @@ impl Client {
             self.idle_limit = settings.persist_client_idle_timeout;
         }
         self.hand_on(
-            Rc::clone(outer.as_ref().unwrap_or(selector)),
+            Rc::clone(outer.unwrap_or(selector)),
             routes,
             (input, head),
             chosen,
