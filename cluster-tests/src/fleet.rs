@@ -110,6 +110,7 @@ impl Fleet {
         let number = self.nodes.len() + 1;
         let name = format!("n{number}");
         self.nodes.push(Node {
+            wrapper: self.net.wrapper(u8::try_from(number)?),
             address: self.net.node(u8::try_from(number)?),
             data: self.dir.path().join(&name),
             log: self.dir.path().join(format!("{name}.log")),
@@ -307,7 +308,7 @@ impl Fleet {
     /// # Errors
     /// When it cannot be started.
     pub fn launch_only(&mut self, number: usize, flags: Vec<String>) -> Result<()> {
-        let command = self.command(&flags)?;
+        let command = self.node(number)?.wrap(self.command(&flags)?);
         let node = self.node_mut(number)?;
         node.flags = flags;
         node.process = Some(Process::start(command, &node.log)?);

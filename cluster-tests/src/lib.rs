@@ -15,6 +15,7 @@ pub mod ports;
 pub mod process;
 pub mod readme;
 pub mod wait;
+pub mod world;
 
 pub use backend::Backend;
 pub use client::{Manage, Reply};

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
@@ -26,10 +27,33 @@ pub struct Node {
     pub log: PathBuf,
     /// The flags that it starts with, also in its next lives.
     pub flags: Vec<String>,
+    /// What its command is led by: see [`crate::world`].
+    pub(crate) wrapper: Vec<String>,
     pub(crate) process: Option<Process>,
 }
 
 impl Node {
+    /// Its command, to be run where it is. Outside of loopback it takes commands from everybody there.
+    pub(crate) fn wrap(&self, command: Command) -> Command {
+        let Some((first, rest)) = self.wrapper.split_first() else {
+            return command;
+        };
+        let mut wrapped = Command::new(first);
+        wrapped.args(rest).arg(command.get_program());
+        wrapped.args(command.get_args());
+        if self.wrapper.iter().any(|word| word == "netns") {
+            wrapped.arg("--management-open");
+        }
+        for (name, _) in command.get_envs() {
+            wrapped.env_remove(name);
+        }
+        if let Some(dir) = command.get_current_dir() {
+            wrapped.current_dir(dir);
+        }
+        wrapped.stdin(Stdio::null());
+        wrapped
+    }
+
     /// Where its cluster port is.
     pub fn cluster(&self) -> SocketAddr {
         (self.address, ports::CLUSTER).into()

@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use crate::Result;
+use crate::world::{self, World};
 
 /// Raft, gossip and forwarding of every node.
 pub const CLUSTER: u16 = 7400;
@@ -20,20 +22,29 @@ pub const BACKEND: u16 = 8000;
 /// The last number of the first backend's address; nodes are at 1, 2, 3 …
 const FIRST_BACKEND: u8 = 101;
 
-/// A net `127.x.y.0/24` that no other test on this machine uses while this lives.
+/// A net `127.x.y.0/24` that no other test on this machine uses while this lives, or the net of a world.
 #[derive(Debug)]
 pub struct Net {
-    second: u8,
-    third: u8,
-    _lock: File,
+    /// The first three numbers of its addresses.
+    place: [u8; 3],
+    world: Option<Arc<World>>,
+    _lock: Option<File>,
 }
 
 impl Net {
-    /// Takes a free one.
+    /// Takes a free one; where this thread is in a world, that one's.
     ///
     /// # Errors
     /// When the lock files cannot be written, or all nets are taken.
     pub fn claim() -> Result<Self> {
+        if let Some(world) = world::here() {
+            let [first, second, third, _] = World::address(0).octets();
+            return Ok(Self {
+                place: [first, second, third],
+                world: Some(world),
+                _lock: None,
+            });
+        }
         let dir = lock_dir()?;
         let start = std::process::id();
         for offset in 0..20_000_u32 {
@@ -47,9 +58,9 @@ impl Net {
                 continue;
             }
             let net = Self {
-                second,
-                third,
-                _lock: lock,
+                place: [127, second, third],
+                world: None,
+                _lock: Some(lock),
             };
             if net.is_unused() {
                 return Ok(net);
@@ -60,13 +71,20 @@ impl Net {
 
     /// The address of node `number`, counted from 1.
     pub fn node(&self, number: u8) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.second, self.third, number)
+        let [first, second, third] = self.place;
+        Ipv4Addr::new(first, second, third, number)
     }
 
     /// Where backend `number` listens, counted from 1.
     pub fn backend(&self, number: u8) -> SocketAddr {
         let last = FIRST_BACKEND.saturating_add(number).saturating_sub(1);
-        (Ipv4Addr::new(127, self.second, self.third, last), BACKEND).into()
+        (self.node(last), BACKEND).into()
+    }
+
+    /// What a command must be led by to run where node `number` is; nothing on loopback.
+    pub(crate) fn wrapper(&self, number: u8) -> Vec<String> {
+        let world = self.world.as_ref();
+        world.map(|world| world.wrapper(number)).unwrap_or_default()
     }
 
     /// A killed test run can leave its nodes behind; their net is left alone then.

@@ -4,6 +4,7 @@ mod join;
 mod peers;
 mod ports;
 mod start_config;
+mod store_watch;
 mod tasks;
 
 use std::process::ExitCode;

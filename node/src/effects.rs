@@ -40,14 +40,24 @@ pub struct Failure {
 pub struct Effects {
     failures: Arc<ArcSwap<Vec<Failure>>>,
     nodefiles: Arc<ArcSwap<Vec<Failure>>>,
+    lasting: Arc<ArcSwap<Vec<Failure>>>,
     settled: watch::Receiver<Version>,
 }
 
 impl Effects {
-    /// What failed and is being tried again, and nodefiles that are left alone.
+    /// What failed and is being tried again, nodefiles that are left alone, and what was reported.
     pub fn failures(&self) -> Vec<Failure> {
-        let (failures, nodefiles) = (self.failures.load(), self.nodefiles.load());
-        failures.iter().chain(nodefiles.iter()).cloned().collect()
+        let all = [&self.failures, &self.nodefiles, &self.lasting];
+        let lists = all.map(|list| list.load_full());
+        lists.iter().flat_map(|list| list.iter()).cloned().collect()
+    }
+
+    /// Takes in what failed for good, whatever the configuration says.
+    pub fn report(&self, failure: &Failure) {
+        self.lasting.rcu(|lasting| {
+            let others = lasting.iter().filter(|other| other.object != failure.object);
+            others.chain([failure]).cloned().collect::<Vec<_>>()
+        });
     }
 
     /// What watches the nodefiles of a node with these variables.
@@ -85,6 +95,7 @@ pub fn effects(publisher: Publisher, variables: NodeVariables) -> (Runner, Effec
         Effects {
             failures,
             nodefiles: Arc::default(),
+            lasting: Arc::default(),
             settled: settled_view,
         },
     )

@@ -34,7 +34,7 @@ use crate::machine::{SnapshotPlace, StateMachine};
 use crate::model::{
     Answer, Command, Entry, FEATURE_LEVEL, FleetId, KeyHash, NewMember, NodeName, RequestId, UnixMillis,
 };
-use crate::store::LogStore;
+use crate::store::{FirstFailure, LogStore};
 use crate::timing::Timing;
 use crate::transport::client::PeerChannels;
 use crate::transport::server;
@@ -112,6 +112,7 @@ pub(crate) struct Inner {
     keeper: Notify,
     stopping: watch::Sender<bool>,
     removed: watch::Sender<bool>,
+    log_failure: FirstFailure,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -331,6 +332,12 @@ impl Cluster {
     /// When it has no vote, is away or behind, or no leader answers in time.
     pub async fn transfer(&self, to: NodeId, within: Duration) -> Result<(), ProposeError> {
         self.0.transfer(to, within).await
+    }
+
+    /// Waits until this node's store fails, after which it takes part in nothing; tells what failed, and where. Waits
+    /// for ever where that does not happen. Dropping the future loses nothing.
+    pub async fn store_failed(&self) -> String {
+        self.0.store_failed().await
     }
 
     /// Waits until this node was removed from its fleet; for ever where it stands alone. Dropping the future loses

@@ -7,6 +7,7 @@ mod disk;
 mod error;
 pub(crate) mod files;
 mod memory;
+mod noted;
 mod records;
 
 use std::fmt::Debug;
@@ -22,9 +23,11 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use prost::Message;
 
 pub use self::error::StoreError;
+pub(crate) use self::noted::FirstFailure;
 
 use self::disk::Disk;
 use self::memory::Memory;
+use self::noted::Noted;
 use self::records::{Key, Records};
 use crate::types::{LogEntry, LogId, TypeConfig, Vote};
 use crate::wire::WireError;
@@ -39,6 +42,7 @@ const READ_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct LogStore {
     records: Arc<dyn Records>,
+    failure: FirstFailure,
 }
 
 impl LogStore {
@@ -47,16 +51,26 @@ impl LogStore {
     /// # Errors
     /// When it is held by another process, damaged, of a later release, or the directory cannot be used.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Ok(Self {
-            records: Arc::new(Disk::open(dir)?),
-        })
+        Ok(Self::on(Disk::open(dir)?))
     }
 
     /// A log that is gone with the process.
     pub fn in_memory() -> Self {
-        Self {
-            records: Arc::new(Memory::default()),
-        }
+        Self::on(Memory::default())
+    }
+
+    fn on(records: impl Records + 'static) -> Self {
+        let failure = FirstFailure::default();
+        let records = Arc::new(Noted {
+            records,
+            failure: failure.clone(),
+        });
+        Self { records, failure }
+    }
+
+    /// What the medium failed with first.
+    pub(crate) fn failure(&self) -> FirstFailure {
+        self.failure.clone()
     }
 
     /// All entries from this one on. Blocks.

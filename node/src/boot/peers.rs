@@ -8,6 +8,7 @@ use fleetbal_raft::Cluster;
 use fleetbal_raft::model::Version;
 use tokio::net::TcpListener;
 
+use super::store_watch;
 use super::tasks::Tasks;
 use crate::cluster_port;
 use crate::effects::{Effects, Failure};
@@ -44,6 +45,7 @@ pub(super) struct Peers<'a> {
 impl Peers<'_> {
     /// Opens the cluster port and begins to gossip; a node that stands alone sees itself only.
     pub(super) fn start(self, tasks: &mut Tasks) -> FleetView {
+        let (effects, readiness) = (self.said.effects.clone(), self.said.readiness.clone());
         let mut own = Own {
             said: self.said,
             hash: (Version::default(), ConfigHash::default()),
@@ -58,6 +60,12 @@ impl Peers<'_> {
             });
         }
         tasks.spawn(own.keep_saying(gossip, self.cluster.clone()));
+        tasks.spawn(store_watch::watch(
+            self.cluster.clone(),
+            effects,
+            readiness,
+            view.clone(),
+        ));
         view
     }
 }

@@ -159,7 +159,8 @@ fn start_log(flags: &RunFlags) -> Result<(), String> {
 }
 
 /// A bare level is about fleetbal's own words; the libraries under it warn at most. openraft warns of every heartbeat
-/// that a dead member does not answer, which `cluster status` says once; what sled says of a damaged store, the store
+/// that a dead member does not answer, which `cluster status` says once, and of every call after a failure of the
+/// store, which is said once; what sled says of a damaged store, the store
 /// says in one sentence.
 fn quiet(level: &str) -> String {
     let levels = ["error", "warn", "info", "debug", "trace"];
@@ -175,5 +176,5 @@ fn quiet(level: &str) -> String {
     let quieter = libraries.iter().fold(level.to_owned(), |filter, library| {
         format!("{filter},{library}={most}")
     });
-    quieter + ",openraft=error,sled=off"
+    quieter + ",openraft=error,openraft::raft::raft_inner=off,sled=off"
 }

@@ -29,6 +29,8 @@ pub enum NotReady {
     Starting,
     /// It has not applied all that was committed when it started.
     CatchingUp,
+    /// Its store failed, so that it applies nothing any more, and another node's has not.
+    StoreFailed,
 }
 
 impl fmt::Display for NotReady {
@@ -38,6 +40,7 @@ impl fmt::Display for NotReady {
             Self::Draining => "draining",
             Self::Starting => "starting",
             Self::CatchingUp => "catching up with the fleet",
+            Self::StoreFailed => "its store failed",
         })
     }
 }
@@ -53,6 +56,7 @@ pub struct State {
     caught_up: bool,
     draining: bool,
     stopping: bool,
+    store_failed: bool,
     leader_last_answered: Instant,
 }
 
@@ -64,6 +68,7 @@ impl State {
             caught_up: false,
             draining: false,
             stopping: false,
+            store_failed: false,
             leader_last_answered: now,
         }
     }
@@ -76,6 +81,8 @@ impl State {
             Some(NotReady::Draining)
         } else if !self.start_finished {
             Some(NotReady::Starting)
+        } else if self.store_failed {
+            Some(NotReady::StoreFailed)
         } else if !self.caught_up && !self.is_without_leader(now) {
             Some(NotReady::CatchingUp)
         } else {
@@ -132,6 +139,14 @@ impl Readiness {
     /// Whether an operator drains this node.
     pub fn is_draining(&self) -> bool {
         self.state.borrow().draining
+    }
+
+    /// The store failed, and another node is better off; or not any more.
+    pub fn set_store_failed(&self, failed: bool) {
+        self.state.send_if_modified(|state| {
+            let before = std::mem::replace(&mut state.store_failed, failed);
+            before != failed
+        });
     }
 
     /// The process was asked to end.

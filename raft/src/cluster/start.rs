@@ -47,6 +47,7 @@ impl Parts {
             channels.follow(&home.known.members);
         }
         let network = Network(channels.clone());
+        let log_failure = log.failure();
         let raft = Raft::new(self.node_id, Arc::new(config), network, log, self.machine.clone())
             .await
             .map_err(|error| failed(&error))?;
@@ -65,6 +66,7 @@ impl Parts {
             keeper: Notify::new(),
             stopping: watch::Sender::new(false),
             removed: watch::Sender::new(false),
+            log_failure,
             tasks: Mutex::default(),
         }))
     }

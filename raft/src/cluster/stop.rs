@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver as _;
 use tokio::time::{sleep, timeout};
 
 use super::Inner;
@@ -27,6 +28,24 @@ impl Inner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .abort_all();
+    }
+
+    pub(super) async fn store_failed(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        let fatal = loop {
+            let state = metrics.borrow_and_update().running_state.clone();
+            match state {
+                Err(fatal) if !*self.stopping.borrow() => break fatal.to_string(),
+                Ok(()) | Err(_) => {}
+            }
+            if metrics.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let place = self.home.as_ref().map(|home| home.dir.raft_path());
+        let place = place.map_or_else(|| "memory".to_owned(), |path| path.display().to_string());
+        let reason = self.log_failure.get().map_or(fatal, str::to_owned);
+        format!("the store {place} failed: {reason}")
     }
 
     /// Gives the leadership to another voter, so that nobody has to wait for an election.
