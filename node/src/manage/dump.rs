@@ -4,7 +4,7 @@
 //! all that differs from the built-in defaults. A disabled service prints a comment, because `DISABLE` of what is
 //! not enabled is an error.
 
-use fleetbal_raft::model::{BalanceMethod, FleetConfig, HashBy, HeaderRule, Pool, Service, Value};
+use fleetbal_raft::model::{FleetConfig, HeaderRule, Pool, Service, Value};
 
 /// All of the configuration.
 pub fn dump(config: &FleetConfig) -> Vec<String> {
@@ -48,17 +48,8 @@ pub fn dump(config: &FleetConfig) -> Vec<String> {
 
 fn dump_pool(name: &str, pool: &Pool, lines: &mut Vec<String>) {
     lines.push(format!("CREATE POOL {name}"));
-    if pool.balance_method != BalanceMethod::default() {
-        lines.push(format!("  SET balance_method = {}", pool.balance_method));
-    }
-    if pool.hash_by != HashBy::default() {
-        lines.push(format!("  SET hash_by = {}", pool.hash_by));
-    }
-    if let Some(header) = &pool.load_header {
-        lines.push(format!("  SET load_header = {header}"));
-    }
-    if let Some(nodefile) = &pool.nodefile {
-        lines.push(format!("  SET nodefile = {nodefile}"));
+    for (key, value) in pool.explicit() {
+        lines.push(format!("  SET {key} = {value}"));
     }
     for backend in pool.backends() {
         let weight = match backend.weight {

@@ -1,5 +1,7 @@
 //! Pools of backends.
 
+mod settings;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,7 +9,7 @@ use std::ops::RangeInclusive;
 use super::address::BackendAddress;
 use super::rejection::Rejection;
 use super::template::Template;
-use super::tunable::CLEARING;
+use settings::{POOL_SETTINGS, PoolSetting};
 
 /// How a pool spreads requests over its backends. The algorithms are the data plane's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -149,19 +151,15 @@ impl Pool {
 
     /// Checks a setting's value and sets it.
     pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), Rejection> {
-        match key {
-            "balance_method" => {
-                self.balance_method = BalanceMethod::parse(value).ok_or(Rejection::BalanceMethod)?;
-            }
-            "hash_by" => self.hash_by = HashBy::parse(value).ok_or(Rejection::HashBy)?,
-            "nodefile" if NO_NODEFILE.contains(&value) => self.nodefile = None,
-            "nodefile" => self.nodefile = Some(Template::parse(value)?),
-            "load_header" if CLEARING.contains(&value) => self.load_header = None,
-            "load_header" if is_token(value) => self.load_header = Some(value.to_ascii_lowercase()),
-            "load_header" => return Err(Rejection::HeaderName(value.to_owned())),
-            _ => return Err(Rejection::PoolSetting(key.to_owned())),
-        }
-        Ok(())
+        let setting = PoolSetting::find(key).ok_or_else(|| Rejection::PoolSetting(key.to_owned()))?;
+        (setting.set)(self, value)
+    }
+
+    /// The settings that are not at their defaults, with values as `SET` takes them, in the order of the table.
+    pub fn explicit(&self) -> impl Iterator<Item = (&'static str, String)> {
+        POOL_SETTINGS
+            .iter()
+            .filter_map(|setting| Some((setting.key, (setting.get)(self)?)))
     }
 
     /// Makes these all of its backends. One that stays goes on draining where it does.
