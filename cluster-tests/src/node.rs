@@ -114,6 +114,21 @@ impl Node {
         client::get(self.traffic(), target).with_context(|| format!("GET {target} at {}", self.name))
     }
 
+    /// Its figures, as Prometheus reads them.
+    ///
+    /// # Errors
+    /// When it does not answer with them.
+    pub fn metrics(&self) -> Result<String> {
+        let answer = client::get(self.management(), "/metrics")?;
+        ensure!(
+            answer.status()? == 200,
+            "{} answered '{}'",
+            self.name,
+            answer.start
+        );
+        Ok(answer.text())
+    }
+
     /// Its log so far.
     pub fn log_text(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();

@@ -13,10 +13,14 @@ use std::time::Duration;
 
 use fleetbal_raft::Cluster;
 use fleetbal_raft::model::NodeName;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::checks::{Health, Runner};
 use crate::cli::exit;
 use crate::effects::{Effects, effects};
+use crate::gossip::FleetView;
+use crate::health::Told;
 use crate::lifecycle::{DRAIN_TIMEOUT, Lifecycle, Signals, Stop};
 use crate::manage::access::{Access, TokenFileError};
 use crate::manage::query::node::LastProc;
@@ -26,7 +30,7 @@ use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
 use crate::service_manager;
 use crate::settings::Settings;
-use crate::snapshot::{NodeVariables, Publisher, View};
+use crate::snapshot::{NodeVariables, Publisher, Report, Reports, View};
 use crate::sockets::Sockets;
 use crate::workers::Workers;
 use peers::{Peers, Said};
@@ -136,15 +140,19 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     let cluster = Box::pin(join::cluster(given)).await?;
     let variables = variables(settings, cluster.name());
     let (publisher, view) = Publisher::new(variables.clone());
+    let (seen, reports) = Reports::channel();
+    let (told, backends) = watch::channel(Arc::default());
     let plane = DataPlane::start(settings, view)?;
-    let (runner, effects) = effects(publisher, variables.clone());
+    let (runner, effects) = effects(publisher.reporting(seen), variables.clone());
     let peers = Peers {
         port: own.cluster.take(),
         advertise: settings.advertised(),
         cluster: &cluster,
-        said: plane.said(&effects),
+        said: plane.said(&effects, backends),
     };
     let fleet = peers.start(&mut tasks);
+    let health = Health::new(cluster.name().as_str());
+    tasks.spawn(plane.checks(&health, &effects, &fleet, (reports, told)).run());
     let context = Arc::new(Context {
         cluster: cluster.clone(),
         view: plane.view.clone(),
@@ -152,6 +160,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
         queues: plane.workers.queues().clone(),
         reproxy: plane.workers.reproxy().clone(),
         fleet,
+        health,
         readiness: plane.readiness.clone(),
         settled: effects.settled(),
         lifecycle: lifecycle.clone(),
@@ -168,8 +177,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     start_config::apply(given, &cluster).await?;
     settle(&cluster, &effects, settings).await?;
     tasks.spawn(effects.nodefiles(variables).run(cluster.clone()));
-    let (of, from) = (plane.readiness.clone(), cluster.clone());
-    tasks.spawn(async move { of.catch_up(&from).await });
+    tasks.spawn(catch_up(plane.readiness.clone(), cluster.clone()));
     plane.readiness.start_finished();
     feed_watchdog(&mut tasks, &plane.workers);
     Ok(Node {
@@ -204,13 +212,33 @@ impl DataPlane {
         })
     }
 
-    fn said(&self, effects: &Effects) -> Said {
+    fn said(&self, effects: &Effects, backends: watch::Receiver<Arc<Told>>) -> Said {
         Said {
+            backends,
             view: self.view.clone(),
             stats: self.stats.clone(),
             readiness: self.readiness.clone(),
             started: self.started,
             effects: effects.clone(),
+        }
+    }
+
+    /// What keeps the view of the backends' health, by reports of requests; what it tells the others goes to the other
+    /// end.
+    fn checks(
+        &self,
+        health: &Health,
+        effects: &Effects,
+        fleet: &FleetView,
+        (reports, told): (mpsc::Receiver<Report>, watch::Sender<Arc<Told>>),
+    ) -> Runner {
+        Runner {
+            health: health.clone(),
+            view: self.view.clone(),
+            settled: effects.settled(),
+            reports,
+            fleet: fleet.clone(),
+            told,
         }
     }
 }
@@ -225,6 +253,10 @@ fn feed_watchdog(tasks: &mut Tasks, workers: &Arc<Workers>) {
         let workers = Arc::clone(&workers);
         async move { workers.answer().await }
     }));
+}
+
+async fn catch_up(readiness: Readiness, cluster: Cluster) {
+    readiness.catch_up(&cluster).await;
 }
 
 /// Waits until the effects of what is applied were tried. A node that stands alone, and one that was just given its

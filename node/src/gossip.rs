@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 mod keeper;
 mod keys;
 mod liveness;
+mod told;
 mod transport;
 
 use std::fmt;
@@ -23,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 
 pub use keys::{ConfigHash, OwnState, SOFTWARE_VERSION, Said, Trouble};
-pub use liveness::{NodeState, NodeView};
+pub use liveness::{NodeState, NodeView, Voice};
 pub use transport::GossipService;
 
 use keeper::{Keeper, pace};
@@ -194,6 +195,11 @@ impl FleetView {
     /// Every member, and for a while who has left, by name.
     pub fn nodes(&self) -> Vec<NodeView> {
         self.0.borrow().nodes(Instant::now())
+    }
+
+    /// What each node tells of backends.
+    pub fn voices(&self) -> Vec<Voice> {
+        self.0.borrow().voices(Instant::now())
     }
 
     /// Waits until a node changed in another way than by the time it was not heard; false when gossip has ended.

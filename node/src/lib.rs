@@ -5,12 +5,14 @@
 
 pub mod balance;
 pub mod boot;
+pub mod checks;
 pub mod cli;
 pub mod clock;
 pub mod cluster_port;
 pub mod effects;
 pub mod files;
 pub mod gossip;
+pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod listen;

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::checks::Health;
 use crate::gossip::FleetView;
 use crate::lifecycle::Lifecycle;
 use crate::monitor::readiness::Readiness;
@@ -58,6 +59,8 @@ pub struct Context {
     pub last_proc: LastProc,
     /// The other nodes.
     pub fleet: FleetView,
+    /// What this node thinks of the backends.
+    pub health: Health,
     /// Whether this node should get traffic.
     pub readiness: Readiness,
     /// The version whose effects were all tried on this node.

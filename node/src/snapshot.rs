@@ -5,6 +5,7 @@
 //! rules it began with. What did not change from one version to the next keeps its identity, and with it the
 //! counters and the state of its backends. What a version makes the node *do* (listeners, logs) is not here.
 
+mod backend;
 mod compile;
 mod pool;
 mod reproxy;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use fleetbal_raft::model::{FleetConfig, PoolName, ServiceName, Version};
 
-pub use pool::{Attempts, BackendState, OpenConnection, PoolView, millis};
+pub use backend::{Attempts, BackendState, OpenConnection, Report, Reports, millis};
+pub use pool::PoolView;
 pub use reproxy::CacheRules;
 pub use service::{
     ProxySettings, QueueSettings, ReproxySettings, RetrySettings, ServiceView, Trust, UploadSettings,
@@ -73,6 +75,11 @@ impl View {
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
         self.0.load()
     }
+
+    /// The same, to be kept for as long as it is needed.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
 }
 
 /// The one writer of a [`View`].
@@ -80,6 +87,7 @@ impl View {
 pub struct Publisher {
     variables: NodeVariables,
     view: View,
+    reports: Reports,
 }
 
 impl Publisher {
@@ -89,8 +97,15 @@ impl Publisher {
         let publisher = Self {
             variables,
             view: view.clone(),
+            reports: Reports::default(),
         };
         (publisher, view)
+    }
+
+    /// The same; what the data plane sees of backends is reported there.
+    #[must_use]
+    pub fn reporting(self, reports: Reports) -> Self {
+        Self { reports, ..self }
     }
 
     /// Compiles a version and makes it the one that the view reads. An older one than the last is left alone.
@@ -99,7 +114,7 @@ impl Publisher {
         if config.version < before.version {
             return;
         }
-        let next = compile::compile(&before, config, &self.variables);
+        let next = compile::compile(&before, config, self);
         self.view.0.store(Arc::new(next));
     }
 }

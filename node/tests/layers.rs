@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 5] = [
         "os_settings",
         "http",
         "balance",
+        "health",
         "plugin",
         "snapshot",
         "lifecycle",
@@ -24,14 +25,21 @@ const LAYERS: [&[&str]; 5] = [
     ],
     &["monitor", "reproxy", "upload", "upstream"],
     &["role", "listen", "workers"],
-    &["gossip", "cluster_port", "effects", "manage", "settings"],
+    &[
+        "gossip",
+        "cluster_port",
+        "checks",
+        "effects",
+        "manage",
+        "settings",
+    ],
     &["boot", "cli"],
 ];
 
 /// The data plane: of the replicated state it sees the model alone.
-const DATA_PLANE: [&str; 11] = [
-    "files", "http", "plugin", "balance", "snapshot", "reproxy", "upload", "upstream", "role", "listen",
-    "workers",
+const DATA_PLANE: [&str; 12] = [
+    "files", "http", "plugin", "balance", "health", "snapshot", "reproxy", "upload", "upstream", "role",
+    "listen", "workers",
 ];
 
 fn layer(module: &str) -> Option<usize> {

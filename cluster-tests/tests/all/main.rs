@@ -4,6 +4,7 @@ mod access;
 mod backup;
 mod demo;
 mod health_pages;
+mod health_view;
 mod invisible_changes;
 mod join;
 mod join_refused;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use fleetbal_raft::Cluster;
 use fleetbal_raft::model::Version;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::store_watch;
 use super::tasks::Tasks;
 use crate::cluster_port;
 use crate::effects::{Effects, Failure};
 use crate::gossip::{ConfigHash, FleetView, Gossip, OwnState, Trouble};
+use crate::health::Told;
 use crate::manage::Started;
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
@@ -30,6 +32,8 @@ pub(super) struct Said {
     pub(super) started: Started,
     /// What it could not do; moves on when this node balances by another version.
     pub(super) effects: Effects,
+    /// What it tells of backends.
+    pub(super) backends: watch::Receiver<Arc<Told>>,
 }
 
 /// What is needed to meet the others.
@@ -93,6 +97,7 @@ impl Own {
             requests_total: self.said.stats.requests_total(),
             started: self.said.started.at,
             troubles: self.troubles(),
+            backends: Arc::clone(&self.said.backends.borrow_and_update()),
         }
     }
 
@@ -108,11 +113,13 @@ impl Own {
     async fn keep_saying(mut self, gossip: Gossip, cluster: Cluster) {
         let mut settled = self.said.effects.settled();
         let mut readiness = self.said.readiness.subscribe();
+        let mut backends = self.said.backends.clone();
         loop {
             gossip.set_own(self.state(&cluster));
             tokio::select! {
                 Ok(()) = settled.changed() => {}
                 Ok(()) = readiness.changed() => {}
+                Ok(()) = backends.changed() => {}
                 () = tokio::time::sleep(SAY) => {}
             }
         }

@@ -15,7 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
 use super::keys::{OwnState, Said};
 use super::liveness::{Directory, Heard, NodeState, NodeView, Pace};
 use super::transport::{CallTransport, Inbox};
-use super::{GossipOptions, Surroundings, interval_for, members};
+use super::{GossipOptions, Surroundings, interval_for, members, told};
+use crate::health::Told;
 
 /// Between this library's messages and those of another fleet stands TLS; this only tells releases apart.
 const GOSSIP_PROTOCOL: &str = "fleetbal-1";
@@ -126,6 +127,10 @@ struct Round {
     calls: Calls,
     told: OwnState,
     told_at: Instant,
+    /// What gossip holds of this node's word about backends.
+    said_of_backends: Arc<Told>,
+    /// What was read of each node, and at which version of its state: most nodes say nothing new.
+    read: HashMap<ChitchatId, (u64, Said)>,
 }
 
 impl Round {
@@ -134,12 +139,11 @@ impl Round {
             fleet: Arc::clone(&keeper.fleet),
             inbox: keeper.inbox.clone(),
         };
-        let own = keeper.own.borrow().pairs(keeper.fleet.term());
-        let own = own
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect();
-        let handle = spawn_chitchat(keeper.config(interval, generation), own, &transport).await?;
+        let own = keeper.own.borrow().clone();
+        let pairs = own.pairs(keeper.fleet.term());
+        let pairs = pairs.into_iter().map(|(key, value)| (key.to_owned(), value));
+        let pairs = pairs.chain(told::pairs(&own.backends)).collect();
+        let handle = spawn_chitchat(keeper.config(interval, generation), pairs, &transport).await?;
         let changed = Arc::new(Notify::new());
         let notify = Arc::clone(&changed);
         let listener = handle
@@ -153,8 +157,10 @@ impl Round {
             changed,
             _listener: listener,
             calls: Calls::new(interval),
-            told: keeper.own.borrow().clone(),
+            said_of_backends: Arc::clone(&own.backends),
+            told: own,
             told_at: Instant::now(),
+            read: HashMap::new(),
         })
     }
 
@@ -164,21 +170,28 @@ impl Round {
         let members = members(&*keeper.fleet);
         let own = keeper.own.borrow_and_update().clone();
         let pairs = own.pairs(keeper.fleet.term());
-        let heard = self
+        let before = std::mem::replace(&mut self.said_of_backends, Arc::clone(&own.backends));
+        let mut read = std::mem::take(&mut self.read);
+        let (heard, read) = self
             .handle
             .with_chitchat(|chitchat| {
                 let state = chitchat.self_node_state();
                 for (key, value) in &pairs {
                     state.set(key, value);
                 }
+                told::say(state, &before, &own.backends);
                 let live: HashSet<ChitchatId> = chitchat.live_nodes().cloned().collect();
-                chitchat
-                    .node_states()
-                    .iter()
-                    .map(|(id, state)| (id.node_id.to_string(), heard(id, state, live.contains(id))))
-                    .collect::<Vec<_>>()
+                let states = chitchat.node_states();
+                read.retain(|id, _| states.contains_key(id));
+                let heard = states.iter().map(|(id, state)| {
+                    let said = said(&mut read, id, state);
+                    (id.node_id.to_string(), heard(id, state, live.contains(id), said))
+                });
+                let heard: Vec<_> = heard.collect();
+                (heard, std::mem::take(&mut read))
             })
             .await;
+        self.read = read;
         keeper.directory.send_if_modified(|directory| {
             let mut changed = directory.set_members(&members, now);
             let mut names = BTreeSet::new();
@@ -233,12 +246,25 @@ impl Round {
     }
 }
 
-fn heard(id: &ChitchatId, state: &GossipState, live: bool) -> Heard {
+/// What a node says, read anew where its state is another one than when it was read last.
+fn said(read: &mut HashMap<ChitchatId, (u64, Said)>, id: &ChitchatId, state: &GossipState) -> Said {
+    let version = state.max_version();
+    match read.get(id) {
+        Some((at, said)) if *at == version => said.clone(),
+        Some(_) | None => {
+            let said = Said::read(state.key_values());
+            read.insert(id.clone(), (version, said.clone()));
+            said
+        }
+    }
+}
+
+fn heard(id: &ChitchatId, state: &GossipState, live: bool, said: Said) -> Heard {
     Heard {
         generation: id.generation_id,
         heartbeat: state.heartbeat().into(),
         live,
-        said: Said::read(state.key_values()),
+        said,
     }
 }
 

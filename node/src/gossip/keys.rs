@@ -4,9 +4,13 @@
 //! line or grow without bound.
 
 use std::fmt;
+use std::sync::Arc;
 
 use fleetbal_raft::model::{FleetConfig, UnixMillis, Version};
 use sha2::{Digest, Sha256};
+
+use super::told;
+use crate::health::Told;
 
 const VERSION: &str = "version";
 const LOG_INDEX: &str = "log_index";
@@ -23,7 +27,7 @@ const TROUBLES: &str = "troubles";
 pub const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How many characters of another node's reason and release are kept.
-const REASON_MAX: usize = 200;
+pub(super) const REASON_MAX: usize = 200;
 const SOFTWARE_MAX: usize = 32;
 
 /// How many troubles of one node are told.
@@ -128,6 +132,8 @@ pub struct OwnState {
     pub started: UnixMillis,
     /// What it could not do of the configuration.
     pub troubles: Vec<Trouble>,
+    /// What it tells of backends.
+    pub backends: Arc<Told>,
 }
 
 impl OwnState {
@@ -137,15 +143,19 @@ impl OwnState {
             && self.ready == other.ready
             && self.hash == other.hash
             && self.troubles == other.troubles
+            && self.backends == other.backends
     }
 
     /// As another node would read it.
     pub(super) fn said(&self, term: u64) -> Said {
         let pairs = self.pairs(term);
-        Said::read(pairs.iter().map(|(key, value)| (*key, value.as_str())))
+        Said {
+            backends: Arc::clone(&self.backends),
+            ..Said::read(pairs.iter().map(|(key, value)| (*key, value.as_str())))
+        }
     }
 
-    /// As gossip keys and values, with the Raft term this node is in.
+    /// As gossip keys and values, with the Raft term this node is in; what it tells of backends aside.
     pub(super) fn pairs(&self, term: u64) -> [(&'static str, String); 10] {
         let reason = self.not_ready_because.as_deref().unwrap_or_default();
         [
@@ -186,12 +196,15 @@ pub struct Said {
     pub requests_total: Option<u64>,
     /// What it could not do of the configuration.
     pub troubles: Vec<Trouble>,
+    /// What it tells of backends.
+    pub backends: Arc<Told>,
 }
 
 impl Said {
     /// Reads keys and values; unknown keys and unreadable values are passed over.
     pub(super) fn read<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut said = Self::default();
+        let mut backends = Told::new();
         for (key, value) in pairs {
             match key {
                 VERSION => said.version = value.parse().ok(),
@@ -207,9 +220,10 @@ impl Said {
                 STARTED => said.started = value.parse().ok().map(UnixMillis),
                 REQUESTS => said.requests_total = value.parse().ok(),
                 TROUBLES => said.troubles = Trouble::read(value),
-                _ => {}
+                _ => backends.extend(told::read(key, value)),
             }
         }
+        said.backends = Arc::new(backends.into_iter().take(told::MOST).collect());
         said
     }
 }
@@ -223,7 +237,7 @@ fn yes_or_no(value: &str) -> Option<bool> {
 }
 
 /// Printable text without line breaks, at most so many characters.
-fn one_line(text: &str, max: usize) -> String {
+pub(super) fn one_line(text: &str, max: usize) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     let line: String = text.chars().take(max).map(printable).collect();
     line.trim().to_owned()
@@ -256,6 +270,7 @@ mod tests {
                 reason: "cannot listen on 0.0.0.0:80: Address already in use".to_owned(),
                 since: UnixMillis(1_700_000_123_456),
             }],
+            backends: Arc::default(),
         }
     }
 
@@ -277,6 +292,7 @@ mod tests {
             started: Some(UnixMillis(1_700_000_000_000)),
             requests_total: Some(u64::MAX),
             troubles: own().troubles,
+            backends: Arc::default(),
         };
         assert_eq!(said, expected);
     }

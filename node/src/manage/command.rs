@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{BackendAddress, Change, NodeName, RequestId, TokenId, Version, VoteWish};
+use fleetbal_raft::model::{
+    BackendAddress, Change, NodeName, PoolName, RequestId, TokenId, Version, VoteWish,
+};
 
 use crate::lifecycle::Stop;
 use crate::os_settings::ServerSetting;
@@ -63,6 +65,10 @@ pub enum Query {
     ClusterMembers(Format),
     /// `cluster tokens`
     Tokens,
+    /// `health [POOL]`
+    Health(Option<PoolName>),
+    /// `health why ip:port`
+    WhyHealth(BackendAddress),
     /// `effects`
     Effects,
     /// `config version`

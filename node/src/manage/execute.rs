@@ -64,6 +64,8 @@ fn answer(query: &Query, context: &Context) -> Reply {
         Query::Backends => Reply::Lines(query::live::backends(&snapshot)),
         Query::Nodes(only) => Reply::Lines(query::live::nodes(&snapshot, *only)),
         Query::Effects => Reply::Lines(query::effects::lines(&context.fleet.nodes(), clock::now())),
+        Query::Health(pool) => health(pool.as_ref(), context),
+        Query::WhyHealth(backend) => why_health(*backend, context),
         Query::Help => Reply::Lines(query::node::help()),
         Query::ConfigVersion => {
             let hash = ConfigHash::of(config).to_string();
@@ -86,6 +88,22 @@ fn answer(query: &Query, context: &Context) -> Reply {
             })
         }
     }
+}
+
+fn health(pool: Option<&PoolName>, context: &Context) -> Reply {
+    let is_there = |pool: &PoolName| context.view.load().pool(pool.as_str()).is_some();
+    if let Some(missing) = pool.filter(|pool| !is_there(pool)) {
+        return Reply::Refused(format!("pool '{missing}' does not exist"));
+    }
+    Reply::Lines(query::health::lines(&context.health.all(pool)))
+}
+
+fn why_health(backend: BackendAddress, context: &Context) -> Reply {
+    let why = context.health.why(backend);
+    if why.is_empty() {
+        return Reply::Refused(format!("backend {backend} is in no pool"));
+    }
+    Reply::Lines(query::health::why(&why))
 }
 
 fn cluster_status(format: Format, context: &Context) -> Reply {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod header;
+mod health;
 mod membership;
 mod object;
 mod plugin;
@@ -17,7 +18,7 @@ use super::line::Line;
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 52] = [
+pub const COMMANDS: [&str; 53] = [
     "abort",
     "aio",
     "auth",
@@ -37,6 +38,7 @@ pub const COMMANDS: [&str; 52] = [
     "fd",
     "gladiator",
     "header",
+    "health",
     "help",
     "leaks",
     "load",
@@ -160,6 +162,7 @@ fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError
         "vhost" => plugin::vhost(line, implied),
         "vpath" => plugin::vpath(line, implied),
         "show" => show::parse(line),
+        "health" => health::parse(line),
         "dumpconfig" => Ok(Command::Query(Query::Dump)),
         "uptime" => plain(line, "uptime", Command::Query(Query::Uptime)),
         "version" => plain(line, "version", Command::Query(Query::Uptime)),

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod effects;
+pub mod health;
 pub mod live;
 pub mod node;
 pub mod plugin;

@@ -289,6 +289,8 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         | Query::ClusterMembers(_)
         | Query::Tokens
         | Query::ConfigVersion
+        | Query::Health(_)
+        | Query::WhyHealth(_)
         | Query::Ready => None,
     }
 }

@@ -62,6 +62,7 @@ impl TestNode {
             reproxy: Arc::default(),
             last_proc: super::query::node::LastProc::default(),
             fleet,
+            health: crate::checks::Health::new("n1"),
             readiness: Readiness::default(),
             settled,
             lifecycle: Lifecycle::default(),

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use fleetbal_raft::model::{FleetConfig, Pool, PoolName, Service, ServiceName};
 
-use super::Snapshot;
 use super::pool::PoolView;
 use super::service::ServiceView;
 use super::variables::NodeVariables;
+use super::{Publisher, Snapshot};
 
-pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, variables: &NodeVariables) -> Snapshot {
+pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, publisher: &Publisher) -> Snapshot {
     let pools: BTreeMap<_, _> = config
         .pools()
-        .map(|(name, pool)| (name.clone(), pool_view(before, name, pool)))
+        .map(|(name, pool)| (name.clone(), pool_view(before, name, pool, publisher)))
         .collect();
     let services = config.services().map(|(name, service)| {
         let pool = service.pool().and_then(|pool| pools.get(pool));
-        let view = service_view(before, name, service, pool, variables);
+        let view = service_view(before, name, service, pool, &publisher.variables);
         (name.clone(), view)
     });
     Snapshot {
@@ -29,12 +29,12 @@ pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, variables: &
     }
 }
 
-fn pool_view(before: &Snapshot, name: &PoolName, pool: &Arc<Pool>) -> Arc<PoolView> {
+fn pool_view(before: &Snapshot, name: &PoolName, pool: &Arc<Pool>, publisher: &Publisher) -> Arc<PoolView> {
     let view = before.pools.get(name);
     match (view, before.config.pool(name.as_str())) {
         // Comparing two Arcs of equal identity looks at nothing else.
         (Some(view), Some(model)) if model == pool => Arc::clone(view),
-        _ => Arc::new(PoolView::new(name, pool, view.map(|v| &**v))),
+        _ => Arc::new(PoolView::new(name, pool, view.map(|v| &**v), &publisher.reports)),
     }
 }
 

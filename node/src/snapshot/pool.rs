@@ -1,15 +1,12 @@
-//! Pools and the state of their backends on this node.
+//! Pools of one version.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fleetbal_raft::model::{BackendAddress, BalanceMethod, HashBy, Pool, PoolName};
 
-use crate::balance::reported_load::{LastReport, Load};
-use crate::balance::response_time::{Pace, PeakEwma};
+use super::backend::{BackendState, Reports};
 use crate::balance::{Plan, Weights};
-use crate::clock;
 
 /// A pool of one version. The state of a backend that stays in the pool is the same from version to version.
 #[derive(Debug)]
@@ -33,16 +30,17 @@ pub struct PoolView {
 struct Turn(AtomicUsize);
 
 impl PoolView {
-    pub(super) fn new(name: &PoolName, pool: &Pool, before: Option<&Self>) -> Self {
+    pub(super) fn new(name: &PoolName, pool: &Pool, before: Option<&Self>, reports: &Reports) -> Self {
         let kept = |address| before?.backend(address).map(Arc::clone);
         let addresses = || pool.backends().iter().map(|backend| backend.address);
-        let backends = addresses().map(|a| kept(a).unwrap_or_else(|| Arc::new(BackendState::new(a))));
+        let fresh = |address| Arc::new(BackendState::new(name, address, reports.clone()));
+        let backends = addresses().map(|address| kept(address).unwrap_or_else(|| fresh(address)));
         let backends: Vec<_> = backends.collect();
         let weights = Weights::new(pool.backends().iter().map(|backend| backend.weight));
         let method = pool.balance_method;
         // A plan depends on addresses and weights alone; draining, for one, leaves a hash's table as it is.
         let same = before.filter(|before| {
-            let same_addresses = || before.backends.iter().map(|b| b.address).eq(addresses());
+            let same_addresses = || before.backends.iter().map(|b| b.address()).eq(addresses());
             before.method == method && before.weights == weights && same_addresses()
         });
         let names = || addresses().map(|address| address.to_string()).collect();
@@ -101,7 +99,7 @@ impl PoolView {
 
     /// One backend, by address.
     pub fn backend(&self, address: BackendAddress) -> Option<&Arc<BackendState>> {
-        self.backends.iter().find(|backend| backend.address == address)
+        self.backends.iter().find(|backend| backend.address() == address)
     }
 
     /// Whether this very backend is in it and gets requests: one that was removed and added again is another, and the
@@ -115,306 +113,6 @@ impl PoolView {
     pub fn next_turn(&self) -> usize {
         self.turn.0.fetch_add(1, Ordering::Relaxed)
     }
-}
-
-/// How often a backend was tried to reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempts {
-    /// How often.
-    pub attempts: u64,
-    /// When last, in seconds since the epoch; 0 is never.
-    pub last_attempt: u64,
-    /// When last with success.
-    pub last_connect: u64,
-}
-
-/// How long a backend is not chosen after a failure, but by those that have no other (Perlbal's value).
-const BARRED_FOR: Duration = Duration::from_secs(1);
-
-/// How often that time doubles where verification fails again and again.
-const MOST_DOUBLINGS: u32 = 3;
-
-/// What this node knows of one backend of one pool. All workers write to it, so it has cache lines of its own.
-#[derive(Debug)]
-#[repr(align(128))]
-pub struct BackendState {
-    address: BackendAddress,
-    requests: AtomicU64,
-    connects: AtomicU64,
-    connect_failures: AtomicU64,
-    failures: AtomicU64,
-    open: AtomicU64,
-    barred_until: AtomicU64,
-    unverified_until: AtomicU64,
-    /// When the last connection was begun, and when the last one was opened: seconds since the epoch.
-    last_attempt: AtomicU64,
-    last_connect: AtomicU64,
-    attempts: AtomicU64,
-    verified: AtomicU64,
-    /// Verifications that failed since the last one that did not.
-    unverified_in_a_row: AtomicU32,
-    in_flight: AtomicU32,
-    response_time: PeakEwma,
-    report: LastReport,
-}
-
-impl BackendState {
-    fn new(address: BackendAddress) -> Self {
-        Self {
-            address,
-            requests: AtomicU64::new(0),
-            connects: AtomicU64::new(0),
-            connect_failures: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            open: AtomicU64::new(0),
-            barred_until: AtomicU64::new(0),
-            unverified_until: AtomicU64::new(0),
-            last_attempt: AtomicU64::new(0),
-            last_connect: AtomicU64::new(0),
-            attempts: AtomicU64::new(0),
-            verified: AtomicU64::new(0),
-            unverified_in_a_row: AtomicU32::new(0),
-            in_flight: AtomicU32::new(0),
-            response_time: PeakEwma::default(),
-            report: LastReport::default(),
-        }
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> BackendAddress {
-        self.address
-    }
-
-    /// Requests that it answered.
-    pub fn requests_total(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Connections opened to it.
-    pub fn connects_total(&self) -> u64 {
-        self.connects.load(Ordering::Relaxed)
-    }
-
-    /// Connections to it that could not be opened or verified.
-    pub fn connect_failures_total(&self) -> u64 {
-        self.connect_failures.load(Ordering::Relaxed)
-    }
-
-    /// Requests that it did not answer, or not to the end.
-    pub fn failures_total(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
-    /// Connections to it that are open now, in use or idle.
-    pub fn open_connections(&self) -> u64 {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Counts an answered request.
-    pub fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a request that it failed.
-    pub fn count_failure(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a connection that was opened, until the result is dropped.
-    pub fn count_connection(self: &Arc<Self>) -> OpenConnection {
-        self.connects.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        OpenConnection {
-            backend: Arc::clone(self),
-            begun: None,
-        }
-    }
-
-    /// Requests that were sent to it and are not through, where its pool's method asks for that.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Its answer began so long after the request was sent.
-    pub fn answered(&self, now: Instant, elapsed: Duration) {
-        self.response_time.record(millis(now), elapsed);
-    }
-
-    /// It has not answered within that time, and will not.
-    fn disappointed(&self, now: Instant, elapsed: Duration) {
-        self.response_time.record_failure(millis(now), elapsed);
-    }
-
-    /// It told its load.
-    pub fn reported(&self, now: Instant, load: f64) {
-        self.report.record(millis(now), load);
-    }
-
-    /// What `response_time` goes by, at that many [`millis`].
-    pub fn pace(&self, now: u32) -> Pace {
-        Pace {
-            in_flight: self.in_flight(),
-            seconds: self.response_time.seconds(now),
-        }
-    }
-
-    /// What `reported_load` goes by, at that many [`millis`].
-    pub fn load(&self, now: u32) -> Load {
-        Load {
-            in_flight: self.in_flight(),
-            report: self.report.read(now),
-        }
-    }
-
-    /// Counts a connection that could not be opened, or not be verified, and keeps the backend from being chosen for a
-    /// while. Where it accepts connections, and then says nothing of use on them, that takes longer each time.
-    pub fn bar(&self, now: Instant, cannot_verify: bool) {
-        self.connect_failures.fetch_add(1, Ordering::Relaxed);
-        let again = if cannot_verify {
-            self.unverified_in_a_row.fetch_add(1, Ordering::Relaxed)
-        } else {
-            0
-        };
-        let length = BARRED_FOR * (1 << again.min(MOST_DOUBLINGS));
-        self.barred_until
-            .store(wide_millis(now + length), Ordering::Relaxed);
-    }
-
-    /// A connection is about to be opened.
-    pub fn attempt(&self) {
-        self.attempts.fetch_add(1, Ordering::Relaxed);
-        self.last_attempt.store(clock::now().0 / 1000, Ordering::Relaxed);
-    }
-
-    /// A connection was verified.
-    pub fn count_verified(&self) {
-        self.verified.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Connections that were verified.
-    pub fn verified(&self) -> u64 {
-        self.verified.load(Ordering::Relaxed)
-    }
-
-    /// How often it was tried to reach.
-    pub fn attempted(&self) -> Attempts {
-        Attempts {
-            attempts: self.attempts.load(Ordering::Relaxed),
-            last_attempt: self.last_attempt.load(Ordering::Relaxed),
-            last_connect: self.last_connect.load(Ordering::Relaxed),
-        }
-    }
-
-    /// A connection was opened, and verified where that was asked.
-    pub fn reached(&self) {
-        self.last_connect.store(clock::now().0 / 1000, Ordering::Relaxed);
-        self.unverified_in_a_row.store(0, Ordering::Relaxed);
-        self.barred_until.store(0, Ordering::Relaxed);
-    }
-
-    /// Whether it is kept from being chosen.
-    pub fn is_barred(&self, now: Instant) -> bool {
-        let until = self.barred_until.load(Ordering::Relaxed);
-        until != 0 && wide_millis(now) < until
-    }
-
-    /// Leaves verification of its new connections out for a while.
-    pub fn skip_verification(&self, now: Instant, length: Duration) {
-        self.unverified_until
-            .store(wide_millis(now + length), Ordering::Relaxed);
-    }
-
-    /// Whether verification of its new connections is left out.
-    pub fn skips_verification(&self, now: Instant) -> bool {
-        self.unverified_for(now).is_some()
-    }
-
-    /// How long verification of its new connections is still left out; none: it is not.
-    pub fn unverified_for(&self, now: Instant) -> Option<Duration> {
-        let until = self.unverified_until.load(Ordering::Relaxed);
-        let left = until.checked_sub(wide_millis(now)).filter(|left| *left > 0);
-        left.map(Duration::from_millis)
-    }
-}
-
-/// An open connection to a backend, counted as such for as long as this lives.
-#[derive(Debug)]
-pub struct OpenConnection {
-    backend: Arc<BackendState>,
-    /// The request that is counted as in flight.
-    begun: Option<Begun>,
-}
-
-#[derive(Debug)]
-struct Begun {
-    at: Instant,
-    answered: bool,
-}
-
-impl OpenConnection {
-    /// The backend that it leads to.
-    pub fn backend(&self) -> &Arc<BackendState> {
-        &self.backend
-    }
-
-    /// Counts a request as in flight, until it ends or the connection does.
-    pub fn begin_request(&mut self, now: Instant) {
-        let begun = Begun {
-            at: now,
-            answered: false,
-        };
-        if self.begun.replace(begun).is_none() {
-            self.backend.in_flight.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether a request is counted as in flight.
-    #[inline]
-    pub fn is_counted(&self) -> bool {
-        self.begun.is_some()
-    }
-
-    /// The answer to the request in flight has begun. How long it took.
-    pub fn request_answered(&mut self, now: Instant) -> Option<Duration> {
-        let begun = self.begun.as_mut()?;
-        begun.answered = true;
-        Some(now.saturating_duration_since(begun.at))
-    }
-
-    /// The request is through.
-    #[inline]
-    pub fn end_request(&mut self) {
-        if let Some(begun) = self.begun.take() {
-            self.count_end(&begun);
-        }
-    }
-
-    fn count_end(&self, begun: &Begun) {
-        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if !begun.answered {
-            let now = Instant::now();
-            let elapsed = now.saturating_duration_since(begun.at);
-            self.backend.disappointed(now, elapsed);
-        }
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.end_request();
-        self.backend.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Milliseconds of the node's clock, from 1, so that an instant fits into an atomic. It goes round after 49 days.
-pub fn millis(at: Instant) -> u32 {
-    u32::try_from(wide_millis(at) & u64::from(u32::MAX)).unwrap_or_default()
-}
-
-fn wide_millis(at: Instant) -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let since = at.saturating_duration_since(*START).as_millis();
-    u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 #[cfg(test)]

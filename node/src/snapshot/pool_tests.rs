@@ -4,7 +4,7 @@ use fleetbal_raft::model::{BackendAddress, Batch, Change, FleetConfig, PoolName}
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::super::{NodeVariables, Publisher, View};
+use super::super::{NodeVariables, Publisher, View, millis};
 use super::*;
 use crate::balance::{self, Pick};
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::verify::{Verification, verify};
 use super::{Connections, Lease};
+use crate::health::{Failure, Seen};
 use crate::snapshot::BackendState;
 
 /// How long a backend may take to accept a connection: enough for one lost SYN and a slow network.
@@ -33,6 +34,23 @@ pub enum ConnectError {
     /// It was opened, but what verifies it got no proper answer.
     #[error("cannot verify the connection")]
     Verify(#[source] io::Error),
+    /// It was opened, but what verifies it got no answer in time.
+    #[error("no answer to the verification in time")]
+    NotVerified,
+}
+
+impl ConnectError {
+    /// What it says about the backend; none where it says more about this machine.
+    fn seen(&self) -> Option<Seen> {
+        match self {
+            Self::Connect(error) => Failure::of_connect(error).map(Seen::Down),
+            Self::TimedOut => Some(Seen::Down(Failure::other("no connection in time"))),
+            Self::Verify(_) => Some(Seen::Down(Failure::other("the verification failed"))),
+            Self::NotVerified => Some(Seen::Down(Failure::other(
+                "no answer to the verification in time",
+            ))),
+        }
+    }
 }
 
 /// How far a connection has come that is being opened; others may look.
@@ -61,8 +79,11 @@ pub async fn connect(
     match &opened {
         Ok(_) => backend.reached(),
         Err(error) => {
-            let cannot_verify = matches!(error, ConnectError::Verify(_));
+            let cannot_verify = matches!(error, ConnectError::Verify(_) | ConnectError::NotVerified);
             backend.bar(Instant::now(), cannot_verify);
+            if let Some(seen) = error.seen() {
+                backend.report(seen);
+            }
             tracing::debug!(backend = %backend.address(), %error, "backend failed");
         }
     }
@@ -81,7 +102,7 @@ async fn open(
     };
     stage.0.store(true, Ordering::Relaxed);
     match timeout(VERIFY_TIMEOUT, verify(lease, request)).await {
-        Err(_) => Err(ConnectError::TimedOut),
+        Err(_) => Err(ConnectError::NotVerified),
         Ok(Err(error)) => Err(ConnectError::Verify(error)),
         Ok(Ok(Verification::Passed(mut lease))) => {
             backend.count_verified();

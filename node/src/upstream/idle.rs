@@ -141,11 +141,11 @@ impl Drop for IdleConnections {
     }
 }
 
-/// Whether the backend has not said or closed anything on a connection since the last read, nor is about to. Asks the
-/// runtime, not the system.
+/// Whether the backend is not out, and has not said or closed anything on a connection since the last read, nor is about
+/// to. Asks the runtime, not the system.
 #[inline]
 fn is_good(lease: &Lease, tick: u64) -> bool {
-    lease.state.good_until > tick && is_quiet(&lease.io)
+    lease.state.good_until > tick && !lease.backend().is_out() && is_quiet(&lease.io)
 }
 
 #[inline]

@@ -1,5 +1,6 @@
 //! Pools of backends.
 
+mod health;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -9,6 +10,7 @@ use std::ops::RangeInclusive;
 use super::address::BackendAddress;
 use super::rejection::Rejection;
 use super::template::Template;
+pub use health::{Expect, HealthRules};
 use settings::{POOL_SETTINGS, PoolSetting};
 
 /// How a pool spreads requests over its backends. The algorithms are the data plane's.
@@ -129,8 +131,11 @@ pub struct Backend {
     pub draining: bool,
 }
 
+/// Below so much of its weight, in per cent, a pool is used as if all of it were up, where nothing else is set.
+const PANIC_THRESHOLD: u32 = 30;
+
 /// A pool: backends in the order in which they were added, and how to choose among them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     /// How requests are spread.
     pub balance_method: BalanceMethod,
@@ -140,7 +145,25 @@ pub struct Pool {
     pub nodefile: Option<Template>,
     /// The response header in which backends tell their load, in lower case; none: the one of ORCA.
     pub load_header: Option<String>,
+    /// How its backends are checked.
+    pub health: HealthRules,
+    /// Where less of its weight is up, in per cent, all of it but the draining is used.
+    pub panic_threshold: u32,
     backends: Vec<Backend>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            balance_method: BalanceMethod::default(),
+            hash_by: HashBy::default(),
+            nodefile: None,
+            load_header: None,
+            health: HealthRules::default(),
+            panic_threshold: PANIC_THRESHOLD,
+            backends: Vec::new(),
+        }
+    }
 }
 
 impl Pool {

@@ -79,6 +79,14 @@ pub enum Rejection {
     /// Not a setting of pools. (Perlbal says nothing here; a silent failure helps nobody.)
     #[error("Unknown pool parameter '{0}'")]
     PoolSetting(String),
+    /// A value that a setting of pools cannot have.
+    #[error("Value of '{key}' must be {wanted}")]
+    PoolValue {
+        /// The setting.
+        key: &'static str,
+        /// What its value can be.
+        wanted: &'static str,
+    },
     /// Not what a pool can hash by.
     #[error("Value of 'hash_by' must be one of: client_address, uri, header:NAME, cookie:NAME")]
     HashBy,

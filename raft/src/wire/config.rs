@@ -185,6 +185,9 @@ fn key_value(key: &str, value: &str) -> v1::KeyValue {
     }
 }
 
+/// Settings of pools with a field of their own on the wire.
+const OWN_FIELDS: [&str; 4] = ["balance_method", "hash_by", "load_header", "nodefile"];
+
 fn to_pool(name: &str, pool: &Pool) -> v1::Pool {
     let backends = pool.backends().iter().map(|backend| v1::Backend {
         address: backend.address.to_string(),
@@ -202,6 +205,11 @@ fn to_pool(name: &str, pool: &Pool) -> v1::Pool {
             .map(Template::to_string)
             .unwrap_or_default(),
         load_header: pool.load_header.clone().unwrap_or_default(),
+        settings: pool
+            .explicit()
+            .filter(|(key, _)| !OWN_FIELDS.contains(key))
+            .map(|(key, value)| key_value(key, &value))
+            .collect(),
     }
 }
 
@@ -216,6 +224,10 @@ fn from_pool(wire: &v1::Pool) -> Result<Pool, WireError> {
     if !wire.nodefile.is_empty() {
         let nodefile = Template::parse(&wire.nodefile).map_err(|_| WireError::Invalid("nodefile"))?;
         pool.nodefile = Some(nodefile);
+    }
+    for setting in &wire.settings {
+        pool.set(&setting.key, &setting.value)
+            .map_err(|_| WireError::Invalid("pool setting"))?;
     }
     pool.set_backends(&weighted(&wire.backends)?)
         .map_err(|_| WireError::Invalid("weight"))?;

@@ -1,5 +1,7 @@
 //! `/metrics`: this node's figures, gathered.
 
+use std::collections::BTreeSet;
+
 use super::super::Context;
 use super::super::execute::fleet_status;
 use super::super::query::live::class_name;
@@ -16,6 +18,7 @@ pub(super) fn write(context: &Context, format: Format) -> String {
     services(context, &mut out);
     queues(&context.view.load(), &context.queues, &mut out);
     backends(&context.view.load(), &mut out);
+    health(context, &mut out);
     out.finish()
 }
 
@@ -213,18 +216,38 @@ fn backends(snapshot: &Snapshot, out: &mut Exposition) {
         let labels = [("pool", pool), ("backend", backend), ("state", "open")];
         out.figure(&labels, state.open_connections());
     });
+}
+
+fn health(context: &Context, out: &mut Exposition) {
+    let all = context.health.all(None);
     out.family(
         "fleetbal_backend_up",
         Kind::Gauge,
-        "Whether the backend may be chosen.",
+        "Whether the backend is up, by this node's verdict.",
     );
-    let now = std::time::Instant::now();
-    each_backend(snapshot, |pool, backend, state| {
-        out.figure(
-            &[("pool", pool), ("backend", backend)],
-            u8::from(!state.is_barred(now)),
-        );
-    });
+    for health in &all {
+        let backend = health.key.backend.to_string();
+        let labels = [("pool", health.key.pool.as_str()), ("backend", backend.as_str())];
+        out.figure(&labels, u8::from(health.is_up));
+    }
+    out.family(
+        "fleetbal_pool_panic",
+        Kind::Gauge,
+        "Whether so much of the pool is down that all of it is used.",
+    );
+    let in_panic = all.iter().filter(|health| health.is_panic);
+    let in_panic: BTreeSet<_> = in_panic.map(|health| &health.key.pool).collect();
+    for (name, _) in context.view.load().pools() {
+        out.figure(&[("pool", name.as_str())], u8::from(in_panic.contains(name)));
+    }
+    let (checks, failed) = context.health.checks();
+    out.family(
+        "fleetbal_health_checks_total",
+        Kind::Counter,
+        "Checks of backends that this node made.",
+    );
+    out.figure(&[("result", "passed")], checks - failed);
+    out.figure(&[("result", "failed")], failed);
 }
 
 fn each_backend(snapshot: &Snapshot, mut with: impl FnMut(&str, &str, &BackendState)) {

@@ -65,6 +65,7 @@ fn node(id: u64) -> NodeView {
         started: Some(UnixMillis(NOW.0 - 86_400_999)),
         requests_total: Some(1_234_567),
         troubles: Vec::new(),
+        backends: std::sync::Arc::default(),
     }
 }
 

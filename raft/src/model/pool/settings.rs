@@ -1,6 +1,9 @@
 //! The table of pool settings: every `SET` key that a pool takes, once, for setting, dumping and storing.
 
-use super::{BalanceMethod, HashBy, NO_NODEFILE, Pool, is_token};
+use std::time::Duration;
+
+use super::health::{Expect, HealthRules, host, method, number, path, seconds, show_seconds, switch};
+use super::{BalanceMethod, HashBy, NO_NODEFILE, PANIC_THRESHOLD, Pool, is_token};
 use crate::model::rejection::Rejection;
 use crate::model::template::Template;
 use crate::model::tunable::CLEARING;
@@ -62,7 +65,138 @@ pub(super) const POOL_SETTINGS: &[PoolSetting] = &[
         },
         get: |pool| pool.nodefile.as_ref().map(Template::to_string),
     },
+    PoolSetting {
+        key: "health_path",
+        set: |pool, value| {
+            pool.health.path = unless_cleared(value, |value| {
+                path(value).ok_or(wanted("health_path", "a path that begins with /, or none"))
+            })?;
+            Ok(())
+        },
+        get: |pool| pool.health.path.clone(),
+    },
+    PoolSetting {
+        key: "health_method",
+        set: |pool, value| {
+            pool.health.method =
+                method(value).ok_or(wanted("health_method", "an HTTP method other than CONNECT"))?;
+            Ok(())
+        },
+        get: |pool| other_than(pool.health.method.clone(), |rules| rules.method),
+    },
+    PoolSetting {
+        key: "health_host",
+        set: |pool, value| {
+            pool.health.host = unless_cleared(value, |value| {
+                host(value).ok_or(wanted(
+                    "health_host",
+                    "a host name or address with or without a port, or none",
+                ))
+            })?;
+            Ok(())
+        },
+        get: |pool| pool.health.host.clone(),
+    },
+    PoolSetting {
+        key: "health_expect",
+        set: |pool, value| {
+            let expect = Expect::parse(value);
+            pool.health.expect = expect.ok_or(wanted(
+                "health_expect",
+                "status codes and ranges of them such as 200,204 or 2xx, or a text to be found in the body",
+            ))?;
+            Ok(())
+        },
+        get: |pool| {
+            other_than(pool.health.expect.clone(), |rules| rules.expect).map(|expect| expect.to_string())
+        },
+    },
+    PoolSetting {
+        key: "health_tcp",
+        set: |pool, value| {
+            pool.health.tcp = switch(value).ok_or(wanted("health_tcp", "on or off"))?;
+            Ok(())
+        },
+        get: |pool| pool.health.tcp.then(|| "on".to_owned()),
+    },
+    PoolSetting {
+        key: "health_interval",
+        set: |pool, value| {
+            let time = seconds(value, Duration::from_millis(100), Duration::from_hours(1));
+            pool.health.interval =
+                time.ok_or(wanted("health_interval", "a number of seconds from 0.1 to 3600"))?;
+            Ok(())
+        },
+        get: |pool| other_than(pool.health.interval, |rules| rules.interval).map(show_seconds),
+    },
+    PoolSetting {
+        key: "health_timeout",
+        set: |pool, value| {
+            let time = seconds(value, Duration::from_millis(50), Duration::from_mins(1));
+            pool.health.timeout =
+                time.ok_or(wanted("health_timeout", "a number of seconds from 0.05 to 60"))?;
+            Ok(())
+        },
+        get: |pool| other_than(pool.health.timeout, |rules| rules.timeout).map(show_seconds),
+    },
+    PoolSetting {
+        key: "health_fall",
+        set: |pool, value| {
+            pool.health.fall = unless_cleared(value, |value| {
+                number(value, 1, 100).ok_or(wanted("health_fall", "a number from 1 to 100, or none"))
+            })?;
+            Ok(())
+        },
+        get: |pool| pool.health.fall.map(|fall| fall.to_string()),
+    },
+    PoolSetting {
+        key: "health_rise",
+        set: |pool, value| {
+            pool.health.rise =
+                number(value, 1, 100).ok_or(wanted("health_rise", "a number from 1 to 100"))?;
+            Ok(())
+        },
+        get: |pool| other_than(pool.health.rise, |rules| rules.rise).map(|rise| rise.to_string()),
+    },
+    PoolSetting {
+        key: "health_checkers",
+        set: |pool, value| {
+            pool.health.checkers =
+                number(value, 1, 7).ok_or(wanted("health_checkers", "a number from 1 to 7"))?;
+            Ok(())
+        },
+        get: |pool| other_than(pool.health.checkers, |rules| rules.checkers).map(|count| count.to_string()),
+    },
+    PoolSetting {
+        key: "panic_threshold",
+        set: |pool, value| {
+            let percent = number(value, 0, 100);
+            pool.panic_threshold =
+                percent.ok_or(wanted("panic_threshold", "a number of per cent from 0 to 100"))?;
+            Ok(())
+        },
+        get: |pool| (pool.panic_threshold != PANIC_THRESHOLD).then(|| pool.panic_threshold.to_string()),
+    },
 ];
+
+/// A value that `none` takes back.
+fn unless_cleared<T>(
+    value: &str,
+    read: impl FnOnce(&str) -> Result<T, Rejection>,
+) -> Result<Option<T>, Rejection> {
+    if CLEARING.contains(&value) {
+        return Ok(None);
+    }
+    read(value).map(Some)
+}
+
+const fn wanted(key: &'static str, wanted: &'static str) -> Rejection {
+    Rejection::PoolValue { key, wanted }
+}
+
+fn other_than<T: PartialEq>(value: T, default: impl FnOnce(HealthRules) -> T) -> Option<T> {
+    (value != default(HealthRules::default())).then_some(value)
+}
 
 fn unless_default<T: Default + PartialEq + ToString>(value: &T) -> Option<String> {
     (*value != T::default()).then(|| value.to_string())

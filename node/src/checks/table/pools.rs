@@ -1,0 +1,141 @@
+//! What the backends of a pool have in common: rules, how they are asked, and whether the pool is in panic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetbal_raft::model::{HealthRules, Pool, PoolName};
+
+use super::super::probe::How;
+use super::entry::Entry;
+use crate::health::Usable;
+use crate::snapshot::{BackendState, PoolView, Snapshot};
+
+/// How often a backend in trouble is checked.
+pub(super) const IN_TROUBLE: Duration = Duration::from_secs(1);
+
+/// An observation is fresh for so many intervals between checks.
+const FRESH_INTERVALS: u32 = 3;
+
+#[derive(Debug, Default)]
+pub(super) struct Pools(BTreeMap<PoolName, PoolHealth>);
+
+#[derive(Debug)]
+pub(super) struct PoolHealth {
+    model: Arc<Pool>,
+    view: Arc<PoolView>,
+    /// What verifies connections to its backends, where a service has that done.
+    verify: Option<Arc<[u8]>>,
+    usable: Usable,
+    is_panic: bool,
+}
+
+impl Pools {
+    /// Follows the configuration. The pools about which anything is different; what is usable has to be counted anew.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) -> BTreeSet<PoolName> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut changed = BTreeSet::new();
+        let verify: BTreeMap<_, _> = snapshot
+            .services()
+            .filter_map(|(_, service)| {
+                let request = service.settings.verify_request.as_ref()?;
+                Some((service.pool.as_ref()?.name.clone(), Arc::clone(request)))
+            })
+            .collect();
+        for (name, view) in snapshot.pools() {
+            let Some(model) = snapshot.config.pool(name.as_str()) else {
+                continue;
+            };
+            let verify = verify.get(name).cloned();
+            let known = before.remove(name);
+            let same = known
+                .as_ref()
+                .is_some_and(|known| Arc::ptr_eq(&known.view, view) && known.verify == verify);
+            if !same {
+                changed.insert(name.clone());
+            }
+            let pool = PoolHealth {
+                model: Arc::clone(model),
+                view: Arc::clone(view),
+                verify,
+                usable: Usable::default(),
+                is_panic: known.is_some_and(|known| known.is_panic),
+            };
+            self.0.insert(name.clone(), pool);
+        }
+        changed
+    }
+
+    pub(super) fn get(&self, name: &PoolName) -> Option<&PoolHealth> {
+        self.0.get(name)
+    }
+
+    pub(super) fn is_panic(&self, name: &PoolName) -> bool {
+        self.get(name).is_some_and(|pool| pool.is_panic)
+    }
+
+    /// Counts a backend that was not counted yet.
+    pub(super) fn count(&mut self, name: &PoolName, entry: &Entry) {
+        if let Some(pool) = self.0.get_mut(name).filter(|_| !entry.is_draining) {
+            pool.usable.total += u64::from(entry.weight);
+            pool.usable.up += if entry.is_up() { entry.weight.into() } else { 0 };
+        }
+    }
+
+    /// The verdict on a backend that was counted has turned.
+    pub(super) fn recount(&mut self, name: &PoolName, entry: &Entry) {
+        if let Some(pool) = self.0.get_mut(name).filter(|_| !entry.is_draining) {
+            let weight = u64::from(entry.weight);
+            pool.usable.up = if entry.is_up() {
+                pool.usable.up.saturating_add(weight)
+            } else {
+                pool.usable.up.saturating_sub(weight)
+            };
+        }
+    }
+
+    /// Whether the pool's panic has begun or ended.
+    pub(super) fn panic_turned(&mut self, name: &PoolName) -> bool {
+        let Some(pool) = self.0.get_mut(name) else {
+            return false;
+        };
+        let is_panic = pool.usable.is_panic(pool.model.panic_threshold);
+        std::mem::replace(&mut pool.is_panic, is_panic) != is_panic
+    }
+}
+
+impl PoolHealth {
+    pub(super) fn rules(&self) -> &HealthRules {
+        &self.model.health
+    }
+
+    pub(super) fn backends(&self) -> &[Arc<BackendState>] {
+        self.view.backends()
+    }
+
+    /// Between two checks by one node: while all is well, where that is asked for; while it is not.
+    pub(super) fn intervals(&self) -> (Option<Duration>, Duration) {
+        let rules = self.rules();
+        if rules.is_active() {
+            (Some(rules.interval), rules.interval.min(IN_TROUBLE))
+        } else {
+            (None, IN_TROUBLE)
+        }
+    }
+
+    /// For how long an observation is fresh.
+    pub(super) fn window(&self) -> Duration {
+        let (interval, in_trouble) = self.intervals();
+        interval.unwrap_or(in_trouble) * FRESH_INTERVALS
+    }
+
+    /// How a backend is asked.
+    pub(super) fn how(&self) -> How {
+        let rules = self.rules();
+        match &self.verify {
+            _ if rules.path.is_some() => How::Http(rules.clone()),
+            Some(request) if !rules.tcp => How::Verify(Arc::clone(request)),
+            Some(_) | None => How::Connect,
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! A whole fleet of tables, which tell each other all that they have to tell, at once or later.
+
+use std::time::Duration;
+
+use fleetbal_raft::model::{Batch, Change, FleetConfig};
+
+use super::*;
+use crate::checks::report::Standing;
+use crate::health::{Failure, Rule};
+use crate::snapshot::{NodeVariables, Publisher, View};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn pool() -> PoolName {
+    PoolName::parse("web").unwrap()
+}
+
+fn backend(number: u8) -> BackendAddress {
+    BackendAddress::parse(&format!("10.0.0.{number}:80")).unwrap()
+}
+
+fn key(number: u8) -> Key {
+    Key {
+        pool: pool(),
+        backend: backend(number),
+    }
+}
+
+fn config(backends: u8, settings: &[(&str, &str)]) -> Arc<FleetConfig> {
+    let mut changes = vec![Change::CreatePool(pool())];
+    changes.extend(settings.iter().map(|(key, value)| Change::Set {
+        object: "web".to_owned(),
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+    }));
+    changes.extend((1..=backends).map(|number| Change::PoolAdd {
+        pool: pool(),
+        backend: backend(number),
+        weight: 1,
+    }));
+    let batch = Batch {
+        changes,
+        if_version: None,
+    };
+    Arc::new(FleetConfig::default().with_batch(&batch).unwrap())
+}
+
+struct Node {
+    name: Arc<str>,
+    table: Table,
+    told: Arc<Told>,
+    view: View,
+    /// The links of this node that are broken: to these backends it gets no connection.
+    cut: BTreeSet<u8>,
+    is_alive: bool,
+    checks: u32,
+}
+
+/// The time is the test's.
+struct Fleet {
+    nodes: Vec<Node>,
+    now: Instant,
+    /// The backends that are down.
+    down: BTreeSet<u8>,
+}
+
+impl Fleet {
+    fn new(nodes: u8, backends: u8, settings: &[(&str, &str)]) -> Self {
+        let now = Instant::now();
+        let nodes = (1..=nodes).map(|number| {
+            let name: Arc<str> = format!("n{number}").into();
+            let (mut publisher, view) = Publisher::new(NodeVariables::default());
+            publisher.publish(&config(backends, settings));
+            let mut table = Table::new(&name);
+            table.set_snapshot(&view.load(), now);
+            Node {
+                name,
+                table,
+                told: Arc::default(),
+                view,
+                cut: BTreeSet::new(),
+                is_alive: true,
+                checks: 0,
+            }
+        });
+        let mut fleet = Self {
+            nodes: nodes.collect(),
+            now,
+            down: BTreeSet::new(),
+        };
+        fleet.gossip();
+        fleet
+    }
+
+    /// Everybody hears everybody.
+    fn gossip(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(told) = node.table.take_told() {
+                node.told = told;
+            }
+        }
+        let voices = |own: &Arc<str>| -> Vec<Voice> {
+            let voice = |node: &Node| Voice {
+                name: Arc::clone(&node.name),
+                is_alive: node.is_alive,
+                is_self: node.name == *own,
+                told: Arc::clone(&node.told),
+            };
+            self.nodes.iter().map(voice).collect()
+        };
+        let all: Vec<_> = self.nodes.iter().map(|node| voices(&node.name)).collect();
+        for (node, voices) in self.nodes.iter_mut().zip(all) {
+            node.table.set_voices(&voices, self.now);
+        }
+    }
+
+    /// Lets time pass: checks are made and told of.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            for node in self.nodes.iter_mut().filter(|node| node.is_alive) {
+                for check in node.table.due(self.now) {
+                    let number = last(check.key.backend);
+                    let seen = if self.down.contains(&number) || node.cut.contains(&number) {
+                        refused()
+                    } else {
+                        Seen::Up(Some(Duration::from_millis(1)))
+                    };
+                    node.checks += 1;
+                    node.table.checked(&check, self.now, Some(&seen), self.now);
+                }
+            }
+            self.gossip();
+            if self.now >= end {
+                return;
+            }
+            self.now += Duration::from_millis(50);
+        }
+    }
+
+    /// A request on a node cannot connect.
+    fn fails(&mut self, node: usize, number: u8) {
+        let now = self.now;
+        self.nodes[node].table.saw(&key(number), &refused(), now);
+        self.gossip();
+    }
+
+    fn is_up(&self, node: usize, number: u8) -> bool {
+        let all = self.nodes[node].table.all(None, self.now);
+        all.iter().find(|health| health.key == key(number)).unwrap().is_up
+    }
+
+    fn seen_up(&self, number: u8) -> Vec<bool> {
+        (0..self.nodes.len())
+            .map(|node| self.is_up(node, number))
+            .collect()
+    }
+
+    fn why(&self, node: usize, number: u8) -> Why {
+        self.nodes[node].table.why(backend(number), self.now).remove(0)
+    }
+
+    /// The nodes that check a backend, and those that do not.
+    fn checkers(&self, number: u8) -> (Vec<usize>, Vec<usize>) {
+        let why = self.why(0, number);
+        (0..self.nodes.len()).partition(|node| {
+            let evidence = why.evidence.iter().find(|e| *e.node == *self.nodes[*node].name);
+            evidence.is_some_and(|evidence| evidence.is_checker)
+        })
+    }
+
+    fn take_checks(&mut self) -> Vec<u32> {
+        self.nodes
+            .iter_mut()
+            .map(|node| std::mem::take(&mut node.checks))
+            .collect()
+    }
+}
+
+fn last(backend: BackendAddress) -> u8 {
+    match backend.socket().ip() {
+        std::net::IpAddr::V4(ip) => ip.octets()[3],
+        std::net::IpAddr::V6(_) => 0,
+    }
+}
+
+fn refused() -> Seen {
+    Seen::Down(Failure {
+        reason: "Connection refused".to_owned(),
+        refused: true,
+    })
+}
+
+#[test]
+fn a_dead_backend_is_known_to_all_and_only_its_checkers_go_on_asking() {
+    let mut fleet = Fleet::new(6, 3, &[]);
+    let (checkers, others) = fleet.checkers(1);
+    assert_eq!(checkers.len(), 2);
+    fleet.pass(SECOND * 5);
+    assert_eq!(
+        fleet.take_checks(),
+        [0; 6],
+        "nobody checks what nobody has trouble with"
+    );
+    fleet.down.insert(1);
+    fleet.fails(others[0], 1);
+    assert_eq!(
+        fleet.seen_up(1).iter().filter(|up| !**up).count(),
+        1,
+        "one voice is not enough"
+    );
+    fleet.pass(SECOND / 10);
+    assert_eq!(fleet.seen_up(1), [false; 6]);
+    assert!(fleet.nodes[others[1]].view.load().pool("web").unwrap().backends()[0].is_out());
+    fleet.pass(SECOND * 2);
+    fleet.take_checks();
+    fleet.pass(SECOND * 10);
+    let checks = fleet.take_checks();
+    for node in 0..6 {
+        let expected = if checkers.contains(&node) { 9..=11 } else { 0..=0 };
+        assert!(expected.contains(&checks[node]), "{checks:?}");
+    }
+    fleet.down.clear();
+    fleet.pass(SECOND + SECOND / 10);
+    assert_eq!(fleet.seen_up(1), [true; 6]);
+    fleet.pass(SECOND * 5);
+    fleet.take_checks();
+    fleet.pass(SECOND * 5);
+    assert_eq!(fleet.take_checks(), [0; 6], "all is well again, and nobody asks");
+    assert!(fleet.nodes.iter().all(|node| node.told.is_empty()));
+}
+
+#[test]
+fn a_broken_link_takes_a_backend_from_that_node_alone() {
+    for node in 0..4 {
+        let mut fleet = Fleet::new(4, 2, &[]);
+        fleet.nodes[node].cut.insert(1);
+        fleet.fails(node, 1);
+        for _ in 0..20 {
+            let expected: Vec<_> = (0..4).map(|other| other != node).collect();
+            assert_eq!(fleet.seen_up(1), expected, "the link of n{} is broken", node + 1);
+            fleet.pass(SECOND / 2);
+        }
+        fleet.nodes[node].cut.clear();
+        fleet.pass(SECOND * 2);
+        assert_eq!(fleet.seen_up(1), [true; 4]);
+    }
+}
+
+#[test]
+fn checkers_with_broken_links_do_not_empty_a_node_whose_own_works() {
+    let mut fleet = Fleet::new(4, 2, &[]);
+    let (checkers, others) = fleet.checkers(1);
+    for checker in &checkers {
+        fleet.nodes[*checker].cut.insert(1);
+    }
+    let served = Arc::clone(&fleet.nodes[others[0]].view.load().pool("web").unwrap().backends()[0]);
+    for round in 0..10 {
+        served.count_request();
+        let now = fleet.now;
+        fleet.nodes[others[0]].table.look(now);
+        if round == 0 {
+            fleet.fails(checkers[0], 1);
+        }
+        fleet.pass(SECOND);
+        assert!(fleet.is_up(others[0], 1), "its own requests are answered");
+        assert!(!fleet.is_up(checkers[0], 1) && !fleet.is_up(checkers[1], 1));
+        if round > 0 {
+            assert!(!fleet.is_up(others[1], 1), "it knows no better than the checkers");
+        }
+    }
+}
+
+#[test]
+fn a_liar_is_one_voice() {
+    let mut fleet = Fleet::new(4, 2, &[]);
+    let (checkers, _) = fleet.checkers(1);
+    let lie = Observation::Down("I say so".to_owned());
+    fleet.nodes[checkers[0]].is_alive = false;
+    fleet.gossip();
+    fleet.nodes[checkers[0]].told = Arc::new([(key(1), lie.clone()), (key(2), lie)].into());
+    for step in 0..40 {
+        // It tells, and never checks.
+        fleet.nodes[checkers[0]].is_alive = true;
+        fleet.gossip();
+        for node in (0..4).filter(|node| *node != checkers[0]) {
+            assert!(fleet.is_up(node, 1) && fleet.is_up(node, 2), "step {step}");
+            let checks = fleet.nodes[node].table.due(fleet.now);
+            for check in checks {
+                let now = fleet.now;
+                fleet.nodes[node]
+                    .table
+                    .checked(&check, now, Some(&Seen::Up(None)), now);
+            }
+        }
+        fleet.now += SECOND / 4;
+    }
+    assert_eq!(fleet.why(checkers[1], 1).rule, Rule::Own);
+}
+
+#[test]
+fn who_dies_is_heard_no_more_and_another_checks() {
+    let mut fleet = Fleet::new(6, 1, &[("health_tcp", "on")]);
+    fleet.pass(SECOND * 4);
+    fleet.take_checks();
+    fleet.pass(SECOND * 20);
+    let before = fleet.take_checks();
+    assert_eq!(
+        before.iter().filter(|checks| **checks > 0).count(),
+        2,
+        "{before:?}"
+    );
+    assert!((19..=21).contains(&before.iter().sum::<u32>()), "{before:?}");
+    let (checkers, others) = fleet.checkers(1);
+    fleet.nodes[checkers[0]].is_alive = false;
+    fleet.pass(SECOND * 4);
+    let after = fleet.take_checks();
+    let newcomers: Vec<_> = others.iter().filter(|node| after[**node] > 0).collect();
+    assert_eq!(newcomers.len(), 1, "no gap longer than two intervals: {after:?}");
+    assert!(after[checkers[1]] >= 1);
+}
+
+#[test]
+fn a_partition_has_each_side_go_by_what_it_sees() {
+    let mut fleet = Fleet::new(4, 2, &[]);
+    fleet.down.insert(1);
+    fleet.fails(0, 1);
+    fleet.pass(SECOND);
+    assert_eq!(fleet.seen_up(1), [false; 4]);
+    // Seen from the side of n1 and n2, the others are gone; nothing of theirs counts any more.
+    fleet.nodes[2].is_alive = false;
+    fleet.nodes[3].is_alive = false;
+    fleet.pass(SECOND * 5);
+    assert_eq!(fleet.checkers(1).0, [0, 1]);
+    assert!(!fleet.is_up(0, 1) && !fleet.is_up(1, 1));
+    fleet.down.clear();
+    fleet.pass(SECOND * 2);
+    assert!(fleet.is_up(0, 1) && fleet.is_up(1, 1));
+}
+
+#[test]
+fn panic_uses_all_and_ends() {
+    let mut fleet = Fleet::new(1, 4, &[]);
+    let is_out = |fleet: &Fleet| -> Vec<bool> {
+        let snapshot = fleet.nodes[0].view.load();
+        let pool = snapshot.pool("web").unwrap();
+        pool.backends().iter().map(|backend| backend.is_out()).collect()
+    };
+    for number in [1, 2] {
+        fleet.down.insert(number);
+        fleet.fails(0, number);
+    }
+    assert_eq!(is_out(&fleet), [true, true, false, false]);
+    fleet.down.insert(3);
+    fleet.fails(0, 3);
+    assert_eq!(is_out(&fleet), [false; 4], "25 % are less than 30 %");
+    let all = fleet.nodes[0].table.all(Some(&pool()), fleet.now);
+    assert!(all[0].is_panic && all[0].standing == Standing::Down);
+    fleet.down.remove(&2);
+    fleet.pass(SECOND * 2);
+    assert_eq!(is_out(&fleet), [true, false, true, false]);
+}
+
+#[test]
+fn a_flapping_backend_is_told_of_at_most_once_for_each_check() {
+    let mut fleet = Fleet::new(6, 2, &[("health_rise", "3")]);
+    fleet.down.insert(1);
+    fleet.fails(0, 1);
+    let mut turns = 0;
+    let mut before = fleet.is_up(5, 1);
+    for round in 0..40 {
+        if round % 2 == 0 {
+            fleet.down.remove(&1);
+        } else {
+            fleet.down.insert(1);
+        }
+        fleet.pass(SECOND);
+        turns += u32::from(std::mem::replace(&mut before, fleet.is_up(5, 1)) != before);
+    }
+    assert!(
+        turns <= 2,
+        "it rises only once three checks in a row were good: {turns} turns"
+    );
+}
+
+#[test]
+fn checks_fall_slowly_where_a_backend_is_slow_and_at_once_where_it_refuses() {
+    let slow = Seen::Down(Failure::other("no answer"));
+    for (seen, needed) in [(slow, 3), (refused(), 1)] {
+        let mut fleet = Fleet::new(1, 1, &[("health_path", "/ok")]);
+        let mut checks = 0;
+        while fleet.is_up(0, 1) {
+            fleet.now += SECOND / 20;
+            let now = fleet.now;
+            for check in fleet.nodes[0].table.due(now) {
+                checks += 1;
+                fleet.nodes[0].table.checked(&check, now, Some(&seen), now);
+            }
+            assert!(checks < 10);
+        }
+        assert_eq!(checks, needed);
+    }
+}
+
+#[test]
+fn a_backend_that_comes_back_as_another_begins_anew() {
+    let mut fleet = Fleet::new(1, 2, &[]);
+    fleet.down.insert(1);
+    fleet.fails(0, 1);
+    assert!(!fleet.is_up(0, 1));
+    let now = fleet.now + SECOND * 2;
+    let old = fleet.nodes[0].table.due(now);
+    assert_eq!(old.len(), 1);
+    let (mut publisher, view) = Publisher::new(NodeVariables::default());
+    publisher.publish(&config(2, &[]));
+    fleet.nodes[0].table.set_snapshot(&view.load(), now);
+    assert!(fleet.is_up(0, 1));
+    fleet.nodes[0].table.checked(&old[0], now, Some(&refused()), now);
+    assert!(fleet.is_up(0, 1), "that was said of another");
+    assert!(fleet.nodes[0].table.take_told().unwrap().is_empty());
+}
