@@ -29,6 +29,9 @@ const BARRED_FOR: Duration = Duration::from_secs(1);
 /// How often that time doubles where verification fails again and again.
 const MOST_DOUBLINGS: u32 = 3;
 
+/// Beside a time: whether the backend gets no request as long as there are others.
+const OUT: u64 = 1 << 63;
+
 /// What the data plane saw of a backend.
 #[derive(Debug)]
 pub struct Report {
@@ -58,8 +61,6 @@ impl Reports {
 #[repr(align(128))]
 pub struct BackendState {
     key: Key,
-    /// Whether it gets no request as long as there are others: the verdict.
-    is_out: AtomicBool,
     /// Whether this node has seen it down, so that it is news when it can be reached.
     is_missed: AtomicBool,
     reports: Reports,
@@ -68,6 +69,7 @@ pub struct BackendState {
     connect_failures: AtomicU64,
     failures: AtomicU64,
     open: AtomicU64,
+    /// Until when it is kept from being chosen, with [`OUT`] where it was judged so: later than ever, at one look.
     barred_until: AtomicU64,
     unverified_until: AtomicU64,
     /// When the last connection was begun, and when the last one was opened: seconds since the epoch.
@@ -89,7 +91,6 @@ impl BackendState {
                 pool: pool.clone(),
                 backend: address,
             },
-            is_out: AtomicBool::new(false),
             is_missed: AtomicBool::new(false),
             reports,
             requests: AtomicU64::new(0),
@@ -123,12 +124,16 @@ impl BackendState {
     /// Whether it gets no request as long as there are others: so it was judged.
     #[inline]
     pub fn is_out(&self) -> bool {
-        self.is_out.load(Ordering::Relaxed)
+        self.barred_until.load(Ordering::Relaxed) & OUT != 0
     }
 
     /// It was judged.
     pub fn set_out(&self, is_out: bool) {
-        self.is_out.store(is_out, Ordering::Relaxed);
+        if is_out {
+            self.barred_until.fetch_or(OUT, Ordering::Relaxed);
+        } else {
+            self.barred_until.fetch_and(!OUT, Ordering::Relaxed);
+        }
     }
 
     /// Whether it is news when it can be reached.
@@ -240,8 +245,17 @@ impl BackendState {
             0
         };
         let length = BARRED_FOR * (1 << again.min(MOST_DOUBLINGS));
-        self.barred_until
-            .store(wide_millis(now + length), Ordering::Relaxed);
+        self.bar_until(wide_millis(now + length));
+    }
+
+    /// The verdict stays what it is.
+    fn bar_until(&self, until: u64) {
+        let next = |before| Some(before & OUT | until);
+        // It always succeeds, for there always is a next one.
+        drop(
+            self.barred_until
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next),
+        );
     }
 
     /// A connection is about to be opened.
@@ -273,7 +287,7 @@ impl BackendState {
     pub fn reached(&self) {
         self.last_connect.store(clock::now().0 / 1000, Ordering::Relaxed);
         self.unverified_in_a_row.store(0, Ordering::Relaxed);
-        self.barred_until.store(0, Ordering::Relaxed);
+        self.bar_until(0);
         if self.is_missed.load(Ordering::Relaxed) {
             self.report(Seen::Up(None));
         }
@@ -281,9 +295,6 @@ impl BackendState {
 
     /// Whether it is kept from being chosen: it was judged so, or failed here a moment ago.
     pub fn is_barred(&self, now: Instant) -> bool {
-        if self.is_out() {
-            return true;
-        }
         let until = self.barred_until.load(Ordering::Relaxed);
         until != 0 && wide_millis(now) < until
     }
