@@ -250,12 +250,14 @@ impl BackendState {
 
     /// The verdict stays what it is.
     fn bar_until(&self, until: u64) {
-        let next = |before| Some(before & OUT | until);
-        // It always succeeds, for there always is a next one.
-        drop(
-            self.barred_until
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next),
-        );
+        let (order, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+        let mut before = self.barred_until.load(failed);
+        while let Err(now) = self
+            .barred_until
+            .compare_exchange_weak(before, before & OUT | until, order, failed)
+        {
+            before = now;
+        }
     }
 
     /// A connection is about to be opened.
@@ -294,6 +296,7 @@ impl BackendState {
     }
 
     /// Whether it is kept from being chosen: it was judged so, or failed here a moment ago.
+    #[inline]
     pub fn is_barred(&self, now: Instant) -> bool {
         let until = self.barred_until.load(Ordering::Relaxed);
         until != 0 && wide_millis(now) < until
