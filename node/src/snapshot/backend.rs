@@ -252,9 +252,9 @@ impl BackendState {
     fn bar_until(&self, until: u64) {
         let (order, failed) = (Ordering::Relaxed, Ordering::Relaxed);
         let mut before = self.barred_until.load(failed);
-        while let Err(now) = self
-            .barred_until
-            .compare_exchange_weak(before, before & OUT | until, order, failed)
+        while let Err(now) =
+            self.barred_until
+                .compare_exchange_weak(before, before & OUT | until, order, failed)
         {
             before = now;
         }
