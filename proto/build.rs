@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "fleetbal/v1/config.proto",
             "fleetbal/v1/raft.proto",
             "fleetbal/v1/gossip.proto",
+            "fleetbal/v1/manage.proto",
         ],
         ["."],
     )?;

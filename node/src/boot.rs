@@ -25,7 +25,7 @@ use crate::lifecycle::{DRAIN_TIMEOUT, Lifecycle, Signals, Stop};
 use crate::manage::access::{Access, TokenFileError};
 use crate::manage::query::node::LastProc;
 use crate::manage::script::Script;
-use crate::manage::{Context, Started};
+use crate::manage::{Context, Started, remote};
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
 use crate::service_manager;
@@ -143,14 +143,14 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     let (seen, reports) = Reports::channel();
     let (told, backends) = watch::channel(Arc::default());
     let plane = DataPlane::start(settings, view)?;
+    plane.readiness.set_draining(cluster.is_drained());
     let (runner, effects) = effects(publisher.reporting(seen), variables.clone());
     let peers = Peers {
-        port: own.cluster.take(),
         advertise: settings.advertised(),
         cluster: &cluster,
         said: plane.said(&effects, backends),
     };
-    let fleet = peers.start(&mut tasks);
+    let (fleet, routes) = peers.start(&mut tasks);
     let health = Health::new(cluster.name().as_str());
     tasks.spawn(plane.checks(&health, &effects, &fleet, (reports, told)).run());
     let context = Arc::new(Context {
@@ -170,6 +170,8 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
         own_listener: settings.management,
         sockets: sockets.clone(),
     });
+    let routes = routes.add_service(remote::service(Arc::clone(&context)));
+    peers::open(own.cluster.take(), &cluster, routes, &mut tasks);
     let management = CancellationToken::new();
     let listeners = Management::serve_own(own, context, access, management.clone());
     let ports = NodePorts::new(plane.workers.clone(), listeners);

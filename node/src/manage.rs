@@ -14,6 +14,7 @@ pub mod line;
 pub mod local_check;
 pub mod parse;
 pub mod query;
+pub mod remote;
 pub mod render;
 pub mod script;
 mod session;

@@ -348,6 +348,23 @@ impl Cluster {
         drop(removed.wait_for(|removed| *removed).await);
     }
 
+    /// Whether an operator drains this node; where it stands alone nothing is kept.
+    pub fn is_drained(&self) -> bool {
+        self.0.home.as_ref().is_some_and(|home| home.dir.is_drained())
+    }
+
+    /// Keeps that an operator drains this node, or does not any more, over its next starts.
+    ///
+    /// # Errors
+    /// When it cannot be written to the data directory.
+    pub async fn set_drained(&self, drained: bool) -> Result<(), OpenError> {
+        let Some(home) = &self.0.home else { return Ok(()) };
+        let dir = home.dir.clone();
+        tokio::task::spawn_blocking(move || dir.set_drained(drained))
+            .await
+            .map_err(|error| OpenError::Raft(error.to_string()))?
+    }
+
     /// Whether this node was removed from its fleet.
     pub fn was_removed(&self) -> bool {
         *self.0.removed.borrow()

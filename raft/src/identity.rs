@@ -3,6 +3,7 @@
 //! One process has the directory at a time. `identity.json` is written last, so a directory without it belongs to
 //! no fleet yet, whatever an interrupted start left there. The log, its snapshots and what they mean are not here.
 
+mod drain;
 mod farewell;
 mod files;
 pub(crate) mod keys;
@@ -30,6 +31,8 @@ const FORMAT: u32 = 1;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.json";
 const MEMBERS: &str = "members.json";
+/// There while an operator drains the node.
+const DRAINED: &str = "drained";
 const PENDING: &str = "joining.json";
 const NODE_KEY: &str = "node.key";
 const NODE_CERTIFICATE: &str = "node.crt";

@@ -21,6 +21,7 @@ mod p8_one_error;
 mod packages;
 mod proxy;
 mod readme;
+mod remote;
 mod service_manager;
 mod standalone;
 mod start_refused;

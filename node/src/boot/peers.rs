@@ -8,6 +8,7 @@ use fleetbal_raft::Cluster;
 use fleetbal_raft::model::Version;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::service::Routes;
 
 use super::store_watch;
 use super::tasks::Tasks;
@@ -38,8 +39,6 @@ pub(super) struct Said {
 
 /// What is needed to meet the others.
 pub(super) struct Peers<'a> {
-    /// The cluster port; none where the node stands alone.
-    pub(super) port: Option<TcpListener>,
     /// Where the others reach it.
     pub(super) advertise: SocketAddr,
     pub(super) cluster: &'a Cluster,
@@ -47,22 +46,15 @@ pub(super) struct Peers<'a> {
 }
 
 impl Peers<'_> {
-    /// Opens the cluster port and begins to gossip; a node that stands alone sees itself only.
-    pub(super) fn start(self, tasks: &mut Tasks) -> FleetView {
+    /// Begins to gossip; a node that stands alone sees itself only. What comes of it, and what the cluster port answers.
+    pub(super) fn start(self, tasks: &mut Tasks) -> (FleetView, Routes) {
         let (effects, readiness) = (self.said.effects.clone(), self.said.readiness.clone());
         let mut own = Own {
             said: self.said,
             hash: (Version::default(), ConfigHash::default()),
         };
         let (gossip, view) = Gossip::of(self.cluster, self.advertise, own.state(self.cluster));
-        if let Some((port, tls)) = self.port.zip(self.cluster.tls()) {
-            let routes = self.cluster.services().add_service(gossip.service());
-            tasks.spawn(async move {
-                if let Err(error) = cluster_port::serve(port, tls, routes, std::future::pending()).await {
-                    tracing::error!(%error, "the cluster port failed");
-                }
-            });
-        }
+        let routes = self.cluster.services().add_service(gossip.service());
         tasks.spawn(own.keep_saying(gossip, self.cluster.clone()));
         tasks.spawn(store_watch::watch(
             self.cluster.clone(),
@@ -70,8 +62,20 @@ impl Peers<'_> {
             readiness,
             view.clone(),
         ));
-        view
+        (view, routes)
     }
+}
+
+/// Opens the cluster port, where there is one: not where the node stands alone.
+pub(super) fn open(port: Option<TcpListener>, cluster: &Cluster, routes: Routes, tasks: &mut Tasks) {
+    let Some((port, tls)) = port.zip(cluster.tls()) else {
+        return;
+    };
+    tasks.spawn(async move {
+        if let Err(error) = cluster_port::serve(port, tls, routes, std::future::pending()).await {
+            tracing::error!(%error, "the cluster port failed");
+        }
+    });
 }
 
 /// Keeps gossip's word about this node true.

@@ -131,11 +131,62 @@ pub enum Local {
     },
     /// `cluster transfer NODE`: it leads from now on.
     Transfer(NodeName),
+    /// `drain node`, `undrain node`: whether this node gives up its readiness until that is undone.
+    DrainNode(bool),
+    /// `on NODE COMMAND`: what concerns one node, there.
+    On {
+        /// The member.
+        node: NodeName,
+        /// What is asked of it.
+        remote: Remote,
+    },
+    /// `fleet COMMAND`: a read, at every live node.
+    Fleet(Remote),
     /// `config request ID`: what became of a change whose outcome was unknown.
     Outcome(RequestId),
 }
 
+/// A line for another node, which reads it for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// As it was typed.
+    pub line: String,
+    /// What this node takes it for.
+    pub command: Box<Command>,
+}
+
 impl Command {
+    /// Whether it concerns one node, so that it can be carried out for somebody who typed it at another one.
+    pub fn concerns_one_node(&self) -> bool {
+        match self {
+            Self::Change(_) => false,
+            Self::Query(_) => true,
+            Self::Local(local) => match local {
+                Local::Sync
+                | Local::Barrier(_)
+                | Local::Outcome(_)
+                | Local::Server(_)
+                | Local::DrainNode(_)
+                | Local::Shutdown(Stop::Graceful(_)) => true,
+                Local::Use(_)
+                | Local::Verbose(_)
+                | Local::Auth(_)
+                | Local::Quit
+                | Local::Begin
+                | Local::Commit(_)
+                | Local::Abort
+                | Local::Shutdown(Stop::Now)
+                | Local::IssueToken { .. }
+                | Local::RevokeToken(_)
+                | Local::RemoveNode(_)
+                | Local::SetWish { .. }
+                | Local::Transfer(_)
+                | Local::On { .. }
+                | Local::Fleet(_) => false,
+            },
+        }
+    }
+
     /// Whether it can be carried out by whoever may only read.
     pub fn is_read(&self) -> bool {
         match self {
@@ -148,12 +199,15 @@ impl Command {
                 | Local::Quit
                 | Local::Sync
                 | Local::Barrier(_)
+                | Local::Fleet(_)
                 | Local::Outcome(_) => true,
+                Local::On { remote, .. } => remote.command.is_read(),
                 Local::Begin
                 | Local::Commit(_)
                 | Local::Abort
                 | Local::Server(_)
                 | Local::Shutdown(_)
+                | Local::DrainNode(_)
                 | Local::IssueToken { .. }
                 | Local::RevokeToken(_)
                 | Local::RemoveNode(_)

@@ -7,6 +7,7 @@ mod membership;
 mod object;
 mod plugin;
 mod pool;
+mod remote;
 mod server;
 mod show;
 mod transaction;
@@ -14,11 +15,11 @@ mod transaction;
 use fleetbal_raft::model::{BackendAddress, InvalidName, Template, VariableError};
 
 use super::command::{Command, Local, Query};
-use super::line::Line;
+use super::line::{Line, LineError};
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 53] = [
+pub const COMMANDS: [&str; 57] = [
     "abort",
     "aio",
     "auth",
@@ -31,11 +32,13 @@ pub const COMMANDS: [&str; 53] = [
     "create",
     "default",
     "disable",
+    "drain",
     "dumpconfig",
     "effects",
     "enable",
     "exit",
     "fd",
+    "fleet",
     "gladiator",
     "header",
     "health",
@@ -46,6 +49,7 @@ pub const COMMANDS: [&str; 53] = [
     "nodes",
     "noverify",
     "obj",
+    "on",
     "pending",
     "plugins",
     "pool",
@@ -63,6 +67,7 @@ pub const COMMANDS: [&str; 53] = [
     "state",
     "sync",
     "track",
+    "undrain",
     "unload",
     "uptime",
     "use",
@@ -101,6 +106,9 @@ pub enum ParseError {
     /// Neither word of `POOL` is one. (The two blanks are Perlbal's.)
     #[error("Invalid command:  must be 'add' or 'remove'")]
     AddOrRemove,
+    /// A line for another node that is none.
+    #[error(transparent)]
+    Line(#[from] LineError),
     /// A name that breaks the rules.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -138,6 +146,10 @@ pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> 
         "sync" => plain(line, "sync", Command::Local(Local::Sync)),
         "ready" => plain(line, "ready", Command::Query(Query::Ready)),
         "auth" => auth(line),
+        "on" => remote::on(line),
+        "fleet" => remote::fleet(line),
+        "drain" => remote::drain(line, true),
+        "undrain" => remote::drain(line, false),
         "set" => object::set(line, implied),
         "default" => object::default(line),
         "header" => header::parse(line),

@@ -190,6 +190,9 @@ impl Reader {
             | Local::RemoveNode(_)
             | Local::SetWish { .. }
             | Local::Transfer(_)
+            | Local::DrainNode(_)
+            | Local::On { .. }
+            | Local::Fleet(_)
             | Local::Outcome(_) => Err(not_in_a_file(word)),
         }
     }

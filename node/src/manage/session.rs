@@ -10,6 +10,7 @@ use super::command::{Command, Local};
 use super::execute::{change, execute};
 use super::line::{Line, LineError, MAX_LINE};
 use super::parse::parse;
+use super::remote::{self, Asker};
 use super::render::Reply;
 use super::script::{created, has_object, no_object};
 use super::transaction::Transaction;
@@ -188,7 +189,18 @@ impl Session {
             | Local::RemoveNode(_)
             | Local::SetWish { .. }
             | Local::Transfer(_)
+            | Local::DrainNode(_)
             | Local::Outcome(_)) => goes_on(execute(Command::Local(local), &self.typist, context).await),
+            Local::On { node, remote } => goes_on(remote::on(&node, &remote, &self.asker(), context).await),
+            Local::Fleet(remote) => goes_on(remote::fleet(&remote, &self.asker(), context).await),
+        }
+    }
+
+    /// For nodes that are asked on behalf of whoever typed.
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            rights: self.rights.unwrap_or(Rights::Read),
+            typist: &self.typist,
         }
     }
 
@@ -214,7 +226,7 @@ impl Session {
 
 const NOT_AUTHORISED: &str = "not authorised: say `auth SECRET` first";
 const NO_TRANSACTION: &str = "no transaction is open: say `begin` first";
-const ONLY_READ: &str = "this secret may only read";
+pub(super) const ONLY_READ: &str = "this secret may only read";
 
 fn goes_on(reply: Reply) -> Outcome {
     Outcome { reply, ends: false }

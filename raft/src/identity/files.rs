@@ -41,6 +41,14 @@ fn write_whole(dir: &Path, path: &Path, name: &str, bytes: &[u8]) -> io::Result<
     File::open(dir)?.sync_all()
 }
 
+/// Removes a file, so that it is gone after a crash too.
+pub(super) fn remove(dir: &Path, name: &str) -> Result<(), OpenError> {
+    let path = dir.join(name);
+    std::fs::remove_file(&path)
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(|source| OpenError::File { path, source })
+}
+
 /// Reads a file that may not be there.
 pub(super) fn read(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
     let path = dir.join(name);

@@ -36,16 +36,27 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
         Local::RemoveNode(node) => Reply::of(membership::remove(node, typist, context).await),
         Local::SetWish { node, wish } => Reply::of(membership::set_wish(node, wish, typist, context).await),
         Local::Transfer(node) => Reply::of(membership::transfer(node, context).await),
+        Local::DrainNode(drained) => Reply::of(drain(drained, context).await),
         Local::Outcome(request) => Reply::Lines(vec![outcome(request, typist, context).await]),
-        // A connection's own affairs; it keeps them to itself.
+        // A connection's own affairs, and other nodes'; it keeps them to itself.
         Local::Use(_)
         | Local::Verbose(_)
         | Local::Auth(_)
         | Local::Begin
         | Local::Commit(_)
         | Local::Abort
+        | Local::On { .. }
+        | Local::Fleet(_)
         | Local::Quit => Reply::Silent,
     }
+}
+
+/// Gives up this node's readiness, or takes it back; its next starts hold to it.
+async fn drain(drained: bool, context: &Context) -> Result<(), String> {
+    let kept = context.cluster.set_drained(drained).await;
+    kept.map_err(|error| error.to_string())?;
+    context.readiness.set_draining(drained);
+    Ok(())
 }
 
 /// What became of a request. An entry of ours behind it in the log decides it: once that one is applied, the request
