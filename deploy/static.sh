@@ -1,15 +1,18 @@
 #!/bin/sh
-# Builds fleetbal as one static, stripped file that runs on any Linux of this architecture, and prints where it is.
+# Builds a static, stripped binary that runs on any Linux of this architecture, and prints where it is.
 # Needs Rust and a C compiler with the static C library (Debian: build-essential; Fedora: gcc, glibc-static).
-#   deploy/static.sh              as released
-#   deploy/static.sh --profile P  with another profile of Cargo.toml
+#   deploy/static.sh                 fleetbal, as released
+#   deploy/static.sh sample-backend  the web server of the samples
 set -eu
 cd "$(dirname "$0")/.."
-profile=dist
-[ "${1:-}" != --profile ] || profile=$2
+binary=${1:-fleetbal}
 target=$(rustc -vV | sed -n 's/^host: //p')
+case $binary in
+    fleetbal) package=fleetbal ;;
+    sample-backend) package=fleetbal-cluster-tests ;;
+    *) echo "there is no binary '$binary'" >&2; exit 2 ;;
+esac
 # With a target of its own, the flag is for the binary alone, not for what the compiler loads while it builds.
 RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
-    cargo build --quiet --locked -p fleetbal --bin fleetbal --target "$target" --profile "$profile"
-[ "$profile" != dev ] || profile=debug
-echo "${CARGO_TARGET_DIR:-$PWD/target}/$target/$profile/fleetbal"
+    cargo build --quiet --locked -p "$package" --bin "$binary" --target "$target" --profile dist
+echo "${CARGO_TARGET_DIR:-$PWD/target}/$target/dist/$binary"

@@ -9,6 +9,7 @@ pub mod fault;
 pub mod fleet;
 pub mod load;
 pub mod message;
+pub mod netns;
 pub mod node;
 pub mod oracle;
 pub mod ports;

@@ -2,7 +2,9 @@
 
 mod access;
 mod backup;
+mod containers;
 mod demo;
+mod dns;
 mod health_pages;
 mod health_view;
 mod invisible_changes;
@@ -27,4 +29,5 @@ mod standalone;
 mod start_refused;
 mod transactions;
 mod uploads;
+mod vip;
 mod waiting;

@@ -1,5 +1,6 @@
 //! `fleetbal cluster …`: the fleet at a glance, and what makes it grow.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -42,6 +43,9 @@ enum ClusterCommand {
         /// How often it may be used [default: without limit]
         #[arg(long, value_name = "N")]
         uses: Option<u32>,
+        /// Write it into this file, for its owner alone, instead of printing it
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     /// List the join tokens that are still good
     Tokens,
@@ -113,7 +117,13 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
         ClusterCommand::Status { json } => status(&args.server, *json),
         ClusterCommand::Members { json: true } => print(args.server.ask("cluster members json")),
         ClusterCommand::Members { json: false } => print(args.server.ask("cluster members")),
-        ClusterCommand::Token { ttl, uses } => print(args.server.ask(&token_command(*ttl, *uses))),
+        ClusterCommand::Token { ttl, uses, file } => {
+            let answer = args.server.ask(&token_command(*ttl, *uses));
+            match (answer, file) {
+                (Ok(Answer::Lines(lines)), Some(file)) => keep(file, &lines),
+                (answer, _) => print(answer),
+            }
+        }
         ClusterCommand::Tokens => print(args.server.ask("cluster tokens")),
         ClusterCommand::Remove { node } => about("remove", node),
         ClusterCommand::Promote { node } => about("promote", node),
@@ -123,6 +133,19 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
         ClusterCommand::Backup(backup) => backup::backup(&args.server, backup),
         ClusterCommand::Restore(restore) => backup::restore(&args.server, restore),
         ClusterCommand::Recover(recover) => recover::recover(recover),
+    }
+}
+
+/// Writes a token where its owner alone can read it.
+fn keep(file: &Path, lines: &[String]) -> ExitCode {
+    let token = lines.iter().find(|line| *line != ".");
+    let text = token.map(|token| format!("{token}\n")).unwrap_or_default();
+    match backup::write(file, text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fleetbal: cannot write {}: {error}", file.display());
+            ExitCode::from(exit::FAILED)
+        }
     }
 }
 

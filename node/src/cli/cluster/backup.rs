@@ -100,7 +100,7 @@ fn tell(outcome: Outcome) -> ExitCode {
 }
 
 /// The old file or the new one, whatever happens in between.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
