@@ -128,7 +128,7 @@ fn listeners_that_were_passed_are_used_and_outlive_their_service() -> Result {
 fn the_unit_is_sound_and_hardened() -> Result {
     let unit = process::workspace().join("deploy/systemd/fleetbal.service");
     let mut analyze = Command::new("systemd-analyze");
-    // 2.0 of 10: the figure that docs/security.md gives, with a little air for other versions of systemd.
+    // 2.0 of 10: the figure that docs/running.md gives (1.7), with a little air for other versions of systemd.
     analyze
         .args(["security", "--offline=yes", "--threshold=20", "--no-pager"])
         .arg(&unit);
