@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "fleetbal/v1/change.proto",
             "fleetbal/v1/config.proto",
             "fleetbal/v1/raft.proto",
+            "fleetbal/v1/state.proto",
             "fleetbal/v1/gossip.proto",
             "fleetbal/v1/manage.proto",
         ],

@@ -1,6 +1,8 @@
 //! The fleetbal binary, and processes of it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -148,6 +150,33 @@ impl Process {
     /// Its id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The sockets that it has open at one of its addresses, by inode: listeners and what they accepted.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn sockets_at(&self, address: SocketAddrV4) -> Result<BTreeSet<u64>> {
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid()))?;
+        let octets = u32::from_le_bytes(address.ip().octets());
+        let wanted = format!("{octets:08X}:{:04X}", address.port());
+        let mut listed = BTreeSet::new();
+        for line in table.lines().skip(1) {
+            let cells: Vec<_> = line.split_whitespace().collect();
+            if cells.get(1) == Some(&wanted.as_str()) {
+                listed.insert(cells.get(9).context("no inode")?.parse()?);
+            }
+        }
+        let mut open = BTreeSet::new();
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid()))? {
+            let target = fs::read_link(entry?.path()).unwrap_or_default();
+            let name = target.to_string_lossy();
+            let inode = name
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']'));
+            open.extend(inode.and_then(|inode| inode.parse::<u64>().ok()));
+        }
+        Ok(listed.intersection(&open).copied().collect())
     }
 
     /// Sends it a signal.

@@ -63,7 +63,7 @@ enum Sub {
     Demo(demo::DemoOptions),
     /// Ask and change the fleet: status, members, tokens
     Cluster(cluster::ClusterArgs),
-    /// Work with config files
+    /// Config files, what they would change, and the versions there were
     Config(config::ConfigArgs),
     /// Send one management command and print the answer
     Ctl(ctl::CtlArgs),

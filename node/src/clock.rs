@@ -3,10 +3,34 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fleetbal_raft::model::UnixMillis;
+use time::OffsetDateTime;
 
 /// Milliseconds since the epoch, by this machine's clock; 0 on a clock before 1970.
 #[expect(clippy::disallowed_methods, reason = "this is where time enters")]
 pub fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A time as `2026-11-24T19:50:01Z`; milliseconds where it is none that a calendar has.
+pub fn rfc3339(time: UnixMillis) -> String {
+    let seconds = i64::try_from(time.0 / 1000).ok();
+    let Some(Ok(at)) = seconds.map(OffsetDateTime::from_unix_timestamp) else {
+        return time.0.to_string();
+    };
+    let ((hour, minute, second), month) = (at.to_hms(), u8::from(at.month()));
+    let (year, day) = (at.year(), at.day());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_for_people_and_for_sorting() {
+        assert_eq!(rfc3339(UnixMillis(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(UnixMillis(1_709_210_096_789)), "2024-02-29T12:34:56Z");
+        assert_eq!(rfc3339(UnixMillis(u64::MAX)), u64::MAX.to_string());
+    }
 }

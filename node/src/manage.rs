@@ -13,6 +13,7 @@ mod http;
 pub mod line;
 pub mod local_check;
 pub mod parse;
+pub mod plan;
 pub mod query;
 pub mod remote;
 pub mod render;

@@ -77,10 +77,7 @@ impl Node {
     }
 
     fn publish(&mut self, change: Change) {
-        let batch = Batch {
-            changes: vec![change],
-            if_version: None,
-        };
+        let batch = Batch::of(vec![change]);
         self.config = Arc::new(self.config.with_batch(&batch).unwrap());
         self.publisher.publish(&self.config);
     }

@@ -186,10 +186,7 @@ async fn fleet() -> Vec<Node> {
 }
 
 async fn create_pool(node: &Node, pool: &str) -> u64 {
-    let batch = Batch {
-        changes: vec![Change::CreatePool(PoolName::parse(pool).unwrap())],
-        if_version: None,
-    };
+    let batch = Batch::of(vec![Change::CreatePool(PoolName::parse(pool).unwrap())]);
     let command = Command::Batch(batch);
     node.cluster.propose(command, "test", PATIENCE).await.unwrap();
     node.status().version

@@ -86,10 +86,7 @@ mod tests {
 
     fn backup() -> Backup {
         let create = Change::CreatePool(PoolName::parse("web").unwrap());
-        let batch = Batch {
-            changes: vec![create],
-            if_version: None,
-        };
+        let batch = Batch::of(vec![create]);
         Backup {
             fleet: "acme".to_owned(),
             fleet_id: FleetId([7; 16]),

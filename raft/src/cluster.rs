@@ -4,6 +4,7 @@
 //! long to try, and who votes.
 
 pub(crate) mod admit;
+mod confirm;
 mod farewell;
 pub(crate) mod forward;
 mod join;
@@ -32,7 +33,8 @@ use crate::feed::Feed;
 use crate::identity::{DataDir, FOUNDER, Identity, KnownMembers};
 use crate::machine::{SnapshotPlace, StateMachine};
 use crate::model::{
-    Answer, Command, Entry, FEATURE_LEVEL, FleetId, KeyHash, NewMember, NodeName, RequestId, UnixMillis,
+    Answer, Command, Entry, FEATURE_LEVEL, FleetId, KeyHash, NewMember, NodeName, RequestId, Typist,
+    UnixMillis,
 };
 use crate::store::{FirstFailure, LogStore};
 use crate::timing::Timing;
@@ -182,6 +184,7 @@ impl Cluster {
             },
         };
         inner.found(member, founding).await?;
+        inner.begin_to_undo();
         Ok(Self(inner))
     }
 
@@ -222,6 +225,7 @@ impl Cluster {
         let inner = parts.assemble(log, &fleet).await?;
         inner.found_if_new().await?;
         inner.begin_to_follow();
+        inner.begin_to_undo();
         Ok(Self(inner))
     }
 
@@ -257,7 +261,7 @@ impl Cluster {
     pub async fn propose(
         &self,
         command: Command,
-        typist: &str,
+        typist: impl Into<Typist>,
         within: Duration,
     ) -> Result<Proposed, ProposeError> {
         self.propose_as(RequestId(rand::random()), command, typist, within)
@@ -272,10 +276,12 @@ impl Cluster {
         &self,
         request_id: RequestId,
         command: Command,
-        typist: &str,
+        typist: impl Into<Typist>,
         within: Duration,
     ) -> Result<Proposed, ProposeError> {
-        self.0.propose_command(request_id, command, typist, within).await
+        self.0
+            .propose_command(request_id, command, typist.into(), within)
+            .await
     }
 
     /// The entry that must be applied here before a read sees all that was committed by now.
@@ -321,9 +327,9 @@ impl Cluster {
         &self,
         ttl: Duration,
         uses: Option<u32>,
-        typist: &str,
+        typist: impl Into<Typist>,
     ) -> Result<JoinToken, ProposeError> {
-        self.0.issue_token(ttl, uses, typist).await
+        self.0.issue_token(ttl, uses, typist.into()).await
     }
 
     /// Lets a member lead that votes.
@@ -389,7 +395,7 @@ impl Inner {
         &self,
         request_id: RequestId,
         command: Command,
-        typist: &str,
+        typist: Typist,
         within: Duration,
     ) -> Result<Proposed, ProposeError> {
         let time = (self.clock)();
@@ -398,7 +404,7 @@ impl Inner {
             feature_level: FEATURE_LEVEL,
             request_id,
             origin_node: self.name.to_string(),
-            typist: typist.to_owned(),
+            typist,
             time,
             deadline: UnixMillis(time.0.saturating_add(within_ms)),
             command,
@@ -416,7 +422,7 @@ impl Inner {
         &self,
         ttl: Duration,
         uses: Option<u32>,
-        typist: &str,
+        typist: Typist,
     ) -> Result<JoinToken, ProposeError> {
         let home = self.home.as_ref().ok_or(ProposeError::Standalone)?;
         let token = JoinToken::draw(home.identity.keys.ca_hash())

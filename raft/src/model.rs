@@ -6,11 +6,16 @@
 
 mod address;
 mod answers;
+#[cfg(test)]
+pub(crate) mod any_change;
 mod apply;
 mod change;
 mod config;
+mod diff;
 mod fleet;
 mod header;
+mod history;
+mod line;
 mod membership;
 mod mime;
 mod name;
@@ -22,14 +27,19 @@ mod role;
 mod service;
 mod template;
 mod tunable;
+mod unset;
 mod value;
 
 pub use address::{BackendAddress, Network};
 pub use answers::Answers;
-pub use change::{Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember, RequestId, UnixMillis};
+pub use change::{
+    Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember, RequestId, Setting, Typist, UnixMillis,
+};
 pub use config::{FleetConfig, Version};
-pub use fleet::{FleetId, FleetState, KeyHash, NamedMember, SecretHash, Token, VoteWish};
+pub use diff::{diff, longest_rise};
+pub use fleet::{FleetId, FleetState, KeyHash, NamedMember, RecordHash, SecretHash, Token, VoteWish};
 pub use header::HeaderRule;
+pub use history::{Cause, History, HistoryError, Intact, LONGEST_CONFIRM, Pending, Record};
 pub use mime::MimeTypes;
 pub use name::{InvalidName, NodeName, PoolName, ServiceName, TokenId};
 pub use plugin::{Directive, InvalidDirective, Plugin, PluginSpec};

@@ -2,8 +2,10 @@
 
 mod change;
 mod config;
+mod history;
 mod plugin;
 pub mod raft;
+mod unset;
 
 pub use change::{decode_answer, decode_entry, encode_answer, encode_entry};
 pub(crate) use config::{decode_backup, encode_backup};

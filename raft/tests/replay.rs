@@ -153,21 +153,9 @@ fn commands() -> Vec<Vec<u8>> {
     add(0, found());
     for change in changes() {
         let changes = vec![change];
-        add(
-            10,
-            Command::Batch(Batch {
-                changes,
-                if_version: None,
-            }),
-        );
+        add(10, Command::Batch(Batch::of(changes)));
     }
-    add(
-        20,
-        Command::Batch(Batch {
-            changes: changes(),
-            if_version: None,
-        }),
-    );
+    add(20, Command::Batch(Batch::of(changes())));
     add(30, token("aa", 60_000, Some(1)));
     add(40, join("aa", "n2"));
     add(50, join("aa", "n3"));
@@ -192,7 +180,7 @@ fn entry(request: u8, time: u64, command: Command) -> Entry {
         feature_level: 1,
         request_id: RequestId([request; 16]),
         origin_node: "n1".to_owned(),
-        typist: "127.0.0.1:5".to_owned(),
+        typist: "127.0.0.1:5".into(),
         time: UnixMillis(THEN + time),
         deadline: UnixMillis(THEN + time + 5_000),
         command,

@@ -2,15 +2,18 @@
 
 mod access;
 mod backup;
+mod confirm;
 mod containers;
 mod demo;
 mod dns;
 mod health_pages;
 mod health_view;
+mod history;
 mod invisible_changes;
 mod join;
 mod join_refused;
 mod membership;
+mod model;
 mod nodefile;
 mod p1_durable;
 mod p2_same;
@@ -21,6 +24,7 @@ mod p6_traffic_alone;
 mod p7_invisible;
 mod p8_one_error;
 mod packages;
+mod plans;
 mod proxy;
 mod readme;
 mod remote;

@@ -38,10 +38,7 @@ fn config(backends: u8, settings: &[(&str, &str)]) -> Arc<FleetConfig> {
         backend: backend(number),
         weight: 1,
     }));
-    let batch = Batch {
-        changes,
-        if_version: None,
-    };
+    let batch = Batch::of(changes);
     Arc::new(FleetConfig::default().with_batch(&batch).unwrap())
 }
 

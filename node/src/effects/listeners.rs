@@ -188,12 +188,7 @@ mod tests {
         if config.service(name).is_some_and(|s| s.enabled) != enabled {
             changes.push(Change::SetEnabled { service, enabled });
         }
-        config
-            .with_batch(&Batch {
-                changes,
-                if_version: None,
-            })
-            .unwrap()
+        config.with_batch(&Batch::of(changes)).unwrap()
     }
 
     #[test]

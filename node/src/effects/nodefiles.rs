@@ -237,12 +237,11 @@ impl Nodefiles {
             object: name.to_string(),
             backends: members,
         };
-        let batch = Batch {
-            changes: vec![change],
-            if_version: None,
-        };
+        let batch = Batch::of(vec![change]);
         let typist = format!("nodefile {}", watched.path.display());
-        let proposed = cluster.propose(Command::Batch(batch), &typist, PROPOSE).await;
+        let proposed = cluster
+            .propose(Command::Batch(batch), typist.as_str(), PROPOSE)
+            .await;
         match proposed.map(|proposed| proposed.answer) {
             Ok(Answer::Applied(version)) => {
                 watched.changed = false;
@@ -281,10 +280,7 @@ mod tests {
                 backends: nodefile::parse(members),
             },
         ];
-        let batch = Batch {
-            changes,
-            if_version: None,
-        };
+        let batch = Batch::of(changes);
         FleetConfig::default().with_batch(&batch).unwrap()
     }
 

@@ -73,8 +73,28 @@ pub enum Query {
     Effects,
     /// `config version`
     ConfigVersion,
+    /// `config history`, `config show`, `config diff`, `config verify`
+    History(HistoryQuery),
     /// `ready`
     Ready,
+}
+
+/// What there was of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryQuery {
+    /// `config history [N] [json]`
+    List {
+        /// How many versions, the last ones.
+        count: usize,
+        /// How they are printed.
+        format: Format,
+    },
+    /// `config show V [json]`
+    Show(Version, Format),
+    /// `config diff A B`
+    Diff(Version, Version),
+    /// `config verify`
+    Verify,
 }
 
 /// How a table is printed.
@@ -97,8 +117,17 @@ pub enum Local {
     Auth(String),
     /// `begin`: later changes wait for `commit`, and are one.
     Begin,
-    /// `commit [if version N]`
-    Commit(Option<Version>),
+    /// `commit [if version N] [confirm SECONDS]`
+    Commit {
+        /// The version that must still be the one of now.
+        if_version: Option<Version>,
+        /// It is undone unless it is confirmed within so many seconds.
+        confirm: Option<u32>,
+    },
+    /// `confirm`: what waits for it stays.
+    Confirm,
+    /// `config rollback V`
+    Rollback(Version),
     /// `abort`: forgets what was typed since `begin`.
     Abort,
     /// `quit`, `exit`
@@ -173,7 +202,9 @@ impl Command {
                 | Local::Auth(_)
                 | Local::Quit
                 | Local::Begin
-                | Local::Commit(_)
+                | Local::Commit { .. }
+                | Local::Confirm
+                | Local::Rollback(_)
                 | Local::Abort
                 | Local::Shutdown(Stop::Now)
                 | Local::IssueToken { .. }
@@ -203,7 +234,9 @@ impl Command {
                 | Local::Outcome(_) => true,
                 Local::On { remote, .. } => remote.command.is_read(),
                 Local::Begin
-                | Local::Commit(_)
+                | Local::Commit { .. }
+                | Local::Confirm
+                | Local::Rollback(_)
                 | Local::Abort
                 | Local::Server(_)
                 | Local::Shutdown(_)

@@ -127,7 +127,7 @@ async fn connection(
                 incoming,
                 writer,
                 context: &context,
-                session: Session::new(access, peer.to_string(), rights),
+                session: Session::new(access, peer.to_string().into(), rights),
                 introduction: limits.introduction,
             };
             // A connection that broke is over; there is nobody to tell.

@@ -8,20 +8,31 @@ use fleetbal_raft::model::{FleetConfig, HeaderRule, Pool, Service, Value};
 
 /// All of the configuration.
 pub fn dump(config: &FleetConfig) -> Vec<String> {
-    let mut lines: Vec<_> = config
-        .loaded()
-        .iter()
-        .map(|plugin| format!("LOAD {plugin}"))
-        .collect();
+    let mut lines = dump_loaded(config);
     if !lines.is_empty() {
         lines.push(String::new());
     }
     for (name, pool) in config.pools() {
         dump_pool(name.as_str(), pool, &mut lines);
+        lines.push(String::new());
     }
     for (name, service) in config.services() {
         dump_service(name.as_str(), service, &mut lines);
+        lines.push(String::new());
     }
+    lines.extend(dump_settings(config));
+    lines
+}
+
+/// The plugins that services can have.
+pub(super) fn dump_loaded(config: &FleetConfig) -> Vec<String> {
+    let loaded = config.loaded().iter();
+    loaded.map(|plugin| format!("LOAD {plugin}")).collect()
+}
+
+/// What belongs to no pool, and to no service alone.
+pub(super) fn dump_settings(config: &FleetConfig) -> Vec<String> {
+    let mut lines = Vec::new();
     for (name, service) in config.services() {
         for (key, value) in service.explicit().filter(|(_, value)| names_a_service(value)) {
             lines.push(format!("SET {name}.{key} = {value}"));
@@ -37,6 +48,9 @@ pub fn dump(config: &FleetConfig) -> Vec<String> {
     for (target, limit) in limits.by_target() {
         lines.push(format!("SERVER max_reproxy_connections({target}) = {limit}"));
     }
+    if let Some(versions) = config.config_history_set() {
+        lines.push(format!("SERVER config_history = {versions}"));
+    }
     if let Some(voters) = config.voters_set() {
         lines.push(format!("CLUSTER SET voters = {voters}"));
     }
@@ -46,7 +60,7 @@ pub fn dump(config: &FleetConfig) -> Vec<String> {
     lines
 }
 
-fn dump_pool(name: &str, pool: &Pool, lines: &mut Vec<String>) {
+pub(super) fn dump_pool(name: &str, pool: &Pool, lines: &mut Vec<String>) {
     lines.push(format!("CREATE POOL {name}"));
     for (key, value) in pool.explicit() {
         lines.push(format!("  SET {key} = {value}"));
@@ -61,7 +75,6 @@ fn dump_pool(name: &str, pool: &Pool, lines: &mut Vec<String>) {
             lines.push(format!("  POOL DRAIN {name} {}", backend.address));
         }
     }
-    lines.push(String::new());
 }
 
 /// Printed once all services are there: a service may come before the one that it names.
@@ -72,7 +85,7 @@ fn names_a_service(value: &Value) -> bool {
 /// Printed first, in this order, as Perlbal does.
 const FIRST: [&str; 2] = ["listen", "pool"];
 
-fn dump_service(name: &str, service: &Service, lines: &mut Vec<String>) {
+pub(super) fn dump_service(name: &str, service: &Service, lines: &mut Vec<String>) {
     lines.push(format!("CREATE SERVICE {name}"));
     if let Some(role) = service.role() {
         lines.push(format!("  SET role = {role}"));
@@ -106,7 +119,6 @@ fn dump_service(name: &str, service: &Service, lines: &mut Vec<String>) {
     } else {
         format!("# DISABLE {name}")
     });
-    lines.push(String::new());
 }
 
 #[cfg(test)]

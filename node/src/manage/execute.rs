@@ -3,11 +3,12 @@
 pub(super) mod change;
 pub(super) mod local;
 mod membership;
+pub(super) mod plan;
 
 use std::time::Instant;
 
 use super::Context;
-use super::command::{Command, Format, Query};
+use super::command::{Command, Format, HistoryQuery, Query};
 use super::dump;
 use super::query::{self, Figures};
 use super::render::Reply;
@@ -16,14 +17,14 @@ use crate::gossip::ConfigHash;
 use crate::os_error;
 use crate::reproxy::{self, CacheFigures};
 
-use fleetbal_raft::model::{BackendAddress, PoolName, ServiceName};
+use fleetbal_raft::model::{BackendAddress, FleetState, PoolName, ServiceName, Typist};
 
 /// Carries one command out for whoever typed it. Dropping the future leaves a change's outcome unknown.
-pub(super) async fn execute(command: Command, typist: &str, context: &Context) -> Reply {
+pub(super) async fn execute(command: Command, typist: &Typist, context: &Context) -> Reply {
     match command {
-        Command::Change(change) => change::execute(change, typist, context).await,
+        Command::Change(change) => Box::pin(change::execute(change, typist, context)).await,
         Command::Query(query) => answer(&query, context),
-        Command::Local(local) => local::execute(local, typist, context).await,
+        Command::Local(local) => Box::pin(local::execute(local, typist, context)).await,
     }
 }
 
@@ -67,10 +68,11 @@ fn answer(query: &Query, context: &Context) -> Reply {
         Query::Health(pool) => health(pool.as_ref(), context),
         Query::WhyHealth(backend) => why_health(*backend, context),
         Query::Help => Reply::Lines(query::node::help()),
-        Query::ConfigVersion => {
-            let hash = ConfigHash::of(config).to_string();
-            Reply::Lines(query::node::config_version(config.version, &hash))
-        }
+        Query::ConfigVersion => Reply::Lines(query::node::config_version(
+            config.version,
+            &ConfigHash::of(config).to_string(),
+        )),
+        Query::History(query) => history(*query, &context.cluster.feed().latest().state),
         Query::Ready => {
             let reason = context.readiness.not_ready().map(|reason| reason.to_string());
             Reply::Lines(query::node::ready(reason.as_deref()))
@@ -104,6 +106,27 @@ fn why_health(backend: BackendAddress, context: &Context) -> Reply {
         return Reply::Refused(format!("backend {backend} is in no pool"));
     }
     Reply::Lines(query::health::why(&why))
+}
+
+/// Who changed what.
+fn history(query: HistoryQuery, state: &FleetState) -> Reply {
+    let records = state.history();
+    let lines = match query {
+        HistoryQuery::List { count, format } => Ok(match format {
+            Format::Text => query::history::list(records, count),
+            Format::Json => vec![query::history::list_json(records, count)],
+        }),
+        HistoryQuery::Show(version, format) => {
+            let shown = match format {
+                Format::Text => query::history::show(state, version),
+                Format::Json => query::history::show_json(records, version).map(|line| vec![line]),
+            };
+            shown.ok_or_else(|| format!("there is no record of version {version}"))
+        }
+        HistoryQuery::Diff(from, to) => query::history::diff(state, from, to),
+        HistoryQuery::Verify => query::history::verify(state),
+    };
+    lines.map_or_else(Reply::Refused, Reply::Lines)
 }
 
 fn cluster_status(format: Format, context: &Context) -> Reply {

@@ -8,6 +8,7 @@ mod answer;
 mod backup;
 mod body;
 mod commands;
+mod config;
 mod metrics;
 
 use std::convert::Infallible;
@@ -81,12 +82,25 @@ async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infall
         Ok(Route::Probe(probe)) => probe_answer(probe, &door.context),
         Ok(Route::Page(page)) => page_answer(page, &request, &door.context),
         Ok(Route::Backup) => backup::take(&request, &door.context).await,
-        Ok(Route::Call(Call::Commands, access, rights)) => {
-            commands::answer(request, &door.context, access, door.peer, rights).await
-        }
-        Ok(Route::Call(Call::Restore, ..)) => backup::restore(request, &door.context, door.peer).await,
+        Ok(Route::Call(call, access, rights)) => called(call, request, &door, (access, rights)).await,
         Err(refusal) => *refusal,
     })
+}
+
+/// Each is a future of its own: together they are deeper than the compiler looks.
+async fn called(
+    call: Call,
+    request: Request<Incoming>,
+    door: &Door,
+    (access, rights): (Arc<Access>, Rights),
+) -> Answer {
+    let context = &door.context;
+    match call {
+        Call::Commands => Box::pin(commands::answer(request, context, access, door.peer, rights)).await,
+        Call::Restore => Box::pin(backup::restore(request, context, door.peer)).await,
+        Call::Diff => Box::pin(config::diff(request, context)).await,
+        Call::Apply => Box::pin(config::apply(request, context, &door.peer.to_string().into())).await,
+    }
 }
 
 /// Where a request that was let in leads to.
@@ -104,13 +118,17 @@ enum Route {
 enum Call {
     Commands,
     Restore,
+    /// What a configuration file would change.
+    Diff,
+    /// Makes the configuration that of a file.
+    Apply,
 }
 
 impl Call {
     fn method(self) -> Method {
         match self {
-            Self::Commands => Method::POST,
-            Self::Restore => Method::PUT,
+            Self::Commands | Self::Diff => Method::POST,
+            Self::Restore | Self::Apply => Method::PUT,
         }
     }
 }
@@ -142,6 +160,8 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
         "/api/v1/command" if door.access.is_some() => Err(Call::Commands),
         "/api/v1/backup" if door.access.is_some() && request.method() == Method::PUT => Err(Call::Restore),
         "/api/v1/backup" if door.access.is_some() => Ok(Route::Backup),
+        "/api/v1/config/diff" if door.access.is_some() => Err(Call::Diff),
+        "/api/v1/config" if door.access.is_some() => Err(Call::Apply),
         _ => return Err(refuse(StatusCode::NOT_FOUND, "there is no such page")),
     };
     let is_probe = matches!(target, Ok(Route::Probe(_)));
@@ -150,7 +170,11 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
     };
     check_host(request, access, is_probe)?;
     let rights = rights(request.headers(), access, door.peer)?;
-    let for_admins = matches!(target, Ok(Route::Backup) | Err(Call::Restore));
+    // A file is compared with what this machine alone has, so even that is not for everybody.
+    let for_admins = matches!(
+        target,
+        Ok(Route::Backup) | Err(Call::Restore | Call::Diff | Call::Apply)
+    );
     if for_admins && rights < Rights::Admin {
         return Err(refuse(StatusCode::FORBIDDEN, "only an admin may do that"));
     }
@@ -169,7 +193,8 @@ fn readable(request: &Request<Incoming>, target: Result<Route, Call>) -> Result<
         Ok(route) if matches!(*request.method(), Method::GET | Method::HEAD) => return Ok(route),
         Ok(Route::Backup) => "GET, HEAD, PUT",
         Ok(_) => "GET, HEAD",
-        Err(_) => "POST",
+        Err(Call::Commands | Call::Diff) => "POST",
+        Err(Call::Restore | Call::Apply) => "PUT",
     };
     let mut refusal = refuse(
         StatusCode::METHOD_NOT_ALLOWED,

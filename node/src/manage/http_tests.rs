@@ -62,6 +62,8 @@ async fn a_page_takes_its_own_methods_only() {
         ("OPTIONS /api/v1/command", "allow: POST\r\n"),
         ("GET /api/v1/command", "allow: POST\r\n"),
         ("POST /api/v1/backup", "allow: GET, HEAD, PUT\r\n"),
+        ("PUT /api/v1/config/diff", "allow: POST\r\n"),
+        ("POST /api/v1/config", "allow: PUT\r\n"),
     ] {
         let answer = ask(request, HOST, "create pool stolen\r\n").await;
         assert_eq!(status(&answer), "405", "{request}");
@@ -311,4 +313,61 @@ async fn metrics_say_what_they_should() {
     ] {
         assert!(text.contains(line), "no {line} in {text}");
     }
+}
+
+/// A file over HTTP: compared, refused, applied, and then what the fleet has.
+#[tokio::test]
+async fn a_file_is_compared_and_applied() {
+    let mut node = TestNode::start().await;
+    let address = node.listen(Access::loopback(), Limits::default()).await;
+    let send = async |request: &str, file: &str| {
+        let length = file.len();
+        let fields = format!("{HOST}Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n");
+        let answer = exchange(
+            address,
+            format!("{request} HTTP/1.1\r\n{fields}\r\n{file}").as_bytes(),
+        )
+        .await;
+        format!("{} {}", status(&answer), body(&answer).trim_end())
+    };
+    let file = "CLUSTER node = n9\nCREATE POOL web\nPOOL web ADD 10.0.0.1\nSERVER config_history = 5\n";
+    let lines =
+        r#""lines":["+ CREATE POOL web","+   POOL ADD web 10.0.0.1:80","+ SERVER config_history = 5"]"#;
+    let (diff, apply) = ("POST /api/v1/config/diff", "PUT /api/v1/config");
+    assert_eq!(send(diff, file).await, format!("200 {{\"version\":0,{lines}}}"));
+    assert_eq!(
+        send("PUT /api/v1/config?if_version=3", file).await,
+        "409 the configuration is at version 0, not 3; nothing was changed"
+    );
+    assert_eq!(
+        send(apply, "CREATE POOL a\nSET a.b = c\n").await,
+        "422 line 2: Unknown pool parameter 'b'"
+    );
+    assert_eq!(
+        send("PUT /api/v1/config?version=3", file).await,
+        "400 the query may have if_version=<number> and confirm=<seconds>"
+    );
+    assert_eq!(send(apply, file).await, format!("200 {{\"version\":1,{lines}}}"));
+    assert_eq!(send(apply, file).await, r#"200 {"version":1,"lines":[]}"#);
+    assert_eq!(send(diff, file).await, r#"200 {"version":1,"lines":[]}"#);
+    let waits = send("PUT /api/v1/config?if_version=1&confirm=60", "").await;
+    assert!(waits.starts_with(r#"200 {"version":2,"#), "{waits}");
+    assert_eq!(send(apply, file).await, "409 version 2 waits for confirm");
+}
+
+#[tokio::test]
+async fn a_secret_that_may_only_read_compares_no_file() {
+    let secrets = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secrets.path(), "bot read s2\n").unwrap();
+    let access = Access::loopback().with_token_file(secrets.path()).unwrap();
+    let mut node = TestNode::start().await;
+    let address = node.listen(access.treat_all_as_far(), Limits::default()).await;
+    let request = format!(
+        "POST /api/v1/config/diff HTTP/1.1\r\n{HOST}Authorization: Bearer s2\r\nContent-Length: 0\r\n\r\n"
+    );
+    let answer = exchange(address, request.as_bytes()).await;
+    assert_eq!(
+        (status(&answer), body(&answer)),
+        ("403", "only an admin may do that\n")
+    );
 }

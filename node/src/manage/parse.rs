@@ -1,6 +1,7 @@
 //! A line made into a command. Knows no state but the object that `CREATE` or `USE` implied; texts are Perlbal's.
 
 mod cluster;
+mod config;
 mod header;
 mod health;
 mod membership;
@@ -19,7 +20,7 @@ use super::line::{Line, LineError};
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 57] = [
+pub const COMMANDS: [&str; 58] = [
     "abort",
     "aio",
     "auth",
@@ -29,6 +30,7 @@ pub const COMMANDS: [&str; 57] = [
     "cluster",
     "commit",
     "config",
+    "confirm",
     "create",
     "default",
     "disable",
@@ -138,7 +140,8 @@ pub enum ParseError {
 pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
     match line.word() {
         "cluster" => cluster::parse(line),
-        "config" => cluster::config(line),
+        "config" => config::parse(line),
+        "confirm" => plain(line, "confirm", Command::Local(Local::Confirm)),
         "barrier" => cluster::barrier(line),
         "begin" => plain(line, "begin", Command::Local(Local::Begin)),
         "abort" => plain(line, "abort", Command::Local(Local::Abort)),

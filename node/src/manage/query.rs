@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod effects;
 pub mod health;
+pub mod history;
 pub mod live;
 pub mod node;
 pub mod plugin;

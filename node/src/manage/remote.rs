@@ -9,7 +9,7 @@ use fleetbal_proto::v1::manage_client::ManageClient;
 use fleetbal_proto::v1::manage_server::{Manage, ManageServer};
 use fleetbal_proto::v1::run_response::Reply as Wire;
 use fleetbal_proto::v1::{Ok as Done, OutputLines, RunRequest, RunResponse, Silent};
-use fleetbal_raft::model::{NodeName, Rejection};
+use fleetbal_raft::model::{NodeName, Rejection, Typist};
 use fleetbal_raft::transport::tls::PeerIdentity;
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -37,7 +37,7 @@ pub(super) struct Asker<'a> {
     /// What they may do.
     pub(super) rights: Rights,
     /// Where they type.
-    pub(super) typist: &'a str,
+    pub(super) typist: &'a Typist,
 }
 
 /// `on NODE COMMAND`.
@@ -87,7 +87,7 @@ async fn ask(node: u64, remote: &Remote, asker: &Asker<'_>, context: &Context) -
     let request = RunRequest {
         line: remote.line.clone(),
         admin: asker.rights == Rights::Admin,
-        typist: asker.typist.to_owned(),
+        typist: asker.typist.to_string(),
     };
     match timeout(patience(&remote.command), client.run(request)).await {
         Ok(Ok(answer)) => Some(reply(answer.into_inner())),
@@ -140,6 +140,7 @@ impl Manage for ManageService {
     async fn run(&self, request: Request<RunRequest>) -> Result<Response<RunResponse>, Status> {
         PeerIdentity::member(&request)?;
         let RunRequest { line, admin, typist } = request.into_inner();
+        let typist = Typist::from(typist);
         let asker = Asker {
             rights: if admin { Rights::Admin } else { Rights::Read },
             typist: &typist,

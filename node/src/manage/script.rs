@@ -55,10 +55,7 @@ impl Script {
 
     /// All of its changes as one.
     pub fn batch(&self) -> Batch {
-        Batch {
-            changes: self.changes.iter().map(|(_, change)| change.clone()).collect(),
-            if_version: None,
-        }
+        Batch::of(self.changes.iter().map(|(_, change)| change.clone()).collect())
     }
 }
 
@@ -180,7 +177,9 @@ impl Reader {
             Local::Quit => Err(ParseError::Unknown(word.to_owned()).to_string()),
             Local::Auth(_)
             | Local::Begin
-            | Local::Commit(_)
+            | Local::Commit { .. }
+            | Local::Confirm
+            | Local::Rollback(_)
             | Local::Abort
             | Local::Shutdown(_)
             | Local::Sync
@@ -230,10 +229,7 @@ impl Reader {
 /// A configuration after numbered changes.
 fn apply(config: &FleetConfig, numbered: &[(usize, Change)]) -> Result<FleetConfig, WrongLine> {
     let changes = numbered.iter().map(|(_, change)| change.clone()).collect();
-    let batch = Batch {
-        changes,
-        if_version: None,
-    };
+    let batch = Batch::of(changes);
     config.with_batch(&batch).map_err(|refusal| {
         let at = usize::try_from(refusal.change).unwrap_or(usize::MAX);
         WrongLine {
@@ -294,6 +290,7 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         | Query::ConfigVersion
         | Query::Health(_)
         | Query::WhyHealth(_)
+        | Query::History(_)
         | Query::Ready => None,
     }
 }

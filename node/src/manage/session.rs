@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fleetbal_raft::model::{Change, FleetConfig, Version};
+use fleetbal_raft::model::{Change, FleetConfig, Typist, Version};
 
 use super::Context;
 use super::access::{Access, Rights};
@@ -19,7 +19,7 @@ use super::transaction::Transaction;
 #[derive(Debug)]
 pub(super) struct Session {
     access: Arc<Access>,
-    typist: String,
+    typist: Typist,
     rights: Option<Rights>,
     implied: Option<String>,
     verbose: bool,
@@ -38,7 +38,7 @@ pub(super) struct Outcome {
 
 impl Session {
     /// Of someone at this address who may do so much; none: nothing but show a secret.
-    pub(super) fn new(access: Arc<Access>, typist: String, rights: Option<Rights>) -> Self {
+    pub(super) fn new(access: Arc<Access>, typist: Typist, rights: Option<Rights>) -> Self {
         Self {
             access,
             typist,
@@ -140,16 +140,21 @@ impl Session {
         Reply::Done
     }
 
-    async fn commit(&mut self, if_version: Option<Version>, context: &Context) -> Reply {
+    async fn commit(
+        &mut self,
+        if_version: Option<Version>,
+        confirm: Option<u32>,
+        context: &Context,
+    ) -> Reply {
         let Some(transaction) = self.transaction.take() else {
             return Reply::Refused(NO_TRANSACTION.to_owned());
         };
-        let (batch, origins) = match transaction.batch(if_version) {
+        let (batch, origins) = match transaction.batch(if_version, confirm) {
             Ok(whole) => whole,
             Err(text) => return Reply::Refused(text),
         };
-        let carried_out = change::carry_out(batch, &self.typist, context).await;
-        Reply::of(carried_out.map_err(|refusal| origins.explain(&refusal)))
+        let carried_out = Box::pin(change::carry_out(batch, &self.typist, context)).await;
+        Reply::of(carried_out.map(drop).map_err(|refusal| origins.explain(&refusal)))
     }
 
     fn abort(&mut self) -> Reply {
@@ -178,7 +183,7 @@ impl Session {
             Local::Use(name) => goes_on(self.use_object(name, context)),
             Local::Auth(secret) => self.auth(&secret),
             Local::Begin => goes_on(self.begin(context)),
-            Local::Commit(if_version) => goes_on(self.commit(if_version, context).await),
+            Local::Commit { if_version, confirm } => goes_on(self.commit(if_version, confirm, context).await),
             Local::Abort => goes_on(self.abort()),
             local @ (Local::Shutdown(_)
             | Local::Server(_)
@@ -190,6 +195,8 @@ impl Session {
             | Local::SetWish { .. }
             | Local::Transfer(_)
             | Local::DrainNode(_)
+            | Local::Confirm
+            | Local::Rollback(_)
             | Local::Outcome(_)) => goes_on(execute(Command::Local(local), &self.typist, context).await),
             Local::On { node, remote } => goes_on(remote::on(&node, &remote, &self.asker(), context).await),
             Local::Fleet(remote) => goes_on(remote::fleet(&remote, &self.asker(), context).await),

@@ -53,10 +53,7 @@ impl Transaction {
         if self.size > LONGEST {
             return Err("a transaction is at most 16 MiB of text".to_owned());
         }
-        let batch = Batch {
-            changes,
-            if_version: None,
-        };
+        let batch = Batch::of(changes);
         let next = self.config.with_batch(&batch).map_err(|refusal| refusal.text)?;
         self.config = Arc::new(next);
         let line = self.lines;
@@ -74,12 +71,20 @@ impl Transaction {
     ///
     /// # Errors
     /// The first line that was refused.
-    pub(super) fn batch(self, if_version: Option<Version>) -> Result<(Batch, Origins), String> {
+    pub(super) fn batch(
+        self,
+        if_version: Option<Version>,
+        confirm: Option<u32>,
+    ) -> Result<(Batch, Origins), String> {
         if let Some((line, text)) = self.wrong {
             return Err(nothing_committed(line, &text));
         }
         let (lines, changes) = self.changes.into_iter().unzip();
-        let batch = Batch { changes, if_version };
+        let batch = Batch {
+            if_version,
+            confirm,
+            ..Batch::of(changes)
+        };
         Ok((batch, Origins(lines)))
     }
 }

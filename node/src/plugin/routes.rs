@@ -195,10 +195,7 @@ mod tests {
                 },
             }
         }));
-        let batch = Batch {
-            changes,
-            if_version: None,
-        };
+        let batch = Batch::of(changes);
         let config = FleetConfig::default().with_batch(&batch).unwrap();
         Routes::new(config.service("sel").unwrap(), HeaderRules::default())
     }

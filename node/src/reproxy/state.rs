@@ -87,10 +87,7 @@ mod tests {
             target: target.map(str::to_owned),
             limit,
         };
-        let changes = Batch {
-            changes: vec![limit(None, 3), limit(Some("a:80"), 1)],
-            if_version: None,
-        };
+        let changes = Batch::of(vec![limit(None, 3), limit(Some("a:80"), 1)]);
         let config = FleetConfig::default().with_batch(&changes).unwrap();
         assert_eq!(
             lines(&figures, config.reproxy_limits()),

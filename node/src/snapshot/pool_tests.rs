@@ -63,10 +63,7 @@ impl Node {
     }
 
     fn change(&mut self, changes: Vec<Change>) -> Arc<PoolView> {
-        let batch = Batch {
-            changes,
-            if_version: None,
-        };
+        let batch = Batch::of(changes);
         self.config = Arc::new(self.config.with_batch(&batch).unwrap());
         self.publisher.publish(&self.config);
         self.pool()

@@ -39,10 +39,7 @@ fn remove(name: &str, backend: &str) -> Change {
 }
 
 fn changed(config: &Arc<FleetConfig>, changes: Vec<Change>) -> Arc<FleetConfig> {
-    let batch = Batch {
-        changes,
-        if_version: None,
-    };
+    let batch = Batch::of(changes);
     Arc::new(config.with_batch(&batch).unwrap())
 }
 

@@ -27,10 +27,7 @@ async fn place(workers: usize) -> Place {
             weight: 1,
         },
     ];
-    let batch = Batch {
-        changes,
-        if_version: None,
-    };
+    let batch = Batch::of(changes);
     let (mut publisher, view) = Publisher::new(NodeVariables::default());
     publisher.publish(&Arc::new(FleetConfig::default().with_batch(&batch).unwrap()));
     Place {

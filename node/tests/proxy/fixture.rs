@@ -154,10 +154,7 @@ impl Proxy {
     }
 
     pub(crate) fn change(&mut self, changes: Vec<Change>) {
-        let batch = Batch {
-            changes,
-            if_version: None,
-        };
+        let batch = Batch::of(changes);
         self.config = Arc::new(self.config.with_batch(&batch).unwrap());
         self.publisher.publish(&self.config);
     }

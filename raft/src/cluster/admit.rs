@@ -139,7 +139,7 @@ impl Inner {
         };
         let typist = candidate.member.address.as_str();
         let proposed = self
-            .propose_command(candidate.request_id, command, typist, WITHIN)
+            .propose_command(candidate.request_id, command, typist.into(), WITHIN)
             .await
             .map_err(|error| No::Unavailable(error.to_string()))?;
         let node_id = match proposed.answer {

@@ -17,10 +17,9 @@ async fn alone() -> Cluster {
 }
 
 fn create(pool: &str) -> Command {
-    Command::Batch(Batch {
-        changes: vec![Change::CreatePool(PoolName::parse(pool).unwrap())],
-        if_version: None,
-    })
+    Command::Batch(Batch::of(vec![Change::CreatePool(
+        PoolName::parse(pool).unwrap(),
+    )]))
 }
 
 #[tokio::test]
@@ -68,10 +67,7 @@ async fn refuses_what_is_too_large_what_it_cannot_and_what_comes_too_late() {
         key: "pool".into(),
         value,
     };
-    let large = Command::Batch(Batch {
-        changes: vec![change],
-        if_version: None,
-    });
+    let large = Command::Batch(Batch::of(vec![change]));
     let error = cluster.propose(large, "", WITHIN).await.unwrap_err();
     assert!(matches!(error, ProposeError::TooLarge { .. }), "{error}");
     let error = cluster.issue_token(WITHIN, None, "").await.unwrap_err();

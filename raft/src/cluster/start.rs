@@ -125,7 +125,7 @@ impl Inner {
         }
         let request_id = RequestId(rand::random());
         let proposed = self
-            .propose_command(request_id, founding, "", FOUNDING)
+            .propose_command(request_id, founding, "".into(), FOUNDING)
             .await
             .map_err(OpenError::Founding)?;
         self.feed

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::model::{
     BackendAddress, Batch, Change, Command, Entry, FEATURE_LEVEL, FleetId, KeyHash, NewMember, NodeName,
-    PoolName, Refusal, SecretHash, ServiceName, TokenId, UnixMillis, Version,
+    PoolName, Refusal, SecretHash, ServiceName, TokenId, Typist, UnixMillis, Version,
 };
 use crate::types::{ClusterMember, LogCommand, LogEntry, Membership};
 use crate::wire::encode_entry;
@@ -49,10 +49,7 @@ fn raw(index: u64, bytes: Vec<u8>) -> LogEntry {
 }
 
 fn change(change: Change) -> Command {
-    Command::Batch(Batch {
-        changes: vec![change],
-        if_version: None,
-    })
+    Command::Batch(Batch::of(vec![change]))
 }
 
 fn create_pool(name: &str) -> Command {
@@ -223,7 +220,7 @@ async fn a_command_that_this_release_cannot_read_is_refused_and_the_next_one_app
         feature_level: FEATURE_LEVEL + 1,
         request_id: request(1),
         origin_node: String::new(),
-        typist: String::new(),
+        typist: Typist::default(),
         time: UnixMillis(1),
         deadline: UnixMillis(1),
         command: create_pool("a"),
@@ -399,12 +396,12 @@ async fn a_snapshot_of_a_later_format_is_named() {
     let (mut machine, _) = open(dir.path());
     let mut bytes = build(&mut machine).await.snapshot.to_vec();
     bytes[11] = 9;
-    let newer = SnapshotError::Newer { found: 9, known: 1 };
+    let newer = SnapshotError::Newer { found: 9, known: 2 };
     assert_eq!(check_snapshot(&bytes), Err(newer));
     std::fs::write(place_of_snapshot(dir.path()), bytes).unwrap();
     let error = StateMachine::open(SnapshotPlace::Dir(dir.path().to_owned())).unwrap_err();
     let expected = format!(
-        "the store {} has format 9, of a later release; this release reads up to format 1",
+        "the store {} has format 9, of a later release; this release reads up to format 2",
         place_of_snapshot(dir.path()).display()
     );
     assert_eq!(error.to_string(), expected);

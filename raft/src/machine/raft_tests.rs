@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::time::{Duration, Instant};
 
 use super::*;
-use crate::model::{Batch, Change, Command, Entry, FEATURE_LEVEL, PoolName, UnixMillis};
+use crate::model::{Batch, Change, Command, Entry, FEATURE_LEVEL, PoolName, Typist, UnixMillis};
 use crate::store::LogStore;
 use crate::types::{ClusterMember, LogCommand, NodeId, Vote};
 use crate::wire::encode_entry;
@@ -92,13 +92,12 @@ fn command(n: u64) -> LogCommand {
         feature_level: FEATURE_LEVEL,
         request_id: request(n),
         origin_node: "n1".into(),
-        typist: String::new(),
+        typist: Typist::default(),
         time: UnixMillis(n),
         deadline: UnixMillis(n),
-        command: Command::Batch(Batch {
-            changes: vec![Change::CreatePool(PoolName::parse(&format!("p{n}")).unwrap())],
-            if_version: None,
-        }),
+        command: Command::Batch(Batch::of(vec![Change::CreatePool(
+            PoolName::parse(&format!("p{n}")).unwrap(),
+        )])),
     }))
 }
 

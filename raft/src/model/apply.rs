@@ -31,7 +31,15 @@ impl FleetState {
             });
         }
         let outcome = match &entry.command {
-            Command::Batch(batch) => return self.apply_batch(batch),
+            Command::Batch(batch) => {
+                let applied = self.apply_batch(batch, entry);
+                return applied.map_or_else(Answer::Refused, Answer::Applied);
+            }
+            Command::Rollback { to, if_version } => {
+                self.roll_back(*to, *if_version, entry).map(Answer::Applied)
+            }
+            Command::Confirm => self.confirm().map(Answer::Applied),
+            Command::Undo(version) => self.undo(*version, entry).map(Answer::Applied),
             Command::Found {
                 name,
                 id,
@@ -68,18 +76,6 @@ impl FleetState {
                 .map(Answer::Joined),
         };
         outcome.unwrap_or_else(|rejection| refused(&rejection))
-    }
-
-    fn apply_batch(&mut self, batch: &Batch) -> Answer {
-        match self.config.with_batch(batch) {
-            Ok(next) => {
-                if next.version != self.config.version {
-                    self.config = Arc::new(next);
-                }
-                Answer::Applied(self.config.version)
-            }
-            Err(refusal) => Answer::Refused(refusal),
-        }
     }
 
     fn found(&mut self, founder: &NewMember) -> Result<(), Rejection> {
@@ -157,10 +153,7 @@ fn check_name_free(
 }
 
 fn refused(rejection: &Rejection) -> Answer {
-    Answer::Refused(Refusal {
-        text: rejection.to_string(),
-        change: 0,
-    })
+    Answer::Refused(Refusal::of(rejection, 0))
 }
 
 impl FleetConfig {
@@ -169,30 +162,41 @@ impl FleetConfig {
     /// # Errors
     /// The first change that is refused; then none of the batch counts.
     pub fn with_batch(&self, batch: &Batch) -> Result<Self, Refusal> {
-        if let Some(wanted) = batch.if_version
-            && wanted != self.version
-        {
-            let moved = Rejection::VersionMoved {
+        let refused = |(index, why): (u32, Rejection)| Refusal::of(&why, index);
+        let moved = self.check_version(batch.if_version);
+        moved.map_err(|why| refused((Refusal::WHOLE, why)))?;
+        let mut next = self.clone();
+        next.apply_all(&batch.changes).map_err(refused)?;
+        next.count_from(self);
+        Ok(next)
+    }
+
+    /// Refuses where somebody thought of another version.
+    pub(super) fn check_version(&self, wanted: Option<Version>) -> Result<(), Rejection> {
+        match wanted {
+            Some(wanted) if wanted != self.version => Err(Rejection::VersionMoved {
                 at: self.version,
                 wanted,
-            };
-            return Err(Refusal {
-                text: moved.to_string(),
-                change: Refusal::WHOLE,
-            });
+            }),
+            Some(_) | None => Ok(()),
         }
-        let mut next = self.clone();
-        for (index, change) in batch.changes.iter().enumerate() {
-            next.apply_change(change).map_err(|rejection| Refusal {
-                text: rejection.to_string(),
-                change: u32::try_from(index).unwrap_or(u32::MAX),
-            })?;
+    }
+
+    /// Makes changes, one behind the other. After an error, which comes with the change's place, some are made.
+    pub(super) fn apply_all(&mut self, changes: &[Change]) -> Result<(), (u32, Rejection)> {
+        for (index, change) in changes.iter().enumerate() {
+            self.apply_change(change)
+                .map_err(|why| (u32::try_from(index).unwrap_or(u32::MAX), why))?;
         }
-        if !next.says_the_same(self) {
-            next.version = Version(self.version.0 + 1);
+        Ok(())
+    }
+
+    /// Counts it as the next version where it does not say the same as the one before.
+    pub(super) fn count_from(&mut self, before: &Self) {
+        if !self.says_the_same(before) {
+            self.version = Version(before.version.0 + 1);
         }
-        next.check_invariants();
-        Ok(next)
+        self.check_invariants();
     }
 
     fn apply_change(&mut self, change: &Change) -> Result<(), Rejection> {
@@ -228,6 +232,14 @@ impl FleetConfig {
             Change::SetVoters(voters) => self.set_voters(*voters),
             Change::SetDeadVoterAfter(seconds) => self.set_dead_voter_after(*seconds),
             Change::Restore(config) => self.restore(config),
+            Change::SetConfigHistory(versions) => self.set_config_history(*versions),
+            Change::RemovePool(name) => self.remove_pool(name),
+            Change::RemoveService(name) => self.remove_service(name),
+            Change::PoolPlace { pool, backend, after } => {
+                self.pool_mut(pool.as_str())?.place(pool, *backend, *after)
+            }
+            Change::PutService { name, service } => self.put_service(name, service),
+            Change::Unset(setting) => self.unset(setting),
         }
     }
 
@@ -410,7 +422,7 @@ impl FleetConfig {
 }
 
 /// Setting a role gives a service the defaults of that role, `DEFAULT` lines included.
-fn set_role(
+pub(super) fn set_role(
     service: &mut Service,
     role: Role,
     defaults: &std::collections::BTreeMap<String, String>,

@@ -23,10 +23,7 @@ fn set(object: &str, key: &str, value: &str) -> Change {
 
 fn apply(config: &FleetConfig, changes: &[Change]) -> Result<FleetConfig, String> {
     config
-        .with_batch(&Batch {
-            changes: changes.to_vec(),
-            if_version: None,
-        })
+        .with_batch(&Batch::of(changes.to_vec()))
         .map_err(|refusal| refusal.text)
 }
 
@@ -72,12 +69,7 @@ fn no_change_is_no_version() {
 fn a_refused_batch_changes_nothing_and_names_the_change() {
     let config = sample();
     let changes = vec![Change::CreatePool(pool("a")), Change::CreatePool(pool("a"))];
-    let refusal = config
-        .with_batch(&Batch {
-            changes,
-            if_version: None,
-        })
-        .unwrap_err();
+    let refusal = config.with_batch(&Batch::of(changes)).unwrap_err();
     assert_eq!(
         refusal,
         Refusal {
@@ -90,6 +82,7 @@ fn a_refused_batch_changes_nothing_and_names_the_change() {
         .with_batch(&Batch {
             changes,
             if_version: Some(Version(7)),
+            ..Batch::default()
         })
         .unwrap_err();
     assert_eq!(

@@ -8,7 +8,9 @@ use super::fleet::{FleetId, KeyHash, SecretHash, VoteWish};
 use super::header::HeaderRule;
 use super::name::{NodeName, PoolName, ServiceName, TokenId};
 use super::plugin::Directive;
+use super::pool::Backend;
 use super::rejection::Refusal;
+use super::service::Service;
 
 /// The feature level of this release. An entry above it is refused, by name, never skipped.
 pub const FEATURE_LEVEL: u32 = 1;
@@ -139,6 +141,72 @@ pub enum Change {
     SetDeadVoterAfter(u32),
     /// Makes this the whole configuration, whatever its own version: what a backup holds.
     Restore(Arc<FleetConfig>),
+    /// `SERVER config_history = N`.
+    SetConfigHistory(u32),
+    /// Takes a pool away. Like those below, a step of a rollback or a plan: nobody can type it.
+    RemovePool(PoolName),
+    /// Takes a service away.
+    RemoveService(ServiceName),
+    /// Puts a backend, just as it is, behind another one of its pool.
+    PoolPlace {
+        /// The pool.
+        pool: PoolName,
+        /// The backend; where it is in the pool already, it moves.
+        backend: Backend,
+        /// The one ahead of it; none: it is the first.
+        after: Option<BackendAddress>,
+    },
+    /// Makes a service just this one, whether or not it is there: where single steps do not lead to it.
+    PutService {
+        /// Its name.
+        name: ServiceName,
+        /// All of it.
+        service: Arc<Service>,
+    },
+    /// Takes a setting back as if it had never been made.
+    Unset(Setting),
+}
+
+/// What can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// `SET object.key`.
+    Tunable {
+        /// The pool or service, in lower case.
+        object: String,
+        /// The tunable, in lower case.
+        key: String,
+    },
+    /// `DEFAULT key`.
+    Default(String),
+    /// `HEADER service INSERT name` or `HEADER service REMOVE name`.
+    Header {
+        /// The service.
+        service: ServiceName,
+        /// Which of the two.
+        inserts: bool,
+        /// The header's name.
+        name: String,
+    },
+    /// `SERVER max_reproxy_connections(host:port)`.
+    ReproxyLimit(String),
+    /// `cluster set voters`.
+    Voters,
+    /// `cluster set dead_voter_after`.
+    DeadVoterAfter,
+    /// `SERVER config_history`.
+    ConfigHistory,
+}
+
+impl Setting {
+    /// A rule of a service.
+    pub(crate) fn header(service: &ServiceName, rule: &HeaderRule) -> Self {
+        Self::Header {
+            service: service.clone(),
+            inserts: matches!(rule, HeaderRule::Insert { .. }),
+            name: rule.name().to_owned(),
+        }
+    }
 }
 
 /// Several changes as one version, or none.
@@ -148,6 +216,59 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Refuse them all where the configuration is at another version.
     pub if_version: Option<Version>,
+    /// Undo them unless they are confirmed within so many seconds.
+    pub confirm: Option<u32>,
+    /// They make the configuration equal to a file, and were not typed.
+    pub from_file: bool,
+}
+
+impl Batch {
+    /// These changes, whatever the version.
+    pub fn of(changes: Vec<Change>) -> Self {
+        Self {
+            changes,
+            ..Self::default()
+        }
+    }
+}
+
+/// Who asked for something.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Typist {
+    /// Where from: an address, or what else it was.
+    pub address: String,
+    /// The name of the management token that was shown.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Display for Typist {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.token {
+            Some(token) => write!(f, "{token}@{}", self.address),
+            None => f.write_str(&self.address),
+        }
+    }
+}
+
+impl From<&str> for Typist {
+    fn from(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            token: None,
+        }
+    }
+}
+
+impl From<String> for Typist {
+    fn from(address: String) -> Self {
+        Self { address, token: None }
+    }
+}
+
+impl From<&Self> for Typist {
+    fn from(typist: &Self) -> Self {
+        typist.clone()
+    }
 }
 
 /// A node that founds or joins a fleet.
@@ -166,6 +287,17 @@ pub struct NewMember {
 pub enum Command {
     /// Changes the configuration.
     Batch(Batch),
+    /// `config rollback V`: makes the configuration what it was at a version.
+    Rollback {
+        /// That version.
+        to: Version,
+        /// Refuse where the configuration is at another version.
+        if_version: Option<Version>,
+    },
+    /// `confirm`: what waits for it stays.
+    Confirm,
+    /// Takes a version back that was not confirmed in time. The leader asks for it.
+    Undo(Version),
     /// Founds the fleet; the first entry of its log.
     Found {
         /// The fleet's name.
@@ -219,8 +351,8 @@ pub struct Entry {
     pub request_id: RequestId,
     /// The node where it was typed.
     pub origin_node: String,
-    /// The address of whoever typed it.
-    pub typist: String,
+    /// Who typed it.
+    pub typist: Typist,
     /// When it was proposed, by the proposer's clock.
     pub time: UnixMillis,
     /// No leader appends it after this, by the leader's clock.

@@ -33,10 +33,14 @@ pub struct FleetConfig {
     pub(crate) dead_voter_after: Option<u32>,
     pub(crate) reproxy_limits: ReproxyLimits,
     pub(crate) loaded: BTreeSet<Plugin>,
+    pub(crate) config_history: Option<u32>,
 }
 
 /// How many voters a fleet keeps where nothing was set.
 const DEFAULT_VOTERS: u32 = 5;
+
+/// How many versions are kept where nothing was set.
+const DEFAULT_CONFIG_HISTORY: usize = 1000;
 
 /// How long a voter may be away where nothing was set.
 const DEFAULT_DEAD_VOTER_AFTER: Duration = Duration::from_mins(5);
@@ -90,6 +94,17 @@ impl FleetConfig {
         self.voters
     }
 
+    /// How many of the last versions the history keeps.
+    pub fn config_history(&self) -> usize {
+        let set = self.config_history.map(usize::try_from);
+        set.and_then(Result::ok).unwrap_or(DEFAULT_CONFIG_HISTORY)
+    }
+
+    /// What `SERVER config_history` said, if it was said.
+    pub fn config_history_set(&self) -> Option<u32> {
+        self.config_history
+    }
+
     /// What `SERVER max_reproxy_connections` said.
     pub fn reproxy_limits(&self) -> &ReproxyLimits {
         &self.reproxy_limits
@@ -102,14 +117,26 @@ impl FleetConfig {
 
     /// Whether both say the same, whatever their versions.
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self, other);
-        ours.pools == theirs.pools
-            && ours.services == theirs.services
-            && ours.defaults == theirs.defaults
-            && ours.voters == theirs.voters
-            && ours.dead_voter_after == theirs.dead_voter_after
-            && ours.reproxy_limits == theirs.reproxy_limits
-            && ours.loaded == theirs.loaded
+        // Taken apart, so that a new field cannot be forgotten here.
+        let Self {
+            version: _,
+            pools,
+            services,
+            defaults,
+            voters,
+            dead_voter_after,
+            reproxy_limits,
+            config_history,
+            loaded,
+        } = self;
+        *pools == other.pools
+            && *services == other.services
+            && *defaults == other.defaults
+            && *voters == other.voters
+            && *dead_voter_after == other.dead_voter_after
+            && *reproxy_limits == other.reproxy_limits
+            && *config_history == other.config_history
+            && *loaded == other.loaded
     }
 
     /// Whether nothing was configured yet.
@@ -119,13 +146,15 @@ impl FleetConfig {
 
     /// Whether no object points to another that is not there, and no two share a name.
     pub(crate) fn is_consistent(&self) -> bool {
-        let is_whole = |service: &Service| {
-            service.pool().is_none_or(|pool| self.pools.contains_key(pool))
-                && (!service.enabled || service.role().is_some())
-                && service.plugins().iter().all(|one| self.loaded.contains(one))
-        };
         let is_taken = |pool: &PoolName| self.services.contains_key(pool.as_str());
-        self.services.values().all(|service| is_whole(service)) && !self.pools.keys().any(is_taken)
+        self.services.values().all(|service| self.is_whole(service)) && !self.pools.keys().any(is_taken)
+    }
+
+    /// Whether all that a service points to is there.
+    pub(super) fn is_whole(&self, service: &Service) -> bool {
+        service.pool().is_none_or(|pool| self.pools.contains_key(pool))
+            && (!service.enabled || service.role().is_some())
+            && service.plugins().iter().all(|one| self.loaded.contains(one))
     }
 
     /// Panics in debug builds where this is not consistent.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::change::UnixMillis;
 use super::config::FleetConfig;
+use super::history::History;
 use super::name::{NodeName, TokenId};
 
 macro_rules! hex_bytes {
@@ -39,6 +40,11 @@ hex_bytes! {
 hex_bytes! {
     /// SHA-256 of a join token's secret.
     SecretHash, 32
+}
+
+hex_bytes! {
+    /// SHA-256 of a record of the history, the one before included.
+    RecordHash, 32
 }
 
 /// A join token as the fleet keeps it.
@@ -88,6 +94,7 @@ pub struct FleetState {
     pub id: FleetId,
     /// The certificate of its CA, DER.
     pub ca_certificate: Arc<[u8]>,
+    pub(crate) history: Arc<History>,
     pub(crate) next_node_id: u64,
     pub(crate) tokens: BTreeMap<TokenId, Token>,
     pub(crate) members: BTreeMap<NodeName, NamedMember>,

@@ -50,7 +50,7 @@ impl HeaderRule {
     }
 
     /// Whether it does the same to the same header, and so takes the other's place.
-    fn replaces(&self, other: &Self) -> bool {
+    pub(super) fn replaces(&self, other: &Self) -> bool {
         let same_kind = matches!(self, Self::Insert { .. }) == matches!(other, Self::Insert { .. });
         same_kind && self.name().eq_ignore_ascii_case(other.name())
     }

@@ -149,7 +149,7 @@ pub struct Pool {
     pub health: HealthRules,
     /// Where less of its weight is up, in per cent, all of it but the draining is used.
     pub panic_threshold: u32,
-    backends: Vec<Backend>,
+    pub(super) backends: Vec<Backend>,
 }
 
 impl Default for Pool {

@@ -144,6 +144,36 @@ pub enum Rejection {
         /// Where the typist thought it was.
         wanted: Version,
     },
+    /// A version that cannot be had again.
+    #[error("version {wanted} is not kept; versions {oldest} to {latest} are")]
+    NoVersion {
+        /// The one that was asked for.
+        wanted: Version,
+        /// The oldest that is kept.
+        oldest: Version,
+        /// The one of now.
+        latest: Version,
+    },
+    /// A change while a version may still be undone.
+    #[error("version {0} waits for confirm")]
+    WaitsForConfirm(Version),
+    /// `confirm` of nothing.
+    #[error("no version waits for confirm")]
+    NothingToConfirm,
+    /// `commit confirm` with a time that is none.
+    #[error("confirm takes a number of seconds from 1 to 3600")]
+    ConfirmTime,
+    /// `SERVER config_history`.
+    #[error("config_history must be a number of versions from 1 to 10000")]
+    ConfigHistory,
+    /// A pool that something still names.
+    #[error("pool '{pool}' is used by {by}")]
+    PoolInUse {
+        /// The pool.
+        pool: PoolName,
+        /// What names it.
+        by: String,
+    },
     /// A name that breaks the rules.
     #[error(transparent)]
     Name(#[from] super::name::InvalidName),
@@ -215,4 +245,12 @@ pub struct Refusal {
 impl Refusal {
     /// Stands for the batch itself.
     pub const WHOLE: u32 = u32::MAX;
+
+    /// Of one change, for a reason.
+    pub(crate) fn of(rejection: &Rejection, change: u32) -> Self {
+        Self {
+            text: rejection.to_string(),
+            change,
+        }
+    }
 }

@@ -36,13 +36,14 @@ pub enum TunableError {
 /// A service: what listens, and how it behaves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
-    role: Option<Role>,
+    pub(super) role: Option<Role>,
     /// Whether it serves.
     pub enabled: bool,
-    set: BTreeMap<&'static str, Value>,
-    header_rules: Vec<HeaderRule>,
-    plugins: Vec<Plugin>,
-    specs: BTreeMap<Plugin, Arc<PluginSpec>>,
+    /// What differs from the defaults.
+    pub(super) set: BTreeMap<&'static str, Value>,
+    pub(super) header_rules: Vec<HeaderRule>,
+    pub(super) plugins: Vec<Plugin>,
+    pub(super) specs: BTreeMap<Plugin, Arc<PluginSpec>>,
 }
 
 impl Service {
@@ -61,10 +62,12 @@ impl Service {
         self.specs.retain(|plugin, _| plugin.fits(Some(role)));
     }
 
-    /// Checks a value and sets it. `role` and `pool` need the whole configuration and are not set here.
+    /// Checks a value and sets it; one that is the default is as good as none. `role` and `pool` need the whole
+    /// configuration and are not set here.
     pub(crate) fn set_tunable(&mut self, key: &str, text: &str) -> Result<(), TunableError> {
         let (tunable, value) = self.check_tunable(key, text)?;
-        if tunable.kind.can_be_cleared() && CLEARING.contains(&text) {
+        let clears = tunable.kind.can_be_cleared() && CLEARING.contains(&text);
+        if clears || is_default(tunable, &value) {
             self.set.remove(tunable.key);
         } else {
             self.set.insert(tunable.key, value);
@@ -86,17 +89,14 @@ impl Service {
         Ok((tunable, value))
     }
 
-    /// Everything that was set, sorted by key.
-    pub(crate) fn all_set(&self) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.set.iter().map(|(key, value)| (*key, value))
+    /// Takes a tunable back to its default.
+    pub(super) fn unset(&mut self, key: &str) {
+        self.set.remove(key);
     }
 
-    /// What was set explicitly and differs from the default, sorted by key.
+    /// What was set and differs from the default, sorted by key.
     pub fn explicit(&self) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.all_set().filter(|(key, value)| {
-            let default = Tunable::find(key).and_then(|t| t.default);
-            default.is_none_or(|default| value.to_string() != canonical(key, default))
-        })
+        self.set.iter().map(|(key, value)| (*key, value))
     }
 
     /// The value of a tunable: set, or its default.
@@ -172,6 +172,14 @@ impl Service {
         self.specs.remove(&plugin);
     }
 
+    /// Forgets the rule that does this to that header.
+    pub(super) fn drop_header_rule(&mut self, inserts: bool, name: &str) {
+        self.header_rules.retain(|rule| {
+            let same_kind = matches!(rule, HeaderRule::Insert { .. }) == inserts;
+            !(same_kind && rule.name().eq_ignore_ascii_case(name))
+        });
+    }
+
     /// The pool that it balances over.
     pub fn pool(&self) -> Option<&PoolName> {
         match self.set.get("pool") {
@@ -220,8 +228,9 @@ impl Service {
     }
 }
 
-fn canonical(key: &str, default: &str) -> String {
-    let tunable = Tunable::find(key);
-    let value = tunable.and_then(|t| Value::parse(t.kind, key, default).ok());
-    value.map_or_else(|| default.to_owned(), |value| value.to_string())
+fn is_default(tunable: &Tunable, value: &Value) -> bool {
+    let default = tunable
+        .default
+        .map(|text| Value::parse(tunable.kind, tunable.key, text));
+    matches!(default, Some(Ok(default)) if default.to_string() == value.to_string())
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use fleetbal_proto::v1;
 use prost::Message;
 
-use super::config::{from_config, to_config};
-use super::{WireError, plugin};
+use super::config::{decode_backend, encode_backend, from_config, from_service, to_config, to_service};
+use super::{WireError, plugin, unset};
 use crate::model::{
     Answer, BackendAddress, Batch, Change, Command, Entry, FleetConfig, FleetId, HeaderRule, KeyHash,
-    NewMember, NodeName, PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId,
+    NewMember, NodeName, PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId, Typist,
     UnixMillis, Version, VoteWish,
 };
 
@@ -63,7 +63,8 @@ fn to_entry(entry: &Entry) -> v1::Entry {
         feature_level: entry.feature_level,
         request_id: entry.request_id.0.to_vec(),
         origin_node: entry.origin_node.clone(),
-        typist: entry.typist.clone(),
+        typist: entry.typist.address.clone(),
+        typist_token: entry.typist.token.clone().unwrap_or_default(),
         time_unix_ms: entry.time.0,
         deadline_unix_ms: entry.deadline.0,
         command: Some(to_command(&entry.command)),
@@ -75,7 +76,7 @@ fn from_entry(wire: v1::Entry) -> Result<Entry, WireError> {
         feature_level: wire.feature_level,
         request_id: RequestId(fixed(&wire.request_id, "request id")?),
         origin_node: wire.origin_node,
-        typist: wire.typist,
+        typist: typist(wire.typist, wire.typist_token),
         time: UnixMillis(wire.time_unix_ms),
         deadline: UnixMillis(wire.deadline_unix_ms),
         command: from_command(wire.command.ok_or(WireError::Invalid("command"))?)?,
@@ -88,7 +89,15 @@ fn to_command(command: &Command) -> v1::entry::Command {
         Command::Batch(batch) => Wire::Batch(v1::Batch {
             changes: batch.changes.iter().map(to_change).collect(),
             if_version: batch.if_version.map(|version| version.0),
+            confirm_seconds: batch.confirm.unwrap_or(0),
+            from_file: batch.from_file,
         }),
+        Command::Rollback { to, if_version } => Wire::Rollback(v1::Rollback {
+            to: to.0,
+            if_version: if_version.map(|version| version.0),
+        }),
+        Command::Confirm => Wire::Confirm(v1::Confirm {}),
+        Command::Undo(version) => Wire::Undo(v1::Undo { version: version.0 }),
         Command::Found {
             name,
             id,
@@ -135,13 +144,17 @@ fn from_command(wire: v1::entry::Command) -> Result<Command, WireError> {
     use v1::entry::Command as Wire;
     Ok(match wire {
         Wire::Batch(batch) => Command::Batch(Batch {
-            changes: batch
-                .changes
-                .into_iter()
-                .map(from_change)
-                .collect::<Result<_, _>>()?,
+            changes: from_changes(batch.changes)?,
             if_version: batch.if_version.map(Version),
+            confirm: Some(batch.confirm_seconds).filter(|seconds| *seconds > 0),
+            from_file: batch.from_file,
         }),
+        Wire::Rollback(rollback) => Command::Rollback {
+            to: Version(rollback.to),
+            if_version: rollback.if_version.map(Version),
+        },
+        Wire::Confirm(v1::Confirm {}) => Command::Confirm,
+        Wire::Undo(undo) => Command::Undo(Version(undo.version)),
         Wire::Found(found) => Command::Found {
             name: found.fleet_name,
             id: FleetId(fixed(&found.fleet_id, "fleet id")?),
@@ -187,7 +200,20 @@ pub(super) fn decode_wish(wire: i32) -> Result<VoteWish, WireError> {
     )
 }
 
-fn to_change(change: &Change) -> v1::Change {
+/// Who typed something; on the wire, no token is an empty one.
+pub(super) fn typist(address: String, token: String) -> Typist {
+    Typist {
+        address,
+        token: Some(token).filter(|token| !token.is_empty()),
+    }
+}
+
+pub(super) fn from_changes(wire: Vec<v1::Change>) -> Result<Vec<Change>, WireError> {
+    wire.into_iter().map(from_change).collect()
+}
+
+#[expect(clippy::too_many_lines, reason = "one arm a change")]
+pub(super) fn to_change(change: &Change) -> v1::Change {
     use v1::change::Change as Wire;
     let wire = match change {
         Change::CreatePool(name) => Wire::CreatePool(v1::CreatePool {
@@ -245,6 +271,24 @@ fn to_change(change: &Change) -> v1::Change {
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
         Change::SetDeadVoterAfter(seconds) => to_dead_voter_after(*seconds),
         Change::Restore(config) => to_restore(config),
+        Change::SetConfigHistory(versions) => {
+            Wire::SetConfigHistory(v1::SetConfigHistory { versions: *versions })
+        }
+        Change::RemovePool(name) => Wire::RemovePool(v1::RemovePool {
+            name: name.to_string(),
+        }),
+        Change::RemoveService(name) => Wire::RemoveService(v1::RemoveService {
+            name: name.to_string(),
+        }),
+        Change::PoolPlace { pool, backend, after } => Wire::PoolPlace(v1::PoolPlace {
+            pool: pool.to_string(),
+            backend: Some(encode_backend(backend)),
+            after: after.map(|ahead| ahead.to_string()).unwrap_or_default(),
+        }),
+        Change::PutService { name, service } => Wire::PutService(v1::PutService {
+            service: Some(to_service(name.as_str(), service)),
+        }),
+        Change::Unset(setting) => Wire::Unset(unset::encode(setting)),
     };
     v1::Change { change: Some(wire) }
 }
@@ -259,6 +303,7 @@ fn to_restore(config: &FleetConfig) -> v1::change::Change {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a change")]
 fn from_change(wire: v1::Change) -> Result<Change, WireError> {
     use v1::change::Change as Wire;
     Ok(match wire.change.ok_or(WireError::Invalid("change"))? {
@@ -311,6 +356,25 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
             let config = restore.config.ok_or(WireError::Invalid("configuration"))?;
             Change::Restore(Arc::new(from_config(config)?))
         }
+        Wire::SetConfigHistory(set) => Change::SetConfigHistory(set.versions),
+        Wire::RemovePool(remove) => Change::RemovePool(pool_name(&remove.name)?),
+        Wire::RemoveService(remove) => Change::RemoveService(service_name(&remove.name)?),
+        Wire::PoolPlace(place) => Change::PoolPlace {
+            pool: pool_name(&place.pool)?,
+            backend: decode_backend(&place.backend.ok_or(WireError::Invalid("backend"))?)?,
+            after: match place.after.as_str() {
+                "" => None,
+                ahead => Some(backend(ahead)?),
+            },
+        },
+        Wire::PutService(put) => {
+            let service = put.service.ok_or(WireError::Invalid("service"))?;
+            Change::PutService {
+                name: service_name(&service.name)?,
+                service: Arc::new(from_service(&service)?),
+            }
+        }
+        Wire::Unset(wire) => Change::Unset(unset::decode(wire)?),
     })
 }
 

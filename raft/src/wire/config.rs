@@ -5,15 +5,15 @@ use std::sync::Arc;
 use fleetbal_proto::v1;
 use prost::Message;
 
-use super::WireError;
 use super::change::{
     backend, decode_answer, decode_wish, encode_answer, encode_wish, fixed, from_header_rule, node_name,
     pool_name, service_name, to_header_rule, token_id, weighted,
 };
+use super::{WireError, history};
 use crate::backup::Backup;
 use crate::model::{
-    Answers, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember, NodeName, Plugin,
-    Pool, RequestId, Role, SecretHash, Service, Template, Token, UnixMillis, Version,
+    Answers, Backend, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember,
+    NodeName, Plugin, Pool, RequestId, Role, SecretHash, Service, Template, Token, UnixMillis, Version,
 };
 
 /// The configuration as bytes: the same bytes for the same configuration, on every node.
@@ -70,6 +70,7 @@ pub fn encode_state(state: &FleetState, answers: &Answers) -> Vec<u8> {
             .iter()
             .map(|(name, member)| to_member_name(name, member))
             .collect(),
+        history: Some(history::encode(&state.history)),
     };
     wire.encode_to_vec()
 }
@@ -92,6 +93,7 @@ pub fn decode_state(bytes: &[u8]) -> Result<(FleetState, Answers), WireError> {
         id: FleetId(fixed(&wire.fleet_id, "fleet id")?),
         ca_certificate: wire.ca_certificate.into(),
         next_node_id: wire.next_node_id,
+        history: Arc::new(history::decode(wire.history)?),
         ..FleetState::default()
     };
     for token in wire.tokens {
@@ -131,6 +133,7 @@ pub(super) fn to_config(config: &FleetConfig) -> v1::FleetConfig {
             .iter()
             .map(|(key, value)| key_value(key, value))
             .collect(),
+        config_history: config.config_history.unwrap_or(0),
         voters: config.voters.unwrap_or(0),
         dead_voter_after: config.dead_voter_after.unwrap_or(0),
         reproxy_limit: config.reproxy_limits.each,
@@ -173,6 +176,7 @@ pub(super) fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireErro
     for limit in wire.reproxy_limits {
         config.reproxy_limits.set(Some(&limit.target), limit.limit);
     }
+    config.config_history = Some(wire.config_history).filter(|versions| *versions > 0);
     config.voters = Some(wire.voters).filter(|voters| *voters > 0);
     config.dead_voter_after = Some(wire.dead_voter_after).filter(|seconds| *seconds > 0);
     Ok(config)
@@ -189,11 +193,7 @@ fn key_value(key: &str, value: &str) -> v1::KeyValue {
 const OWN_FIELDS: [&str; 4] = ["balance_method", "hash_by", "load_header", "nodefile"];
 
 fn to_pool(name: &str, pool: &Pool) -> v1::Pool {
-    let backends = pool.backends().iter().map(|backend| v1::Backend {
-        address: backend.address.to_string(),
-        weight: backend.weight,
-        draining: backend.draining,
-    });
+    let backends = pool.backends().iter().map(encode_backend);
     v1::Pool {
         name: name.to_owned(),
         balance_method: pool.balance_method.name().to_owned(),
@@ -211,6 +211,22 @@ fn to_pool(name: &str, pool: &Pool) -> v1::Pool {
             .map(|(key, value)| key_value(key, &value))
             .collect(),
     }
+}
+
+pub(super) fn encode_backend(backend: &Backend) -> v1::Backend {
+    v1::Backend {
+        address: backend.address.to_string(),
+        weight: backend.weight,
+        draining: backend.draining,
+    }
+}
+
+pub(super) fn decode_backend(wire: &v1::Backend) -> Result<Backend, WireError> {
+    Ok(Backend {
+        address: backend(&wire.address)?,
+        weight: wire.weight,
+        draining: wire.draining,
+    })
 }
 
 fn from_pool(wire: &v1::Pool) -> Result<Pool, WireError> {
@@ -237,13 +253,13 @@ fn from_pool(wire: &v1::Pool) -> Result<Pool, WireError> {
     Ok(pool)
 }
 
-fn to_service(name: &str, service: &Service) -> v1::Service {
+pub(super) fn to_service(name: &str, service: &Service) -> v1::Service {
     v1::Service {
         name: name.to_owned(),
         role: service.role().map_or("", Role::name).to_owned(),
         enabled: service.enabled,
         tunables: service
-            .all_set()
+            .explicit()
             .map(|(key, value)| key_value(key, &value.to_string()))
             .collect(),
         header_rules: service.header_rules().iter().map(to_header_rule).collect(),
@@ -256,7 +272,7 @@ fn to_service(name: &str, service: &Service) -> v1::Service {
     }
 }
 
-fn from_service(wire: &v1::Service) -> Result<Service, WireError> {
+pub(super) fn from_service(wire: &v1::Service) -> Result<Service, WireError> {
     let mut service = Service::default();
     if !wire.role.is_empty() {
         service.set_role(Role::parse(&wire.role).ok_or(WireError::Invalid("role"))?);

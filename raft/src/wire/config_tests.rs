@@ -1,149 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{
-    Answer, BackendAddress, Batch, Change, Command, Directive, Entry, FEATURE_LEVEL, HeaderRule, PoolName,
-    ServiceName, Template,
-};
+use crate::model::any_change::change;
+use crate::model::{Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, PoolName};
 use crate::wire::{decode_entry, encode_entry};
-
-fn header_rule() -> impl Strategy<Value = HeaderRule> {
-    let name = || prop::sample::select(vec!["x-a", "X-A", "host", "connection", "a b"]);
-    let value = prop::sample::select(vec!["0", "a: b=C", "${node:label.Rack}", "\r\n"]);
-    prop_oneof![
-        (name(), value).prop_map(|(name, value)| HeaderRule::Insert {
-            name: name.to_owned(),
-            value: Template::parse(value).unwrap(),
-        }),
-        name().prop_map(|name| HeaderRule::Remove {
-            name: name.to_owned()
-        }),
-    ]
-}
-
-fn directive() -> impl Strategy<Value = Directive> {
-    let target = || "[s-u]".prop_map(|name| ServiceName::parse(&name).unwrap());
-    let host = prop::sample::select(vec!["a.com", "*.a.com", "*", "a!b", ""]);
-    let path = prop::sample::select(vec!["^/a", "^/b", "("]);
-    prop_oneof![
-        (host, target()).prop_map(|(pattern, target)| Directive::Vhost {
-            pattern: pattern.to_owned(),
-            target
-        }),
-        (path, target()).prop_map(|(pattern, target)| Directive::Vpath {
-            pattern: pattern.to_owned(),
-            target
-        }),
-    ]
-}
-
-fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
-    prop_oneof![
-        Just(("role", "reverse_proxy")),
-        Just(("role", "management")),
-        Just(("role", "selector")),
-        Just(("plugins", "vhosts, vpaths")),
-        Just(("plugins", "vpaths")),
-        Just(("default_service", "s")),
-        Just(("default_service", "none")),
-        Just(("listen", "${node:ip}:80")),
-        Just(("pool", "p")),
-        Just(("persist_client", "on")),
-        Just(("backend_persist_cache", "7")),
-        Just(("trusted_upstream_proxies", "10.0.0.0/8, 127.0.0.1")),
-        Just(("nonsense", "1")),
-        Just(("idle_timeout", "soon")),
-        Just(("balance_method", "reported_load")),
-        Just(("hash_by", "cookie:Sid")),
-        Just(("nodefile", "/nodes/${node:name}")),
-        Just(("nodefile", "undef")),
-        Just(("load_header", "X-Load")),
-        Just(("load_header", "none")),
-        Just(("health_path", "/ok")),
-        Just(("health_expect", "2xx,404")),
-        Just(("health_interval", ".5")),
-        Just(("health_timeout", "99")),
-        Just(("panic_threshold", "0")),
-        Just(("error_retry_schedule", "0, .25,1")),
-        Just(("upload_status_listeners", "127.0.0.1:7000")),
-        Just(("backend_http_version", "1.0")),
-        Just(("high_priority_uri_pattern", "^/(a|b)$")),
-        Just(("high_priority_uri_pattern", "none")),
-        Just(("buffer_uploads_path", "/var/${node:name}")),
-        Just(("queue_relief_chance", "30")),
-        Just(("buffer_size", "1k")),
-    ]
-}
-
-fn plugin_change() -> impl Strategy<Value = Change> {
-    let plugin = prop::sample::select(vec!["vhosts", "vpaths", "nosuch"]);
-    prop_oneof![
-        (plugin, any::<bool>()).prop_map(|(plugin, loaded)| Change::SetLoaded {
-            plugin: plugin.to_owned(),
-            loaded
-        }),
-        ("[s-u]", directive()).prop_map(|(service, directive)| Change::Direct { service, directive }),
-    ]
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    let pool = || "[p-r]".prop_map(|n| PoolName::parse(&n).unwrap());
-    let service = || "[s-u]".prop_map(|n| ServiceName::parse(&n).unwrap());
-    let backend = || (0u8..4).prop_map(|n| BackendAddress::parse(&format!("10.0.0.{n}")).unwrap());
-    prop_oneof![
-        pool().prop_map(Change::CreatePool),
-        service().prop_map(Change::CreateService),
-        ("[p-u]", setting()).prop_map(|(object, (key, value))| Change::Set {
-            object,
-            key: key.to_owned(),
-            value: value.to_owned()
-        }),
-        Just(Change::SetDefault {
-            key: "persist_client".into(),
-            value: "yes".into()
-        }),
-        (service(), any::<bool>()).prop_map(|(service, enabled)| Change::SetEnabled { service, enabled }),
-        (pool(), backend(), 0u32..4).prop_map(|(pool, backend, weight)| Change::PoolAdd {
-            pool,
-            backend,
-            weight
-        }),
-        (pool(), backend(), any::<bool>()).prop_map(|(pool, backend, draining)| Change::PoolDrain {
-            pool,
-            backend,
-            draining
-        }),
-        (pool(), backend()).prop_map(|(pool, backend)| Change::PoolRemove { pool, backend }),
-        ("[p-u]", prop::collection::vec((backend(), 0u32..4), 0..4))
-            .prop_map(|(object, backends)| Change::SetBackends { object, backends }),
-        (service(), header_rule()).prop_map(|(service, rule)| Change::Header { service, rule }),
-        (prop::option::of("[a-c]:80"), 0u64..3)
-            .prop_map(|(target, limit)| Change::SetReproxyLimit { target, limit }),
-        plugin_change(),
-        (0u32..8).prop_map(Change::SetVoters),
-        restored().prop_map(Change::Restore),
-    ]
-}
-
-/// What a backup may hold, a service without its pool too: who sends one is not trusted to have made it.
-fn restored() -> impl Strategy<Value = Arc<FleetConfig>> {
-    (any::<u8>(), any::<bool>()).prop_map(|(version, whole)| {
-        let mut config = FleetConfig {
-            version: Version(version.into()),
-            ..FleetConfig::default()
-        };
-        let mut service = Service::default();
-        service.set_role(Role::ReverseProxy);
-        service.set_tunable("pool", "p").unwrap();
-        config
-            .services
-            .insert(ServiceName::parse("t").unwrap(), Arc::new(service));
-        if whole {
-            config.pools.insert(PoolName::parse("p").unwrap(), Arc::default());
-        }
-        Arc::new(config)
-    })
-}
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let batch = prop::collection::vec(change(), 1..4);
@@ -158,10 +18,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
                 typist: "127.0.0.1:4000".into(),
                 time: UnixMillis(1000 + n as u64),
                 deadline: UnixMillis(6000 + n as u64),
-                command: Command::Batch(Batch {
-                    changes,
-                    if_version: None,
-                }),
+                command: Command::Batch(Batch::of(changes)),
             }
         });
         entries.collect()
@@ -192,4 +49,32 @@ proptest! {
             prop_assert_eq!(&restored.0, &direct.0);
         }
     }
+}
+
+/// Snapshots of format 1 had none.
+#[test]
+fn a_state_without_a_history_begins_one() {
+    let config = v1::FleetConfig {
+        version: 7,
+        ..v1::FleetConfig::default()
+    };
+    let old = v1::FleetState {
+        config: Some(config),
+        fleet_id: vec![0; 16],
+        ..v1::FleetState::default()
+    };
+    let (mut state, _) = decode_state(&old.encode_to_vec()).unwrap();
+    assert_eq!(state.history().records().len(), 0);
+    let change = Change::CreatePool(PoolName::parse("a").unwrap());
+    let answer = state.apply(&Entry {
+        feature_level: FEATURE_LEVEL,
+        request_id: RequestId([0; 16]),
+        origin_node: "n1".into(),
+        typist: "".into(),
+        time: UnixMillis(1),
+        deadline: UnixMillis(2),
+        command: Command::Batch(Batch::of(vec![change])),
+    });
+    assert_eq!(answer, Answer::Applied(Version(8)));
+    assert_eq!(state.verify_history().map(|intact| intact.oldest), Ok(Version(7)));
 }

@@ -22,8 +22,11 @@ use crate::types::{
     TypeConfig, Vote,
 };
 
-/// The snapshot format that this release writes, and the newest it reads.
-pub const SNAPSHOT_FORMAT: u32 = 1;
+/// The snapshot format that this release writes, and the newest it reads. Format 1 had no history.
+pub const SNAPSHOT_FORMAT: u32 = 2;
+
+/// The oldest that it reads.
+const OLDEST_SNAPSHOT_FORMAT: u32 = 1;
 
 /// The identity of an entry.
 pub fn encode_log_id(log_id: &LogId) -> v1::LogId {
@@ -393,7 +396,7 @@ pub fn encode_snapshot_header(vote: Option<&Vote>, meta: &SnapshotMeta) -> v1::S
 /// # Errors
 /// Without a membership, and for a format that this release does not read.
 pub fn decode_snapshot_header(wire: v1::SnapshotHeader) -> Result<SnapshotMeta, WireError> {
-    if wire.format != SNAPSHOT_FORMAT {
+    if !(OLDEST_SNAPSHOT_FORMAT..=SNAPSHOT_FORMAT).contains(&wire.format) {
         return Err(WireError::Invalid("snapshot format"));
     }
     Ok(SnapshotMeta {

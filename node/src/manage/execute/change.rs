@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetbal_raft::model::{
-    Answer, Batch, Change, Command as Proposal, FleetConfig, Refusal, ServiceName, Version,
+    Answer, Batch, Change, Command as Proposal, FleetConfig, Refusal, ServiceName, Typist, Version,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -19,18 +19,15 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How long `ENABLE` waits for the other nodes to try.
 const ENABLE: Duration = Duration::from_secs(2);
 
-pub(super) async fn execute(change: Change, typist: &str, context: &Context) -> Reply {
+pub(super) async fn execute(change: Change, typist: &Typist, context: &Context) -> Reply {
     let config = context.view.load().config.clone();
     let changes = match prepare(change, &config, context) {
         Ok(changes) => changes,
         Err(text) => return Reply::Refused(text),
     };
-    let batch = Batch {
-        changes,
-        if_version: None,
-    };
+    let batch = Batch::of(changes);
     match carry_out(batch, typist, context).await {
-        Ok(()) => Reply::Done,
+        Ok(_) => Reply::Done,
         Err(refusal) => Reply::Refused(refusal.text),
     }
 }
@@ -53,32 +50,43 @@ pub(in super::super) fn prepare(
     Ok(std::iter::once(change).chain(listed).collect())
 }
 
-/// Proposes changes as one, and waits until they are in effect: here and, where services are enabled, everywhere.
+/// Proposes changes as one, and waits until they are in effect: here and, where services are enabled, everywhere. Says
+/// which version the configuration is at.
 ///
 /// # Errors
 /// Which of them was refused and why, or that not everything went well although they hold.
 pub(in super::super) async fn carry_out(
     batch: Batch,
-    typist: &str,
+    typist: &Typist,
     context: &Context,
-) -> Result<(), Refusal> {
+) -> Result<Version, Refusal> {
     let enabled: Vec<_> = batch.changes.iter().flat_map(enabled_services).collect();
-    let Some(version) = propose(Proposal::Batch(batch), typist, context).await? else {
-        return Ok(());
+    put_into_effect(Proposal::Batch(batch), &enabled, typist, context).await
+}
+
+/// The same for any proposal that changes the configuration, where it enables these services.
+pub(super) async fn put_into_effect(
+    proposal: Proposal,
+    enabled: &[ServiceName],
+    typist: &Typist,
+    context: &Context,
+) -> Result<Version, Refusal> {
+    let Some(version) = propose(proposal, typist, context).await? else {
+        return Ok(context.view.load().version);
     };
     if !settled(version, Instant::now() + SETTLE, context).await {
         return Err(whole(format!(
             "applied as version {version}, but not in effect on this node yet"
         )));
     }
-    if enabled.is_empty() {
-        return Ok(());
+    if !enabled.is_empty() {
+        tried_everywhere(enabled, version, context).await.map_err(whole)?;
     }
-    tried_everywhere(&enabled, version, context).await.map_err(whole)
+    Ok(version)
 }
 
 /// Proposes, and says which version the configuration is at, where it is concerned at all.
-async fn propose(proposal: Proposal, typist: &str, context: &Context) -> Result<Option<Version>, Refusal> {
+async fn propose(proposal: Proposal, typist: &Typist, context: &Context) -> Result<Option<Version>, Refusal> {
     let proposed = context.cluster.propose(proposal, typist, PROPOSE).await;
     match proposed.map_err(|error| whole(error.to_string()))?.answer {
         Answer::Applied(version) => Ok(Some(version)),
@@ -88,7 +96,7 @@ async fn propose(proposal: Proposal, typist: &str, context: &Context) -> Result<
 }
 
 /// Proposes what is no change of the configuration.
-pub(super) async fn agree(proposal: Proposal, typist: &str, context: &Context) -> Result<(), String> {
+pub(super) async fn agree(proposal: Proposal, typist: &Typist, context: &Context) -> Result<(), String> {
     let agreed = propose(proposal, typist, context).await;
     agreed.map(|_| ()).map_err(|refusal| refusal.text)
 }
@@ -139,7 +147,7 @@ async fn tried_everywhere(
 }
 
 /// The service that a change enables.
-fn enabled_service(change: &Change) -> Option<&ServiceName> {
+pub(super) fn enabled_service(change: &Change) -> Option<&ServiceName> {
     if let Change::SetEnabled {
         service,
         enabled: true,

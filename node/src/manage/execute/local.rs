@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Answer, Batch, Command as Proposal, RequestId};
+use fleetbal_raft::model::{Answer, Batch, Command as Proposal, RequestId, Typist};
 use tokio::time::Instant;
 
 use super::super::Context;
 use super::super::command::Local;
 use super::super::render::Reply;
 use super::change::{agree, settled};
-use super::membership;
+use super::{membership, plan};
 use crate::lifecycle::Stop;
 use crate::os_settings;
 
 /// How long a fresh read may take.
 const SYNC: Duration = Duration::from_secs(5);
 
-pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Reply {
+pub(super) async fn execute(local: Local, typist: &Typist, context: &Context) -> Reply {
     match local {
         Local::Shutdown(stop) => {
             context.lifecycle.request(stop);
@@ -35,6 +35,8 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
         Local::RevokeToken(id) => Reply::of(agree(Proposal::RevokeToken(id), typist, context).await),
         Local::RemoveNode(node) => Reply::of(membership::remove(node, typist, context).await),
         Local::SetWish { node, wish } => Reply::of(membership::set_wish(node, wish, typist, context).await),
+        Local::Rollback(to) => Reply::of(plan::roll_back(to, typist, context).await),
+        Local::Confirm => Reply::of(agree(Proposal::Confirm, typist, context).await),
         Local::Transfer(node) => Reply::of(membership::transfer(node, context).await),
         Local::DrainNode(drained) => Reply::of(drain(drained, context).await),
         Local::Outcome(request) => Reply::Lines(vec![outcome(request, typist, context).await]),
@@ -43,7 +45,7 @@ pub(super) async fn execute(local: Local, typist: &str, context: &Context) -> Re
         | Local::Verbose(_)
         | Local::Auth(_)
         | Local::Begin
-        | Local::Commit(_)
+        | Local::Commit { .. }
         | Local::Abort
         | Local::On { .. }
         | Local::Fleet(_)
@@ -61,7 +63,7 @@ async fn drain(drained: bool, context: &Context) -> Result<(), String> {
 
 /// What became of a request. An entry of ours behind it in the log decides it: once that one is applied, the request
 /// is either applied too or can never be.
-async fn outcome(request: RequestId, typist: &str, context: &Context) -> String {
+async fn outcome(request: RequestId, typist: &Typist, context: &Context) -> String {
     if let Some(answer) = context.cluster.answer(request) {
         return told(&answer);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleetbal_raft::feed::Applied;
-use fleetbal_raft::model::{Command as Proposal, NodeName, Rejection, VoteWish};
+use fleetbal_raft::model::{Command as Proposal, NodeName, Rejection, Typist, VoteWish};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::Context;
@@ -16,7 +16,7 @@ const TAKE_PLACE: Duration = Duration::from_secs(10);
 const TRANSFER: Duration = Duration::from_secs(5);
 
 /// Takes a member out of the fleet.
-pub(super) async fn remove(node: NodeName, typist: &str, context: &Context) -> Result<(), String> {
+pub(super) async fn remove(node: NodeName, typist: &Typist, context: &Context) -> Result<(), String> {
     let id = member(&node, context)?;
     agree(Proposal::RemoveNode(node.clone()), typist, context).await?;
     // A node that removes itself is not told how it ends.
@@ -36,7 +36,7 @@ pub(super) async fn remove(node: NodeName, typist: &str, context: &Context) -> R
 pub(super) async fn set_wish(
     node: NodeName,
     wish: VoteWish,
-    typist: &str,
+    typist: &Typist,
     context: &Context,
 ) -> Result<(), String> {
     let id = member(&node, context)?;

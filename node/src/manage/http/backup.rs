@@ -64,17 +64,16 @@ pub(super) async fn restore(request: Request<Incoming>, context: &Context, peer:
     }
     let (from, fleet) = (backup.config.version, backup.fleet);
     let batch = Batch {
-        changes: vec![Change::Restore(backup.config)],
         if_version: Some(now.version),
+        ..Batch::of(vec![Change::Restore(backup.config)])
     };
-    match carry_out(batch, &peer.to_string(), context).await {
-        Ok(()) => plain(StatusCode::OK, &restored(&fleet, from, context)),
+    match carry_out(batch, &peer.to_string().into(), context).await {
+        Ok(version) => plain(StatusCode::OK, &restored(&fleet, from, version)),
         Err(refusal) => *refuse(StatusCode::CONFLICT, &refusal.text),
     }
 }
 
-fn restored(fleet: &str, from: Version, context: &Context) -> String {
-    let version = context.view.load().version;
+fn restored(fleet: &str, from: Version, version: Version) -> String {
     format!("restored version {from} of fleet {fleet} as version {version}")
 }
 

@@ -104,7 +104,7 @@ pub(super) async fn answer(
         Ok(body) => body,
         Err(refusal) => return *refusal,
     };
-    let mut session = Session::new(access, peer.to_string(), Some(rights));
+    let mut session = Session::new(access, peer.to_string().into(), Some(rights));
     let mut results = Vec::new();
     for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
         let outcome = session.run(line, context).await;

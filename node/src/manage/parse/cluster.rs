@@ -1,8 +1,8 @@
-//! Commands that Perlbal never had: `cluster …`, `config …`, `barrier`. Command words in any case; arguments as typed.
+//! Commands that Perlbal never had: `cluster …`, `barrier`. Command words in any case; arguments as typed.
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Change, RequestId, TokenId};
+use fleetbal_raft::model::{Change, TokenId};
 
 use super::super::command::{Command, Format, Local, Query};
 use super::super::line::Line;
@@ -22,7 +22,6 @@ const TOKENS: ParseError = ParseError::Usage("usage: cluster tokens");
 const REVOKE: ParseError = ParseError::Usage("usage: cluster revoke <token id>");
 const SET: ParseError =
     ParseError::Usage("usage: cluster set {voters = <number>|dead_voter_after = <seconds>}");
-const CONFIG: ParseError = ParseError::Usage("usage: config version; config request <request id>");
 const BARRIER_USAGE: ParseError = ParseError::Usage("usage: barrier [<seconds>]");
 
 pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
@@ -76,16 +75,6 @@ fn set(assignment: &str) -> Option<Command> {
         _ => return None,
     };
     Some(Command::Change(change))
-}
-
-pub(super) fn config(line: &Line) -> Result<Command, ParseError> {
-    match line.arguments().ok_or(CONFIG)?.as_slice() {
-        [word] if word.eq_ignore_ascii_case("version") => Ok(Command::Query(Query::ConfigVersion)),
-        [word, id] if word.eq_ignore_ascii_case("request") => RequestId::parse(id)
-            .map(|id| Command::Local(Local::Outcome(id)))
-            .ok_or(CONFIG),
-        _ => Err(CONFIG),
-    }
 }
 
 pub(super) fn barrier(line: &Line) -> Result<Command, ParseError> {

@@ -1,5 +1,5 @@
-//! `server KEY = VALUE`: `max_reproxy_connections` and `max_reproxy_connections(HOST:PORT)` are the fleet's, the others
-//! this process's.
+//! `server KEY = VALUE`: `config_history`, `max_reproxy_connections` and `max_reproxy_connections(HOST:PORT)` are the
+//! fleet's, the others this process's.
 
 use fleetbal_raft::model::Change;
 
@@ -10,6 +10,7 @@ use crate::os_settings::ServerSetting;
 
 const BAD: ParseError = ParseError::Syntax("server");
 const LIMIT: &str = "max_reproxy_connections";
+const HISTORY: &str = "config_history";
 
 pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
     let assignment = line.rest().strip_prefix(' ').ok_or(BAD)?;
@@ -17,6 +18,9 @@ pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
     let (key, value) = (key.trim_end(), value.trim_start());
     if key.is_empty() || key.contains(' ') || value.is_empty() {
         return Err(BAD);
+    }
+    if key == HISTORY {
+        return Ok(Command::Change(Change::SetConfigHistory(number(value)?)));
     }
     let target = match key.strip_prefix(LIMIT) {
         Some("") => None,

@@ -387,7 +387,7 @@ pub(super) fn aligned(rows: &[Vec<String>], least: &[(usize, usize)]) -> Vec<Str
 }
 
 /// One line; these structs have text keys and finite numbers only, so there is nothing that could fail.
-fn json_line<T: Serialize>(value: &T) -> String {
+pub(super) fn json_line<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 

@@ -52,10 +52,7 @@ pub(super) fn name(text: &str) -> NodeName {
 }
 
 pub(super) fn batch(change: Change) -> Command {
-    Command::Batch(Batch {
-        changes: vec![change],
-        if_version: None,
-    })
+    Command::Batch(Batch::of(vec![change]))
 }
 
 pub(super) fn create(pool: &str) -> Command {

@@ -69,7 +69,7 @@ impl FleetConfig {
         Ok(())
     }
 
-    fn service_mut(&mut self, name: &ServiceName) -> Result<&mut Service, Rejection> {
+    pub(in super::super) fn service_mut(&mut self, name: &ServiceName) -> Result<&mut Service, Rejection> {
         let service = self.services.get_mut(name).map(Arc::make_mut);
         service.ok_or_else(|| Rejection::NoService(name.clone()))
     }

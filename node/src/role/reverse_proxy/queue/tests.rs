@@ -36,10 +36,7 @@ async fn scene() -> Scene {
         });
         listeners.push(listener);
     }
-    let batch = Batch {
-        changes,
-        if_version: None,
-    };
+    let batch = Batch::of(changes);
     let (mut publisher, view) = Publisher::new(NodeVariables::default());
     publisher.publish(&Arc::new(FleetConfig::default().with_batch(&batch).unwrap()));
     Scene {

@@ -1,0 +1,154 @@
+//! From one configuration to another in the smallest set of changes. PURE.
+//!
+//! Applied to the first, they give the second, to the byte. What both have stays untouched, and with it everything
+//! that lives on it: listeners, connections, counters. The order is one in which no step is refused: what goes makes
+//! room first, pools are there before services name them, and go after nobody does.
+
+mod backends;
+mod service;
+
+pub use backends::longest_rise;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::change::{Change, Setting};
+use super::config::FleetConfig;
+use super::name::PoolName;
+use super::plugin::Plugin;
+use super::pool::Pool;
+use super::reproxy::ReproxyLimits;
+
+/// The changes that make `to` out of `from`, whatever their versions; none where both say the same.
+pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
+    // Taken apart, so that a new field cannot be forgotten here.
+    let FleetConfig {
+        version: _,
+        pools,
+        services,
+        defaults,
+        voters,
+        dead_voter_after,
+        reproxy_limits,
+        config_history,
+        loaded,
+    } = to;
+    let mut changes = Vec::new();
+    let plugin = |plugin: &Plugin, loaded| Change::SetLoaded {
+        plugin: plugin.to_string(),
+        loaded,
+    };
+    changes.extend(loaded.difference(&from.loaded).map(|one| plugin(one, true)));
+    let (mut fresh, mut late) = (Vec::new(), Vec::new());
+    let gone = from.services.keys().filter(|name| !services.contains_key(*name));
+    changes.extend(gone.map(|name| Change::RemoveService(name.clone())));
+    pools_diff(&from.pools, pools, &mut changes);
+    for (name, after) in services {
+        match from.services.get(name) {
+            Some(before) if before == after => {}
+            Some(before) => service::diff((name, before, after), &from.defaults, &mut changes, &mut late),
+            None => service::create((name, after), defaults, &mut fresh, &mut late),
+        }
+    }
+    defaults_diff(&from.defaults, defaults, &mut changes);
+    let gone = from.pools.keys().filter(|name| !pools.contains_key(*name));
+    changes.extend(gone.map(|name| Change::RemovePool(name.clone())));
+    changes.append(&mut fresh);
+    changes.append(&mut late);
+    changes.extend(from.loaded.difference(loaded).map(|one| plugin(one, false)));
+    limits(&from.reproxy_limits, reproxy_limits, &mut changes);
+    let mut number = |before: Option<u32>, after: Option<u32>, set: fn(u32) -> Change, unset: Setting| {
+        if before != after {
+            changes.push(after.map_or_else(|| Change::Unset(unset), set));
+        }
+    };
+    let (before, after) = (from.dead_voter_after, *dead_voter_after);
+    number(before, after, Change::SetDeadVoterAfter, Setting::DeadVoterAfter);
+    let (before, after) = (from.config_history, *config_history);
+    number(before, after, Change::SetConfigHistory, Setting::ConfigHistory);
+    number(from.voters, *voters, Change::SetVoters, Setting::Voters);
+    changes
+}
+
+fn pools_diff(
+    before: &BTreeMap<PoolName, Arc<Pool>>,
+    after: &BTreeMap<PoolName, Arc<Pool>>,
+    changes: &mut Vec<Change>,
+) {
+    for (name, after) in after {
+        match before.get(name) {
+            Some(before) if before == after => {}
+            Some(before) => pool(name, before, after, changes),
+            None => {
+                changes.push(Change::CreatePool(name.clone()));
+                pool(name, &Pool::default(), after, changes);
+            }
+        }
+    }
+}
+
+fn pool(name: &PoolName, before: &Pool, after: &Pool, changes: &mut Vec<Change>) {
+    let old: BTreeMap<_, _> = before.explicit().collect();
+    let new: BTreeMap<_, _> = after.explicit().collect();
+    for (key, value) in &new {
+        if old.get(key) != Some(value) {
+            changes.push(Change::Set {
+                object: name.to_string(),
+                key: (*key).to_owned(),
+                value: value.clone(),
+            });
+        }
+    }
+    let gone = old.keys().filter(|key| !new.contains_key(*key));
+    changes.extend(gone.map(|key| {
+        Change::Unset(Setting::Tunable {
+            object: name.to_string(),
+            key: (*key).to_owned(),
+        })
+    }));
+    backends::diff(name, before.backends(), after.backends(), changes);
+}
+
+fn defaults_diff(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+    changes: &mut Vec<Change>,
+) {
+    for (key, value) in after {
+        if before.get(key) != Some(value) {
+            changes.push(Change::SetDefault {
+                key: key.clone(),
+                value: value.clone(),
+            });
+        }
+    }
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    changes.extend(gone.map(|key| Change::Unset(Setting::Default(key.clone()))));
+}
+
+fn limits(before: &ReproxyLimits, after: &ReproxyLimits, changes: &mut Vec<Change>) {
+    let ReproxyLimits { each, by_target } = after;
+    if before.each != *each {
+        changes.push(Change::SetReproxyLimit {
+            target: None,
+            limit: *each,
+        });
+    }
+    for (target, limit) in by_target {
+        if before.by_target.get(target) != Some(limit) {
+            changes.push(Change::SetReproxyLimit {
+                target: Some(target.clone()),
+                limit: *limit,
+            });
+        }
+    }
+    let gone = before
+        .by_target
+        .keys()
+        .filter(|target| !by_target.contains_key(*target));
+    changes.extend(gone.map(|target| Change::Unset(Setting::ReproxyLimit(target.clone()))));
+}
+
+#[cfg(test)]
+#[path = "diff/tests.rs"]
+mod tests;
