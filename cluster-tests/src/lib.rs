@@ -15,6 +15,7 @@ pub mod oracle;
 pub mod ports;
 pub mod process;
 pub mod readme;
+pub mod tls;
 pub mod wait;
 pub mod world;
 

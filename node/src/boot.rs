@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checks::{Health, Runner};
 use crate::cli::exit;
-use crate::effects::{Effects, effects};
+use crate::effects::{self, Effects};
 use crate::gossip::FleetView;
 use crate::health::Told;
 use crate::lifecycle::{DRAIN_TIMEOUT, Lifecycle, Signals, Stop};
@@ -144,7 +144,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     let (told, backends) = watch::channel(Arc::default());
     let plane = DataPlane::start(settings, view)?;
     plane.readiness.set_draining(cluster.is_drained());
-    let (runner, effects) = effects(publisher.reporting(seen), variables.clone());
+    let (runner, effects) = plane.effects(publisher.reporting(seen), variables.clone(), &lifecycle);
     let peers = Peers {
         advertise: settings.advertised(),
         cluster: &cluster,
@@ -202,6 +202,16 @@ struct DataPlane {
 }
 
 impl DataPlane {
+    /// What keeps it as the configuration asks for.
+    fn effects(
+        &self,
+        publisher: Publisher,
+        variables: NodeVariables,
+        lifecycle: &Lifecycle,
+    ) -> (effects::Runner, Effects) {
+        effects::effects(publisher, variables, self.workers.tls(), lifecycle)
+    }
+
     fn start(settings: &Settings, view: View) -> Result<Self, BootError> {
         let stats = Arc::new(Stats::new());
         let workers = Workers::start(settings.workers, view.clone(), stats.clone());

@@ -4,6 +4,7 @@
 //! the replicated state: it is remembered, reported, and tried again with growing pauses until it works or the
 //! configuration no longer asks for it.
 
+mod certificates;
 mod listeners;
 mod nodefiles;
 
@@ -18,7 +19,10 @@ use tokio::sync::watch;
 pub use listeners::{Listener, Ports};
 pub use nodefiles::Nodefiles;
 
+use crate::lifecycle::Lifecycle;
 use crate::snapshot::{NodeVariables, Publisher};
+use crate::tls::Servers;
+use certificates::Certificates;
 use listeners::Listeners;
 
 /// The first pause before a failed effect is tried again, and the longest.
@@ -78,10 +82,18 @@ pub struct Runner {
     variables: NodeVariables,
     failures: Arc<ArcSwap<Vec<Failure>>>,
     settled: watch::Sender<Version>,
+    servers: Servers,
+    reload: watch::Receiver<u64>,
 }
 
-/// Makes the runner and the handle that tells of its work.
-pub fn effects(publisher: Publisher, variables: NodeVariables) -> (Runner, Effects) {
+/// Makes the runner and the handle that tells of its work. `servers` get what they need to speak TLS; `lifecycle` says
+/// when files are new.
+pub fn effects(
+    publisher: Publisher,
+    variables: NodeVariables,
+    servers: &Servers,
+    lifecycle: &Lifecycle,
+) -> (Runner, Effects) {
     let failures: Arc<ArcSwap<Vec<Failure>>> = Arc::default();
     let (settled, settled_view) = watch::channel(Version::default());
     let runner = Runner {
@@ -89,6 +101,8 @@ pub fn effects(publisher: Publisher, variables: NodeVariables) -> (Runner, Effec
         variables,
         failures: failures.clone(),
         settled,
+        servers: servers.clone(),
+        reload: lifecycle.reloads(),
     };
     (
         runner,
@@ -102,29 +116,38 @@ pub fn effects(publisher: Publisher, variables: NodeVariables) -> (Runner, Effec
 }
 
 impl Runner {
-    /// Carries out each version as it comes, until the feed ends. Dropping the future stops it between versions.
+    /// Carries out each version as it comes, until the feed ends, and reads files anew where that is asked for.
+    /// Dropping the future stops it between versions.
     pub async fn run(mut self, mut feed: Feed, ports: impl Ports) {
+        let mut certificates = Certificates::new(self.variables.clone(), self.servers.clone());
         let mut listeners = Listeners::new(self.variables.clone(), ports);
         let mut pause = RETRY.0;
+        let mut anew = false;
         loop {
             let config = feed.latest().state.config.clone();
+            // Before the workers learn that they should speak TLS.
+            let lacking = certificates.reconcile(&config, anew);
             self.publisher.publish(&config);
-            let failures = listeners.reconcile(&config, Instant::now());
+            let failures = listeners.reconcile(&config, lacking, Instant::now());
             let all_well = failures.is_empty();
             self.failures.store(Arc::new(failures));
             self.settled.send_replace(config.version);
             if all_well {
                 pause = RETRY.0;
-                if !feed.changed().await {
-                    return;
+            }
+            anew = tokio::select! {
+                is_open = feed.changed() => {
+                    if !is_open {
+                        return;
+                    }
+                    false
                 }
-                continue;
-            }
-            match tokio::time::timeout(pause, feed.changed()).await {
-                Ok(false) => return,
-                Ok(true) => {}
-                Err(_) => pause = (pause * 2).min(RETRY.1),
-            }
+                Ok(()) = self.reload.changed() => true,
+                () = tokio::time::sleep(pause), if !all_well => {
+                    pause = (pause * 2).min(RETRY.1);
+                    false
+                }
+            };
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod service_manager;
 pub mod settings;
 pub mod snapshot;
 pub mod sockets;
+pub mod tls;
 pub mod upload;
 pub mod upstream;
 pub mod workers;

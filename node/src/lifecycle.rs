@@ -26,12 +26,14 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     stop: watch::Sender<Option<Stop>>,
+    reload: watch::Sender<u64>,
 }
 
 impl Default for Lifecycle {
     fn default() -> Self {
         Self {
             stop: watch::Sender::new(None),
+            reload: watch::Sender::new(0),
         }
     }
 }
@@ -42,6 +44,16 @@ impl Lifecycle {
         self.stop.send_modify(|current| {
             *current = Some(if current.is_some() { Stop::Now } else { stop });
         });
+    }
+
+    /// Asks the node to read its files anew.
+    pub fn reload(&self) {
+        self.reload.send_modify(|turn| *turn += 1);
+    }
+
+    /// Counts how often that was asked for.
+    pub fn reloads(&self) -> watch::Receiver<u64> {
+        self.reload.subscribe()
     }
 
     /// Whether an end was asked for.
@@ -97,7 +109,8 @@ impl Signals {
                 Some(()) = self.interrupt.recv() => lifecycle.request(Stop::Graceful(Some(DRAIN_TIMEOUT))),
                 Some(()) = self.hangup.recv() => {
                     service_manager::reloading();
-                    tracing::info!("HUP: no log file or certificate to re-read");
+                    tracing::info!("HUP: certificates are read anew");
+                    lifecycle.reload();
                     service_manager::ready("running");
                 }
                 Some(()) = self.user1.recv() => report(),

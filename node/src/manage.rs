@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleetbal_raft::cluster::Cluster;
-use fleetbal_raft::model::{UnixMillis, Version};
+use fleetbal_raft::model::{ServiceName, UnixMillis, Version};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -40,6 +40,7 @@ use crate::reproxy;
 use crate::role::Queues;
 use crate::snapshot::{NodeVariables, View};
 use crate::sockets::Sockets;
+use crate::tls::Servers;
 use access::Access;
 use connection::{Limits, Port};
 use query::node::LastProc;
@@ -108,18 +109,28 @@ impl Started {
     }
 }
 
-/// Serves a management listener: lines and HTTP. Once `stop` is cancelled the listener is closed, and the future ends
+/// What a management service of the configuration speaks; TLS where it has a certificate.
+#[derive(Debug, Clone)]
+pub struct Secured {
+    /// The service.
+    pub service: ServiceName,
+    /// What services speak.
+    pub servers: Servers,
+}
+
+/// Serves a management listener: lines and HTTP, over TLS where `tls` says so. Once `stop` is cancelled the listener is closed, and the future ends
 /// with its last connection; dropping it cuts the connections off.
 pub async fn serve(
     listener: TcpListener,
     context: Arc<Context>,
     access: Arc<Access>,
+    tls: Option<Secured>,
     stop: CancellationToken,
 ) {
     connection::serve(
         listener,
         context,
-        Port::Management(access),
+        Port::Management(access, tls),
         Limits::default(),
         stop,
     )

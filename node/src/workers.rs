@@ -21,6 +21,7 @@ use crate::monitor::stats::Stats;
 use crate::reproxy;
 use crate::role::{Place, Queues, Shared};
 use crate::snapshot::View;
+use crate::tls::Servers;
 use crate::upload::Tracker;
 use worker::Order;
 
@@ -77,6 +78,7 @@ impl Workers {
             queues: Arc::new(Queues::new(count)),
             tracker: Arc::default(),
             reproxy: Arc::default(),
+            tls: Servers::default(),
         };
         let (peers, told): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(TOLD)).unzip();
         let peers: Arc<[_]> = peers.into();
@@ -118,6 +120,11 @@ impl Workers {
     /// What the workers share for reproxying: connections and caches.
     pub fn reproxy(&self) -> &Arc<reproxy::Shared> {
         &self.shared.reproxy
+    }
+
+    /// What services need to speak TLS.
+    pub fn tls(&self) -> &Servers {
+        &self.shared.tls
     }
 
     /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is

@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 5] = [
         "service_manager",
         "sockets",
         "nodefile",
+        "tls",
     ],
     &["monitor", "reproxy", "upload", "upstream"],
     &["role", "listen", "workers"],
@@ -37,9 +38,9 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// The data plane: of the replicated state it sees the model alone.
-const DATA_PLANE: [&str; 12] = [
-    "files", "http", "plugin", "balance", "health", "snapshot", "reproxy", "upload", "upstream", "role",
-    "listen", "workers",
+const DATA_PLANE: [&str; 13] = [
+    "files", "http", "plugin", "balance", "health", "snapshot", "tls", "reproxy", "upload", "upstream",
+    "role", "listen", "workers",
 ];
 
 fn layer(module: &str) -> Option<usize> {

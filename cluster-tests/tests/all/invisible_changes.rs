@@ -51,6 +51,12 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("reproxy_cache_maxsize", "100", "0"),
     ("reproxy_file_root", "{dir}", "none"),
     ("server_tokens", "off", "on"),
+    ("ssl_ca_path", "{dir}", "none"),
+    ("ssl_cert_file", "other.pem", "certs/server-cert.pem"),
+    ("ssl_cipher_list", "ECDHE+AESGCM", "ALL:!LOW:!EXP"),
+    ("ssl_key_file", "other.pem", "certs/server-key.pem"),
+    ("ssl_protocols", "TLSv1.3", "TLSv1.2 TLSv1.3"),
+    ("ssl_verify_mode", "1", "0"),
     ("trusted_upstream_proxies", "127.0.0.0/8", "10.0.0.0/8"),
     ("upload_status_listeners", "127.0.0.1:9", "127.0.0.2:9"),
     ("verify_backend", "on", "off"),
@@ -62,6 +68,10 @@ const APART: &[(&str, &str)] = &[
     (
         "listen",
         "who connects to the old address is refused; see `moving_the_listener_…`",
+    ),
+    (
+        "enable_ssl",
+        "who speaks plainly afterwards is told so; see `tls.rs`",
     ),
     ("role", "it sets others back; see `setting_the_role_again_…`"),
 ];

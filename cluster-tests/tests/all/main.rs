@@ -31,6 +31,7 @@ mod remote;
 mod service_manager;
 mod standalone;
 mod start_refused;
+mod tls;
 mod transactions;
 mod uploads;
 mod vip;

@@ -10,6 +10,7 @@ use anyhow::Context;
 use fleetbal_cluster_tests::Result;
 
 use super::backend::{Record, read_chunks, read_length};
+use super::bridge;
 use super::corpus::Step;
 use super::text::{self, Places};
 use super::transcript::{Client, Event, Message};
@@ -24,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(300);
 pub(crate) struct Steps<'a> {
     /// Where the service is.
     pub(crate) service: SocketAddr,
+    /// Whether it is spoken to over TLS.
+    pub(crate) tls: bool,
     /// What places stand for.
     pub(crate) places: &'a Places,
     /// What the backends record.
@@ -60,7 +63,7 @@ impl Steps<'_> {
                 Step::Client(other) => name.clone_from(other),
                 Step::Send(_) | Step::Read { .. } | Step::Shut | Step::Close => {
                     if !connections.contains_key(&name) {
-                        connections.insert(name.clone(), Connection::open(self.service)?);
+                        connections.insert(name.clone(), Connection::open(self.service, self.tls)?);
                     }
                     let connection = connections.get_mut(&name).context("no connection")?;
                     connection.step(step, self.places)?;
@@ -77,8 +80,12 @@ impl Steps<'_> {
 }
 
 impl Connection {
-    fn open(service: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(service)?;
+    fn open(service: SocketAddr, tls: bool) -> Result<Self> {
+        let stream = if tls {
+            bridge::open(service)?
+        } else {
+            TcpStream::connect(service)?
+        };
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;

@@ -110,6 +110,11 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
+    /// Whether its clients speak TLS; the service's certificate is `{dir}/tls.pem`, its key `{dir}/tls.key`.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.settings.iter().any(|setting| setting == "enable_ssl = on")
+    }
+
     /// What the service is called: names of Perlbal are words.
     pub(crate) fn service(&self) -> String {
         self.name.replace(['/', '-', '.'], "_")

@@ -6,6 +6,7 @@
 //! and the table of them in `docs/parity.md` is generated. It needs Debian's package `perlbal`.
 
 mod backend;
+mod bridge;
 mod client;
 mod compare;
 mod corpus;

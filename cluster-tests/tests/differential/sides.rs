@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::ports::Net;
 use fleetbal_cluster_tests::process::{self, Process};
+use fleetbal_cluster_tests::tls::Certificate;
 use fleetbal_cluster_tests::{Result, wait};
 
 use super::backend::{Place, Playing, Record};
@@ -105,6 +106,7 @@ impl Side {
         }
         let steps = Steps {
             service: stage.service,
+            tls: exchange.speaks_tls(),
             places: &stage.places,
             record: &record,
             up: &start,
@@ -160,6 +162,9 @@ impl Stage {
         fs::create_dir(&own)?;
         for (name, content) in &exchange.files {
             fs::write(own.join(name), text::bytes(content, &Places::new())?)?;
+        }
+        if exchange.speaks_tls() {
+            Certificate::make(&own, "tls", "ec", &["tls.example"])?;
         }
         places.insert("dir".to_owned(), own.display().to_string());
         Ok(Self {

@@ -91,6 +91,7 @@ fn forwarding() -> Forwarding<'static> {
         forwarded_for: ForwardedFor::Replace,
         persist_backend: true,
         special: None,
+        secure: false,
     }
 }
 

@@ -10,10 +10,11 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::effects::{Listener, Ports};
-use crate::manage::{self, Context, access::Access};
+use crate::manage::{self, Context, Secured, access::Access};
 use crate::os_error;
 use crate::settings::Settings;
 use crate::sockets::Sockets;
+use crate::tls::Servers;
 use crate::upload::tracker;
 use crate::workers::Workers;
 
@@ -49,7 +50,10 @@ impl Ports for NodePorts {
                 let given = self.sockets.streams(listener.address)?;
                 self.workers.open(service, listener.address, given)
             }
-            Role::Management => self.management.open(service, listener.address),
+            Role::Management => {
+                let servers = self.workers.tls().clone();
+                self.management.open(service, listener.address, servers)
+            }
             Role::UploadTracker => {
                 let given = self.sockets.datagrams(listener.address)?;
                 let socket = given.map_or_else(|| tracker::bind(listener.address), UdpSocket::from_std)?;
@@ -136,16 +140,21 @@ impl Management {
             all,
         };
         if let Some(listener) = own.management {
-            management.serve(listener, management.all.child_token());
+            management.serve(listener, None, management.all.child_token());
         }
         management
     }
 
-    fn open(&mut self, service: &ServiceName, address: SocketAddr) -> io::Result<()> {
+    fn open(&mut self, service: &ServiceName, address: SocketAddr, servers: Servers) -> io::Result<()> {
         let stop = self.all.child_token();
         // The configuration may name the address of this node's own listener: that one serves it then.
         if self.own != Some(address) {
-            self.serve(control(address, &self.context.sockets)?, stop.clone());
+            let service = service.clone();
+            self.serve(
+                control(address, &self.context.sockets)?,
+                Some(Secured { service, servers }),
+                stop.clone(),
+            );
         }
         self.open.insert(service.clone(), stop);
         Ok(())
@@ -157,9 +166,9 @@ impl Management {
         }
     }
 
-    fn serve(&self, listener: TcpListener, stop: CancellationToken) {
+    fn serve(&self, listener: TcpListener, tls: Option<Secured>, stop: CancellationToken) {
         let (context, access) = (Arc::clone(&self.context), Arc::clone(&self.access));
-        tokio::spawn(manage::serve(listener, context, access, stop));
+        tokio::spawn(manage::serve(listener, context, access, tls, stop));
     }
 }
 

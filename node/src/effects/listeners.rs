@@ -8,6 +8,7 @@ use std::time::Instant;
 use fleetbal_raft::model::{FleetConfig, Role, ServiceName};
 
 use super::Failure;
+use super::certificates::Lacking;
 use crate::manage::access;
 use crate::os_error;
 use crate::snapshot::NodeVariables;
@@ -52,9 +53,12 @@ impl<P: Ports> Listeners<P> {
         }
     }
 
-    /// Takes the steps from what is open to what `config` asks for, and tells what failed.
-    pub(super) fn reconcile(&mut self, config: &FleetConfig, now: Instant) -> Vec<Failure> {
-        let (wanted, mut failed) = self.wanted(config);
+    /// Takes the steps from what is open to what `config` asks for, and tells what failed. Who cannot speak TLS at all
+    /// does not listen either.
+    pub(super) fn reconcile(&mut self, config: &FleetConfig, lacking: Lacking, now: Instant) -> Vec<Failure> {
+        let (mut wanted, mut failed) = self.wanted(config);
+        wanted.retain(|name, _| !lacking.mute.contains(name));
+        failed.extend(lacking.reasons);
         // All closing comes before any opening, so that an address can move from one service to another.
         let stale: Vec<_> = self
             .open
@@ -199,7 +203,7 @@ mod tests {
         let now = Instant::now();
 
         let config = service(&FleetConfig::default(), "a", taken.local_addr().unwrap(), true);
-        let failures = listeners.reconcile(&config, now);
+        let failures = listeners.reconcile(&config, Lacking::default(), now);
         assert_eq!(failures.len(), 1);
         assert_eq!(failures[0].object, "service a");
         assert!(
@@ -208,15 +212,18 @@ mod tests {
             failures[0].reason
         );
         let later = now + std::time::Duration::from_secs(1);
-        assert_eq!(listeners.reconcile(&config, later)[0].since, now);
+        assert_eq!(
+            listeners.reconcile(&config, Lacking::default(), later)[0].since,
+            now
+        );
 
         let config = service(&config, "a", free, true);
-        assert!(listeners.reconcile(&config, later).is_empty());
+        assert!(listeners.reconcile(&config, Lacking::default(), later).is_empty());
         assert!(std::net::TcpStream::connect(free).is_ok());
 
         // The address goes from one service to the other in one step.
         let config = service(&service(&config, "a", free, false), "b", free, true);
-        assert!(listeners.reconcile(&config, later).is_empty());
+        assert!(listeners.reconcile(&config, Lacking::default(), later).is_empty());
         let names: Vec<_> = listeners.open.keys().map(ServiceName::as_str).collect();
         assert_eq!(names, ["b"]);
     }

@@ -1,20 +1,26 @@
-//! Sends a part of a file to a connection without copying it (sendfile), and without making the worker wait for a disk:
+//! Sends a part of a file to a connection without copying it (sendfile) where nothing has to be encrypted, and without making the worker wait for a disk:
 //! what the kernel does not have in memory is first read on another thread.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::{ReadWriteFlags, preadv2};
-use tokio::io::Interest;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use crate::tls::Stream;
+
 /// So much is sent in one step, at most, in bytes.
 const STEP: u64 = 512 * 1024;
+
+/// So much is read and encrypted at once, at most, in bytes.
+const ENCRYPTED: usize = 64 * 1024;
 
 /// Whether a part of a file is in memory is asked for one byte of so many: the kernel reads ahead in pieces of this size.
 const PROBE: usize = 64 * 1024;
@@ -51,7 +57,7 @@ impl Sending {
     ///
     /// # Errors
     /// When the client takes no more, or the file has become shorter.
-    pub fn poll_step(&mut self, io: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_step(&mut self, io: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if let Some(reading) = &mut self.reading {
                 let read = ready!(std::pin::Pin::new(reading).poll(cx));
@@ -67,21 +73,41 @@ impl Sending {
                     continue;
                 }
             }
+            let length = usize::try_from(self.known - self.at).unwrap_or(usize::MAX);
+            let sent = ready!(match &mut *io {
+                Stream::Plain(io) => self.poll_sendfile(io, length, cx),
+                tls @ Stream::Tls(_) => self.poll_copy(tls, length, cx),
+            })?;
+            if sent == 0 {
+                return Poll::Ready(Err(shorter()));
+            }
+            self.at += sent as u64;
+            return Poll::Ready(Ok(()));
+        }
+    }
+
+    fn poll_sendfile(&self, io: &TcpStream, length: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
             ready!(io.poll_write_ready(cx))?;
             let mut at = self.at;
-            let length = usize::try_from(self.known - self.at).unwrap_or(usize::MAX);
             let sent = io.try_io(Interest::WRITABLE, || {
                 Ok(rustix::fs::sendfile(io, &self.file, Some(&mut at), length)?)
             });
             match sent {
-                Ok(0) => return Poll::Ready(Err(shorter())),
-                Ok(sent) => {
-                    self.at += sent as u64;
-                    return Poll::Ready(Ok(()));
-                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                sent => return Poll::Ready(sent),
             }
+        }
+    }
+
+    /// Reads only what can be encrypted and taken at once.
+    fn poll_copy(&self, io: &mut Stream, length: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(Pin::new(&mut *io).poll_flush(cx))?;
+        let mut bytes = vec![0; length.min(ENCRYPTED)];
+        let read = self.file.read_at(&mut bytes, self.at)?;
+        match bytes.get(..read).filter(|bytes| !bytes.is_empty()) {
+            Some(bytes) => Pin::new(io).poll_write(cx, bytes),
+            None => Poll::Ready(Ok(0)),
         }
     }
 }

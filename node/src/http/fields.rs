@@ -21,6 +21,8 @@ pub(super) enum Kind {
     ForwardedFor,
     /// `X-Forwarded-Host` and `X-Host`, which say what only a trusted peer may say.
     ForwardedHost,
+    /// `X-Forwarded-Proto`.
+    ForwardedProto,
     /// `Keep-Alive`, which goes no further either.
     KeepAlive,
     /// Belongs to the connection, not to the message (RFC 9110, section 7.6.1).
@@ -52,19 +54,23 @@ impl Kind {
             (16, b'x') if is(bytes, b"x-forwarded-host") => Self::ForwardedHost,
             (16, b'p') if is(bytes, b"proxy-connection") => Self::HopByHop,
             (17, b't') if is(bytes, b"transfer-encoding") => Self::TransferEncoding,
-            (6 | 15 | 16, b'x') | (14, b'c') | (17, b't') => Self::of_other(name),
+            (6 | 15..=17, b'x') | (14, b'c') | (17, b't') => Self::of_other(name),
             _ => Self::Other,
         }
     }
 
-    /// The kind of a name that is none of those that matter.
+    /// The kind of a name that hardly anybody sends.
     #[cold]
     fn of_other(name: &str) -> Self {
+        if is(name.as_bytes(), b"x-forwarded-proto") {
+            return Self::ForwardedProto;
+        }
         let known = [
             "x-host",
             "content-length",
             "x-forwarded-for",
             "x-forwarded-host",
+            "x-forwarded-proto",
             "transfer-encoding",
         ];
         let name = name.replace('_', "-");
@@ -292,6 +298,7 @@ mod tests {
             ("Content-Length", Kind::ContentLength),
             ("X-Forwarded-For", Kind::ForwardedFor),
             ("X-Forwarded-Host", Kind::ForwardedHost),
+            ("X-Forwarded-Proto", Kind::ForwardedProto),
             ("Proxy-Connection", Kind::HopByHop),
             ("Transfer-Encoding", Kind::TransferEncoding),
         ];

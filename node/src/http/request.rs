@@ -75,6 +75,8 @@ pub struct Forwarding<'a> {
     pub persist_backend: bool,
     /// What this service does beyond the plain.
     pub special: Option<&'a Special>,
+    /// Whether the client speaks TLS, which its backend is told.
+    pub secure: bool,
 }
 
 /// Reads the head at the start of `input`, and puts the head for the backend into `output` in place of what was
@@ -207,6 +209,7 @@ impl<'a> Parsed<'_, 'a> {
                 Kind::Other
                 | Kind::ForwardedFor
                 | Kind::ForwardedHost
+                | Kind::ForwardedProto
                 | Kind::HopByHop
                 | Kind::KeepAlive
                 | Kind::Trailer
@@ -283,6 +286,8 @@ impl<'a> Parsed<'_, 'a> {
                 Kind::Expect => self.http11,
                 Kind::ForwardedFor => rules.forwarded_for == ForwardedFor::Keep,
                 Kind::ForwardedHost => rules.forwarded_for != ForwardedFor::Replace,
+                // A plain connection says nothing of its own about it, as in Perlbal.
+                Kind::ForwardedProto => !rules.secure || rules.forwarded_for != ForwardedFor::Replace,
             };
             if goes_on {
                 copier.copy(field, out);
@@ -290,6 +295,11 @@ impl<'a> Parsed<'_, 'a> {
         }
         copier.flush(out);
         self.write_forwarded_for(kinds, rules, out);
+        if rules.secure
+            && !(rules.forwarded_for != ForwardedFor::Replace && kinds.contains(&Kind::ForwardedProto))
+        {
+            out.extend_from_slice(b"X-Forwarded-Proto: https\r\n");
+        }
         out.extend_from_slice(if rules.persist_backend {
             b"Connection: keep-alive\r\n\r\n"
         } else {

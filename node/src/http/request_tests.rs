@@ -7,6 +7,7 @@ const UNTRUSTED: Forwarding<'_> = Forwarding {
     forwarded_for: ForwardedFor::Replace,
     persist_backend: true,
     special: None,
+    secure: false,
 };
 
 /// `|` stands for CR LF, so that a head fits on a line.
@@ -101,7 +102,7 @@ fn refuses_to_upgrade_by_not_passing_it_on() {
 #[test]
 fn removes_what_cgi_takes_for_what_only_this_node_says() {
     let fields = "x_forwarded_for: 1.1.1.1|X-Forwarded_For: 1.1.1.1|X_Host: x|X_Forwarded-Host: x|Content_Length: 5\
-                  |Transfer_Encoding: chunked|A_B: 1|User_Agent12345: x|X_Forwarded_Proto: x";
+                  |Transfer_Encoding: chunked|X_Forwarded_Proto: x|A_B: 1|User_Agent12345: x|X_Forwarded_Thing: x";
     let rules = |forwarded_for| Forwarding {
         forwarded_for,
         ..UNTRUSTED
@@ -112,9 +113,33 @@ fn removes_what_cgi_takes_for_what_only_this_node_says() {
         assert_eq!(head.framing, Framing::Empty);
         assert_eq!(
             out,
-            format!("GET / HTTP/1.1|Host: h|A_B: 1|User_Agent12345: x|X_Forwarded_Proto: x|{END}")
+            format!("GET / HTTP/1.1|Host: h|A_B: 1|User_Agent12345: x|X_Forwarded_Thing: x|{END}")
         );
     }
+}
+
+#[test]
+fn a_backend_is_told_of_tls_by_whom_it_can_believe() {
+    let out = |secure, forwarded_for, said: &str| {
+        let rules = Forwarding {
+            forwarded_for,
+            secure,
+            ..UNTRUSTED
+        };
+        let input = wire(&format!("GET / HTTP/1.1|Host: h{said}||"));
+        whole(&input, rules).unwrap().unwrap().1
+    };
+    let said = "|x-forwarded-PROTO: gopher";
+    for forwarded_for in [ForwardedFor::Replace, ForwardedFor::Append, ForwardedFor::Keep] {
+        assert!(out(false, forwarded_for, said).contains(said));
+        assert!(!out(false, forwarded_for, "").contains("Proto"));
+        let told = out(true, forwarded_for, "");
+        assert!(told.contains("|X-Forwarded-Proto: https|"), "{told}");
+    }
+    let replaced = out(true, ForwardedFor::Replace, said);
+    assert!(!replaced.contains("gopher") && replaced.contains("|X-Forwarded-Proto: https|"));
+    let kept = out(true, ForwardedFor::Append, said);
+    assert!(kept.contains(said) && !kept.contains("https"));
 }
 
 #[test]

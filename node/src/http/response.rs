@@ -192,6 +192,7 @@ impl Parsed<'_, '_> {
                 Kind::Other
                 | Kind::ForwardedFor
                 | Kind::ForwardedHost
+                | Kind::ForwardedProto
                 | Kind::Host
                 | Kind::Expect
                 | Kind::HopByHop
@@ -238,9 +239,12 @@ impl Parsed<'_, '_> {
                 Kind::TransferEncoding => !self.is_bodiless() && client_http11,
                 // Who gets no chunks gets no trailers.
                 Kind::Trailer => client_http11 && !survey.connection.names(field.name, self.fields),
-                Kind::Host | Kind::Expect | Kind::ForwardedFor | Kind::ForwardedHost | Kind::Lookalike => {
-                    true
-                }
+                Kind::Host
+                | Kind::Expect
+                | Kind::ForwardedFor
+                | Kind::ForwardedHost
+                | Kind::ForwardedProto
+                | Kind::Lookalike => true,
             };
             if goes_on {
                 copier.copy(field, out);

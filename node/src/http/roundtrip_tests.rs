@@ -108,6 +108,7 @@ proptest! {
             forwarded_for: if kept { ForwardedFor::Keep } else { ForwardedFor::Replace },
             persist_backend: true,
             special: rules.then_some(&special).or(version.then_some(&special)),
+            secure: false,
         };
         let mut sent = Vec::new();
         let Ok(Some(head)) = request::read(&input, forwarding, &mut sent) else { return Ok(()) };

@@ -12,18 +12,19 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
 use super::access::Access;
 use super::http;
 use super::line::MAX_LINE;
 use super::render::{Reply, render};
 use super::session::{Outcome, Session};
+use super::{Context, Secured};
+use crate::tls::{self, Refused, Stream};
 
 /// What a listener serves.
 #[derive(Debug, Clone)]
 pub(super) enum Port {
     /// Lines and HTTP, to whom the rules of this node, and those of the services that listen there, allow it.
-    Management(Arc<Access>),
+    Management(Arc<Access>, Option<Secured>),
     /// The read-only endpoints, to everybody.
     Metrics,
 }
@@ -94,7 +95,7 @@ pub(super) async fn serve(
 }
 
 async fn connection(
-    stream: TcpStream,
+    io: TcpStream,
     peer: SocketAddr,
     listener: Option<SocketAddr>,
     context: Arc<Context>,
@@ -102,18 +103,30 @@ async fn connection(
     limits: Limits,
 ) {
     // Answers are small and awaited; a failure to say so costs only time.
-    drop(stream.set_nodelay(true));
-    let (reader, writer) = stream.into_split();
-    let access = match port {
-        Port::Management(access) => match listener {
-            Some(address) => Arc::new(access.as_ref().clone().with_services_at(address, &context)),
-            None => access,
+    drop(io.set_nodelay(true));
+    let (access, secured) = match port {
+        Port::Management(access, secured) => match listener {
+            Some(address) => {
+                let access = access.as_ref().clone().with_services_at(address, &context);
+                (Arc::new(access), secured)
+            }
+            None => (access, secured),
         },
-        Port::Metrics => {
-            let door = http::Door::metrics(context, peer);
-            return http::serve(tokio::io::join(reader, writer), door).await;
-        }
+        Port::Metrics => return http::serve(io, http::Door::metrics(context, peer)).await,
     };
+    let tls = secured.and_then(|secured| secured.servers.config(&secured.service));
+    let stream = match tls {
+        None => Stream::Plain(io),
+        Some(config) => match tls::accept(io, config, limits.introduction).await {
+            Ok(stream) => stream,
+            Err(Refused::Plain(mut io)) => {
+                let told = io.write_all(b"ERROR: this port speaks TLS\r\n").await;
+                return drop((told, io.shutdown().await));
+            }
+            Err(Refused::Failed(_)) => return,
+        },
+    };
+    let (reader, writer) = tokio::io::split(stream);
     let mut incoming = Incoming::new(reader);
     let known = access.of_peer(peer.ip()).is_some();
     match within(known, limits.introduction, incoming.opening()).await {

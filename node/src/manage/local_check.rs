@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use fleetbal_raft::model::{
-    CLEARING, Change, HeaderRule, Kind, NO_NODEFILE, Template, Tunable, takes_variables,
+    Batch, CLEARING, Change, FleetConfig, HeaderRule, Kind, NO_NODEFILE, Template, Tunable, takes_variables,
 };
 
 use super::access::Access;
 use crate::nodefile;
 use crate::snapshot::NodeVariables;
+use crate::tls::{Server, ServerSettings};
 
 /// Checks a change where it is typed.
 ///
@@ -52,6 +53,46 @@ pub fn nodefile(change: &Change, variables: &NodeVariables) -> Result<Option<Cha
     }))
 }
 
+/// Whether this node can speak TLS as a change asks it to.
+///
+/// # Errors
+/// What is missing or cannot be used, in Perlbal's words where it has some.
+pub fn tls(change: &Change, config: &FleetConfig, variables: &NodeVariables) -> Result<(), String> {
+    let is_about = |key: &str| key == "enable_ssl" || key.starts_with("ssl_");
+    let (name, key) = if let Change::SetEnabled {
+        service,
+        enabled: true,
+    } = change
+    {
+        (service.as_str(), "")
+    } else if let Change::Set { object, key, .. } = change
+        && is_about(key)
+    {
+        (object.as_str(), key.as_str())
+    } else {
+        return Ok(());
+    };
+    let batch = Batch {
+        changes: vec![change.clone()],
+        ..Batch::default()
+    };
+    // What the fleet refuses is the fleet's to refuse.
+    let Ok(after) = config.with_batch(&batch) else {
+        return Ok(());
+    };
+    let Some(service) = after.service(name).filter(|service| service.enabled) else {
+        return Ok(());
+    };
+    let Some(settings) = ServerSettings::of(service, variables)? else {
+        return Ok(());
+    };
+    match Server::load(settings, None) {
+        // Certificate and key are set one after the other; meanwhile the service goes on with what it had.
+        Err(error) if error.is_of_pair() && matches!(key, "ssl_cert_file" | "ssl_key_file") => Ok(()),
+        loaded => loaded.map(|_| ()).map_err(|error| error.to_string()),
+    }
+}
+
 fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariables) -> Result<(), String> {
     if !takes_variables(key) {
         return Ok(());
@@ -64,6 +105,9 @@ fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariabl
     }
     let path = Path::new(&text);
     match Tunable::find(key).map(|tunable| tunable.kind) {
+        Some(Kind::Directory) if !path.is_dir() && key == "ssl_ca_path" => {
+            Err(format!("Directory '{text}' not found for '{key}'"))
+        }
         Some(Kind::Directory) if !path.is_dir() => {
             let of = object.map_or_else(String::new, |name| format!(" for service {name}"));
             // Perlbal's text is another one there.

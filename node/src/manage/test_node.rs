@@ -80,7 +80,7 @@ impl TestNode {
 
     /// Opens a management listener on loopback.
     pub(super) async fn listen(&mut self, access: Access, limits: Limits) -> SocketAddr {
-        self.open(Port::Management(Arc::new(access)), limits).await
+        self.open(Port::Management(Arc::new(access), None), limits).await
     }
 
     /// Opens a listener of whatever kind.

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::http::Body;
+use crate::tls::Stream;
 
 /// How much is read from a target at once, in bytes.
 const READ: usize = 32 * 1024;
@@ -32,18 +33,14 @@ pub(super) async fn within<T, E: From<io::Error>>(
 }
 
 /// Writes all of it; each step may take `limit`.
-pub(super) async fn write(
-    client: &mut TcpStream,
-    mut bytes: &[u8],
-    limit: Option<Duration>,
-) -> io::Result<()> {
+pub(super) async fn write(client: &mut Stream, mut bytes: &[u8], limit: Option<Duration>) -> io::Result<()> {
     while !bytes.is_empty() {
         match within(limit, client.write(bytes)).await? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             written => bytes = bytes.get(written..).unwrap_or_default(),
         }
     }
-    Ok(())
+    within(limit, client.flush()).await
 }
 
 /// A body on its way from a target to a client. No more than `limit` bytes and a read wait for the client.
@@ -103,20 +100,20 @@ impl Pump {
     pub(super) async fn run(
         &mut self,
         target: &mut TcpStream,
-        client: &mut TcpStream,
+        client: &mut Stream,
         limit: Option<Duration>,
     ) -> io::Result<()> {
         while !(self.body.is_done() && self.waiting.is_empty()) {
             within(limit, poll_fn(|cx| self.poll_step(target, client, cx))).await?;
         }
-        Ok(())
+        within(limit, client.flush()).await
     }
 
     /// Ready when anything moved.
     fn poll_step(
         &mut self,
         target: &mut TcpStream,
-        client: &mut TcpStream,
+        client: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let mut moved = false;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleetbal_raft::model::ReproxyLimits;
-use tokio::net::TcpStream;
 
 use super::ExpectedSize;
 use super::cache::{Cache, CacheFor, Entry};
@@ -22,12 +21,13 @@ use crate::clock;
 use crate::http::response::{self, Replacements, ReproxyFields};
 use crate::http::{Body, Framing, Head, Method, ProxyError, RequestHead};
 use crate::snapshot::{CacheRules, ReproxySettings};
+use crate::tls::Stream;
 
 /// A client's request that waits for its answer.
 #[derive(Debug)]
 pub struct Exchange<'a> {
     /// The client.
-    pub client: &'a mut TcpStream,
+    pub client: &'a mut Stream,
     /// What its head says.
     pub request: RequestHead,
     /// The head, as a backend gets it.

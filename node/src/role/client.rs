@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::connection::Next;
 use super::deadline::Deadline;
@@ -20,6 +19,7 @@ use super::web_server::WebRequest;
 use crate::http::answer::{Page, PageRules, write_page};
 use crate::http::{ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
 use crate::snapshot::{ProxySettings, Trust};
+use crate::tls::Stream;
 
 /// How long a client that is still sending may take to read the answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const REPLAY_KEPT: usize = 4096;
 
 pub(super) struct Client {
-    pub(super) io: TcpStream,
+    pub(super) io: Stream,
     pub(super) counted: Counted,
     /// The service that answers now: the connection's, or one that it handed the request over to.
     pub(super) serving: Rc<Served>,
@@ -89,7 +89,7 @@ impl<'a> Begun<'a> {
 }
 
 impl Client {
-    pub(super) fn new(counted: Counted, io: TcpStream, peer: IpAddr) -> Self {
+    pub(super) fn new(counted: Counted, io: Stream, peer: IpAddr) -> Self {
         let peer = peer.to_canonical();
         let current = counted.served.current(&counted.local);
         Self {
@@ -262,6 +262,7 @@ impl Client {
             forwarded_for: forwarded_for(&settings.trust, self.peer),
             persist_backend: settings.persist_backend,
             special: settings.special.as_ref(),
+            secure: self.io.is_tls(),
         }
     }
 
@@ -333,8 +334,8 @@ impl Client {
     }
 
     /// Resets the connection, so that the client does not take what it got for a whole answer.
-    pub(super) fn abort(&self) {
-        if let Err(error) = self.io.set_zero_linger() {
+    pub(super) fn abort(&mut self) {
+        if let Err(error) = self.io.reset_on_close() {
             tracing::debug!(%error, "cannot reset a client's connection");
         }
     }
@@ -344,6 +345,12 @@ impl Client {
         if self.replay.capacity() > REPLAY_KEPT {
             self.replay = Vec::new();
         }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.io.say_goodbye();
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::net::IpAddr;
 
-use tokio::net::TcpStream;
-
 use super::client::{Client, Incoming};
 use super::local::Counted;
 use super::{reverse_proxy, selector, web_server};
+use crate::http::ProxyError;
+use crate::tls::Stream;
 
 /// What becomes of a client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Next {
 }
 
 /// Serves a client's connection to its end.
-pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
+pub(super) async fn serve(counted: Counted, io: Stream, peer: IpAddr) {
     let mut client = Client::new(counted, io, peer);
     client.set_up().await;
     loop {
@@ -48,6 +48,14 @@ pub(super) async fn serve(counted: Counted, io: TcpStream, peer: IpAddr) {
             Next::Abort => return client.abort(),
         }
     }
+}
+
+/// Answers a connection that cannot be served, whatever it asks for.
+pub(super) async fn refuse(counted: Counted, io: Stream, peer: IpAddr, error: ProxyError) {
+    let mut client = Client::new(counted, io, peer);
+    client.set_up().await;
+    client.refuse(error).await;
+    client.linger().await;
 }
 
 /// All that most connections never see, apart: they need no room for it.
@@ -77,7 +85,7 @@ async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
 mod tests {
     use super::*;
 
-    fn size<F: Future>(_: impl FnOnce(Counted, TcpStream, IpAddr) -> F) -> usize {
+    fn size<F: Future>(_: impl FnOnce(Counted, Stream, IpAddr) -> F) -> usize {
         size_of::<F>()
     }
 

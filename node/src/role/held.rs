@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::buffers::Buffers;
 
@@ -71,10 +70,10 @@ impl Held {
         taken.bytes
     }
 
-    /// Writes all of them. Ready when none is left.
+    /// Writes all of them. Ready when none is left, and the system has them.
     pub(super) fn poll_write(
         &mut self,
-        io: &mut TcpStream,
+        io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
         buffers: &Buffers,
     ) -> Poll<io::Result<()>> {
@@ -87,7 +86,7 @@ impl Held {
         if self.end > 0 {
             buffers.give(std::mem::take(self).bytes);
         }
-        Poll::Ready(Ok(()))
+        Pin::new(io).poll_flush(cx)
     }
 }
 
@@ -137,7 +136,7 @@ pub(super) fn window(buffer: &mut [u8], limit: usize) -> &mut [u8] {
 /// Reads what is there; 0 bytes are the end.
 #[inline]
 pub(super) fn poll_read(
-    io: &mut TcpStream,
+    io: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
     buffer: &mut [u8],
 ) -> Poll<io::Result<usize>> {
@@ -149,7 +148,7 @@ pub(super) fn poll_read(
 /// Writes as much of `first` and then `second` as is taken now. How much it was, and the error that ended it.
 #[inline]
 pub(super) fn write_now(
-    io: &mut TcpStream,
+    io: &mut (impl AsyncWrite + Unpin),
     cx: &mut Context<'_>,
     first: &[u8],
     second: &[u8],

@@ -18,6 +18,7 @@ use crate::files::Files;
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
 use crate::reproxy;
 use crate::snapshot::{BackendState, ServiceView, View};
+use crate::tls::Servers;
 use crate::upload::{Tracker, Uploads};
 use crate::upstream::{IdleConnections, Lease};
 
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) queues: Arc<Queues>,
     pub(crate) tracker: Arc<Tracker>,
     pub(crate) reproxy: Arc<reproxy::Shared>,
+    pub(crate) tls: Servers,
 }
 
 /// The state of one worker.
@@ -65,6 +67,7 @@ pub(crate) struct Local {
     pub(super) rng: RefCell<StdRng>,
     pub(super) uploads: Uploads,
     pub(super) reproxy: Arc<reproxy::Shared>,
+    pub(super) tls: Servers,
     pub(super) files: Files,
     pub(super) date: Date,
     outputs: RefCell<Vec<Vec<u8>>>,
@@ -89,6 +92,7 @@ impl Local {
             rng: RefCell::new(StdRng::from_os_rng()),
             uploads: Uploads::new(shared.tracker),
             reproxy: shared.reproxy,
+            tls: shared.tls,
             files: Files::default(),
             date: Date::default(),
             outputs: RefCell::default(),
@@ -288,6 +292,11 @@ impl Served {
             }
             None => {}
         }
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &ServiceName {
+        &self.name
     }
 
     /// The counters that this worker writes to.

@@ -10,11 +10,12 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use rustix::net::SendFlags;
-use tokio::io::Interest;
+use tokio::io::{AsyncWrite, Interest};
 
 use super::client::{Begun, Client, Incoming};
 use super::connection::Next;
@@ -23,6 +24,7 @@ use super::local::{Current, Served};
 use crate::files::{Look, OpenError, OpenFile, Sending};
 use crate::http::answer::Page;
 use crate::http::{Body, Framing, Head, Method, RequestHead};
+use crate::tls::Stream;
 use reply::Facts;
 
 /// So large a part is read and sent behind its head, at most, in bytes; a larger one is sent without a copy.
@@ -99,7 +101,7 @@ pub(super) fn begin(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>)
         Method::Get | Method::Head | Method::Options | Method::Other => Stage::Fresh,
     };
     let incoming = match stage {
-        Stage::Answered(held, next) if held.is_empty() => {
+        Stage::Answered(held, next) if held.is_empty() && client.io.is_flushed() => {
             client.served().shard().request_ended();
             Incoming::Answered(next)
         }
@@ -276,7 +278,7 @@ async fn send(client: &mut Client, request: &WebRequest, file: &OpenFile) -> Nex
 
 /// Sends a head and what follows it.
 fn poll_send(
-    client: &Client,
+    client: &mut Client,
     head: &mut Vec<u8>,
     mut body: Option<&mut Sending>,
     cx: &mut Context<'_>,
@@ -292,19 +294,12 @@ fn poll_send(
         }
         if head.is_empty() {
             match &mut body {
-                Some(body) if !body.is_done() => std::task::ready!(body.poll_step(&client.io, cx))?,
-                Some(_) | None => return Poll::Ready(Ok(())),
+                Some(body) if !body.is_done() => std::task::ready!(body.poll_step(&mut client.io, cx))?,
+                Some(_) | None => return Pin::new(&mut client.io).poll_flush(cx),
             }
         } else {
-            std::task::ready!(client.io.poll_write_ready(cx))?;
-            let sent = client.io.try_io(Interest::WRITABLE, || {
-                Ok(rustix::net::send(&client.io, head, SendFlags::NOSIGNAL | more)?)
-            });
-            match sent {
-                Ok(sent) => drop(head.drain(..sent)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            let sent = std::task::ready!(poll_head(&mut client.io, head, more, cx))?;
+            head.drain(..sent);
         }
         client.arm(
             client
@@ -312,6 +307,24 @@ fn poll_send(
                 .current(client.local())
                 .and_then(|current| current.view.settings.idle_timeout),
         );
+    }
+}
+
+/// Sends what is taken of a head; a plain one waits for what follows it.
+fn poll_head(io: &mut Stream, head: &[u8], more: SendFlags, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let io = match io {
+        Stream::Plain(io) => io,
+        tls @ Stream::Tls(_) => return Pin::new(tls).poll_write(cx, head),
+    };
+    loop {
+        std::task::ready!(io.poll_write_ready(cx))?;
+        let sent = io.try_io(Interest::WRITABLE, || {
+            Ok(rustix::net::send(&*io, head, SendFlags::NOSIGNAL | more)?)
+        });
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub struct ServiceView {
     pub enabled: bool,
     /// Where it listens on this node; none where no address was set; an error where this node cannot tell.
     pub listen: Result<Option<SocketAddr>, String>,
+    /// Whether its clients speak TLS.
+    pub tls: bool,
     /// The pool that it balances over.
     pub pool: Option<Arc<PoolView>>,
     /// Whom it hands requests to, if it is a selector.
@@ -110,6 +112,7 @@ impl ServiceView {
             routes: (service.role() == Some(Role::Selector))
                 .then(|| Routes::new(service, special::header_rules(service, variables))),
             listen: service.listen_on(|variable| variables.fill(variable)),
+            tls: service.flag("enable_ssl"),
             settings: ProxySettings::new(service, pool.as_deref(), variables),
             web: (service.role() == Some(Role::WebServer))
                 .then(|| Box::new(WebSettings::new(service, variables))),

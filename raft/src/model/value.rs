@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::address::Network;
 use super::name::{PoolName, ServiceName};
 use super::template::Template;
+use super::tls::{CipherSuite, Protocol, parse_ciphers};
 use super::tunable::Kind;
 
 /// A value that has passed its tunable's check.
@@ -37,6 +38,10 @@ pub enum Value {
     Word(&'static str),
     /// A regular expression that compiles.
     Pattern(String),
+    /// Cipher suites, the preferred first.
+    Ciphers(Arc<[CipherSuite]>, String),
+    /// Versions of TLS.
+    Protocols(Arc<[Protocol]>, String),
 }
 
 impl Value {
@@ -88,6 +93,11 @@ impl Value {
                 Ok(_) => Ok(Self::Pattern(text.to_owned())),
                 Err(_) => Err("Invalid regular expression".to_owned()),
             },
+            Kind::Ciphers => {
+                parse_ciphers(key, text).map(|suites| Self::Ciphers(suites.into(), text.to_owned()))
+            }
+            Kind::Protocols => Protocol::parse_list(key, text)
+                .map(|protocols| Self::Protocols(protocols.into(), text.to_owned())),
         }
     }
 
@@ -109,7 +119,9 @@ impl Value {
             | Self::Schedule(..)
             | Self::Endpoints(..)
             | Self::Word(_)
-            | Self::Pattern(_) => 0,
+            | Self::Pattern(_)
+            | Self::Ciphers(..)
+            | Self::Protocols(..) => 0,
         }
     }
 
@@ -136,7 +148,9 @@ impl fmt::Display for Value {
             Self::Networks(_, text)
             | Self::Schedule(_, text)
             | Self::Endpoints(_, text)
-            | Self::Pattern(text) => f.write_str(text),
+            | Self::Pattern(text)
+            | Self::Ciphers(_, text)
+            | Self::Protocols(_, text) => f.write_str(text),
             Self::Word(word) => f.write_str(word),
         }
     }

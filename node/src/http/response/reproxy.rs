@@ -153,6 +153,7 @@ fn copy_fields(head: &Parsed<'_, '_>, new: Replacements<'_>, output: &mut Vec<u8
             | Kind::Expect
             | Kind::ForwardedFor
             | Kind::ForwardedHost
+            | Kind::ForwardedProto
             | Kind::Lookalike => !is_replaced(field.name) && !connection.names(field.name, head.fields),
         };
         if goes_on {

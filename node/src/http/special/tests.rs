@@ -12,6 +12,7 @@ fn read(
         forwarded_for,
         persist_backend: true,
         special: Some(special),
+        secure: false,
     };
     let mut out = b"left over".to_vec();
     let head = request::read(text.replace('|', "\r\n").as_bytes(), rules, &mut out)?.unwrap();

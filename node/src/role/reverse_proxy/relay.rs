@@ -81,7 +81,7 @@ impl Relay<'_> {
         let mut answer = poll_fn(|cx| self.poll_answer(cx)).await?;
         self.lease.backend().count_request();
         self.client.served().shard().answered(answer.head.status);
-        if !(answer.body.is_done() && self.to_client.is_empty()) {
+        if !(answer.body.is_done() && self.to_client.is_empty() && self.client.io.is_flushed()) {
             let relayed = poll_fn(|cx| self.poll_bodies(cx, &mut answer)).await;
             if relayed.is_err() {
                 // Of an answer that ends with its connection, a plain close would make a whole one.

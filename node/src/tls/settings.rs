@@ -1,0 +1,73 @@
+//! What a service is set to speak, its variables filled in on this node.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fleetbal_raft::model::{CipherSuite, Protocol, Service, Value};
+
+use crate::snapshot::NodeVariables;
+
+/// Whether clients are asked for a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// No.
+    No,
+    /// Yes, and one that is shown must be good.
+    May,
+    /// Yes, and without one there is no connection.
+    Must,
+}
+
+/// What a service speaks with its clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    pub(super) certs: Vec<String>,
+    pub(super) keys: Vec<String>,
+    pub(super) ciphers: Arc<[CipherSuite]>,
+    pub(super) protocols: Arc<[Protocol]>,
+    pub(super) ask: Ask,
+    pub(super) ca_path: Option<PathBuf>,
+}
+
+impl ServerSettings {
+    /// What a service speaks; none where it does not speak TLS.
+    ///
+    /// # Errors
+    /// What this node cannot fill in.
+    pub fn of(service: &Service, variables: &NodeVariables) -> Result<Option<Self>, String> {
+        if !service.flag("enable_ssl") {
+            return Ok(None);
+        }
+        let text = |key| {
+            let template = service.value(key).and_then(Value::into_text);
+            let filled = template.map(|template| template.expand(|variable| variables.fill(variable)));
+            filled.transpose()
+        };
+        let (ciphers, protocols) = (service.value("ssl_cipher_list"), service.value("ssl_protocols"));
+        Ok(Some(Self {
+            certs: listed(text("ssl_cert_file")?),
+            keys: listed(text("ssl_key_file")?),
+            ciphers: match ciphers {
+                Some(Value::Ciphers(suites, _)) => suites,
+                _ => Arc::default(),
+            },
+            protocols: match protocols {
+                Some(Value::Protocols(protocols, _)) => protocols,
+                _ => Arc::default(),
+            },
+            // OpenSSL's bits; the second says nothing without the first.
+            ask: match service.number("ssl_verify_mode") & 3 {
+                1 => Ask::May,
+                3 => Ask::Must,
+                _ => Ask::No,
+            },
+            ca_path: text("ssl_ca_path")?.map(PathBuf::from),
+        }))
+    }
+}
+
+fn listed(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
+}
