@@ -1,7 +1,7 @@
 //! Keeps this node's view of the backends' health: takes in what requests saw and what the other nodes tell, checks what
 //! it has to, judges, and tells the data plane and the others.
 //!
-//! All of the thinking is in [`table`], which does no I/O; here it is driven.
+//! All of the thinking is in `table`, which does no I/O; here it is driven.
 
 mod probe;
 mod report;
