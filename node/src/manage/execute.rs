@@ -5,6 +5,7 @@ pub(super) mod local;
 mod membership;
 pub(super) mod plan;
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::Context;
@@ -145,12 +146,13 @@ pub(super) fn fleet_status(context: &Context) -> query::cluster::FleetStatus {
 }
 
 impl Figures for Context {
-    fn backend_requests(&self, pool: &PoolName, backend: BackendAddress) -> u64 {
+    fn requests_by_backend(&self, pool: &PoolName) -> HashMap<BackendAddress, u64> {
         let snapshot = self.view.load();
-        let backend = snapshot
+        let backends = snapshot
             .pool(pool.as_str())
-            .and_then(|pool| pool.backend(backend));
-        backend.map_or(0, |backend| backend.requests_total())
+            .map_or(&[][..], |pool| pool.backends());
+        let counted = backends.iter().map(|one| (one.address(), one.requests_total()));
+        counted.collect()
     }
 
     fn pending_clients(&self, service: &ServiceName) -> u64 {

@@ -11,14 +11,16 @@ pub mod pool;
 pub mod service;
 pub mod tokens;
 
+use std::collections::HashMap;
+
 use fleetbal_raft::model::{BackendAddress, PoolName, ServiceName};
 
 use crate::reproxy::CacheFigures;
 
 /// Live figures of this node that `show` prints beside the configuration.
 pub trait Figures {
-    /// Requests that were handed to a backend of a pool.
-    fn backend_requests(&self, pool: &PoolName, backend: BackendAddress) -> u64;
+    /// Requests that were handed to the backends of a pool.
+    fn requests_by_backend(&self, pool: &PoolName) -> HashMap<BackendAddress, u64>;
 
     /// Clients of a service that wait for a backend.
     fn pending_clients(&self, service: &ServiceName) -> u64;
@@ -38,8 +40,8 @@ pub trait Figures {
 pub struct NoFigures;
 
 impl Figures for NoFigures {
-    fn backend_requests(&self, _pool: &PoolName, _backend: BackendAddress) -> u64 {
-        0
+    fn requests_by_backend(&self, _pool: &PoolName) -> HashMap<BackendAddress, u64> {
+        HashMap::new()
     }
 
     fn pending_clients(&self, _service: &ServiceName) -> u64 {

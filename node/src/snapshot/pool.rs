@@ -1,5 +1,6 @@
 //! Pools of one version.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -31,7 +32,10 @@ struct Turn(AtomicUsize);
 
 impl PoolView {
     pub(super) fn new(name: &PoolName, pool: &Pool, before: Option<&Self>, reports: &Reports) -> Self {
-        let kept = |address| before?.backend(address).map(Arc::clone);
+        // By address at once: one look-up each would take quadratic time.
+        let known = before.into_iter().flat_map(|before| &before.backends);
+        let known: HashMap<_, _> = known.map(|backend| (backend.address(), backend)).collect();
+        let kept = |address| known.get(&address).map(|backend| Arc::clone(backend));
         let addresses = || pool.backends().iter().map(|backend| backend.address);
         let fresh = |address| Arc::new(BackendState::new(name, address, reports.clone()));
         let backends = addresses().map(|address| kept(address).unwrap_or_else(|| fresh(address)));

@@ -21,8 +21,9 @@ pub fn list(config: &FleetConfig) -> Vec<String> {
 /// The backends of one pool, oldest first; none where there is no such pool.
 pub fn show(config: &FleetConfig, name: &str, figures: &dyn Figures) -> Option<Vec<String>> {
     let (name, pool) = config.pools().find(|(known, _)| known.as_str() == name)?;
+    let requests = figures.requests_by_backend(name);
     let line = |backend: &fleetbal_raft::model::Backend| {
-        let requests = figures.backend_requests(name, backend.address);
+        let requests = requests.get(&backend.address).copied().unwrap_or_default();
         format!("{} {requests}", backend.address)
     };
     Some(pool.backends().iter().map(line).collect())

@@ -64,8 +64,9 @@ fn show_proxy(
     lines.push(format!("          pool: {pool}"));
     lines.push("         nodes:".to_owned());
     let backends = config.pool(pool.as_str()).map_or(&[][..], |pool| pool.backends());
+    let requests = figures.requests_by_backend(pool);
     for backend in backends {
-        let requests = figures.backend_requests(pool, backend.address);
+        let requests = requests.get(&backend.address).copied().unwrap_or_default();
         lines.push(format!(
             "                {:<21} {requests:>7}",
             backend.address.to_string()
