@@ -4,9 +4,11 @@
 //! threads. Which file a request means, and what is said about it, is the roles' business.
 
 mod cache;
+mod listing;
 mod open;
 mod sending;
 
-pub use cache::{Files, Look, OpenFile};
+pub use cache::{Files, Look, OpenFile, relative};
+pub use listing::entries;
 pub use open::{OpenError, Opened, Patience, Stamp, anywhere, below};
 pub use sending::Sending;

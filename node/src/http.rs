@@ -7,9 +7,11 @@
 
 pub mod answer;
 pub mod body;
+pub mod conditional;
 pub mod error;
 mod fields;
 mod head;
+pub mod range;
 pub mod request;
 pub mod response;
 pub mod special;

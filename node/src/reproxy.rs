@@ -8,7 +8,6 @@ mod cache;
 mod fetch;
 mod file;
 mod pump;
-mod range;
 mod run;
 mod state;
 mod targets;

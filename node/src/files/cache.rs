@@ -19,9 +19,6 @@ use super::open::{self, OpenError, Opened, Patience, Stamp};
 /// So many files stay open in one worker, at most.
 const OPEN: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
 
-/// The end of the year 9999, in seconds since the epoch.
-const LAST_DATE: u64 = 253_402_300_799;
-
 /// A file that nobody asked for in so many ticks is closed: a removed one takes space for as long as it is open.
 const UNUSED: u64 = 10;
 
@@ -43,19 +40,20 @@ pub struct OpenFile {
 impl OpenFile {
     fn new(opened: Opened, tick: u64) -> Self {
         let (seconds, _) = opened.stamp.modified;
-        // What lies before 1970 or behind the last year of four digits has no date in HTTP.
-        let since = u64::try_from(seconds).unwrap_or_default().min(LAST_DATE);
-        let since = std::time::Duration::from_secs(since);
-        let modified = httpdate::fmt_http_date(std::time::UNIX_EPOCH + since);
         Self {
+            last_modified: opened.stamp.last_modified().into_bytes().into(),
             file: Arc::new(opened.file),
             stamp: opened.stamp,
-            last_modified: modified.into_bytes().into(),
             etag: format!("\"{seconds:x}-{:x}\"", opened.stamp.size)
                 .into_bytes()
                 .into(),
             used: Cell::new(tick),
         }
+    }
+
+    /// When its content changed last, in seconds since the epoch, as [`Self::last_modified`] says it.
+    pub fn modified(&self) -> u64 {
+        self.stamp.modified_second()
     }
 
     /// Reads all of `into` from an offset on, if the kernel has it in memory. Whether it has.
@@ -165,7 +163,7 @@ impl Files {
 }
 
 /// A path of a request, from its directory on.
-fn relative(path: &[u8]) -> PathBuf {
+pub fn relative(path: &[u8]) -> PathBuf {
     let start = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
     let path = path.get(start..).unwrap_or_default();
     PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()))

@@ -21,6 +21,9 @@ const READ: OFlags = OFlags::RDONLY
 /// A place, without what it would take to read what is there.
 const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
+/// The end of the year 9999, in seconds since the epoch.
+const LAST_DATE: u64 = 253_402_300_799;
+
 /// Why something cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -103,6 +106,18 @@ impl Stamp {
             modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
             changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
         }
+    }
+
+    /// When its content changed last, in whole seconds since the epoch. What lies before 1970 or behind the last year of
+    /// four digits has no date in HTTP.
+    pub fn modified_second(&self) -> u64 {
+        u64::try_from(self.modified.0).unwrap_or_default().min(LAST_DATE)
+    }
+
+    /// The same as the value of `Last-Modified`.
+    pub fn last_modified(&self) -> String {
+        let since = std::time::Duration::from_secs(self.modified_second());
+        httpdate::fmt_http_date(std::time::UNIX_EPOCH + since)
     }
 
     /// Whether it is a directory.

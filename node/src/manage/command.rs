@@ -57,6 +57,8 @@ pub enum Query {
     Interpreter,
     /// `help`
     Help,
+    /// `mime`, `mime list`
+    Mime,
     /// `reproxy_state`
     ReproxyState,
     /// `cluster status [json]`

@@ -4,7 +4,7 @@
 //! all that differs from the built-in defaults. A disabled service prints a comment, because `DISABLE` of what is
 //! not enabled is an error.
 
-use fleetbal_raft::model::{FleetConfig, HeaderRule, Pool, Service, Value};
+use fleetbal_raft::model::{FleetConfig, HeaderRule, Pool, Role, Service, Value};
 
 /// All of the configuration.
 pub fn dump(config: &FleetConfig) -> Vec<String> {
@@ -40,6 +40,12 @@ pub(super) fn dump_settings(config: &FleetConfig) -> Vec<String> {
     }
     for (key, value) in config.defaults() {
         lines.push(format!("DEFAULT {key} = {value}"));
+    }
+    for (extension, kind) in config.mime().changed() {
+        lines.push(match kind {
+            Some(kind) => format!("MIME SET {extension} {kind}"),
+            None => format!("MIME REMOVE {extension}"),
+        });
     }
     let limits = config.reproxy_limits();
     if limits.each > 0 {
@@ -96,8 +102,18 @@ pub(super) fn dump_service(name: &str, service: &Service, lines: &mut Vec<String
             .position(|first| *first == key)
             .unwrap_or(FIRST.len())
     };
-    let set = service.explicit();
-    let mut set: Vec<_> = set.filter(|(_, value)| !names_a_service(value)).collect();
+    let mut set: Vec<_> = service
+        .explicit()
+        .filter(|(_, value)| !names_a_service(value))
+        .map(|(key, value)| (key, value.to_string()))
+        .collect();
+    // Perlbal prints it whatever it is.
+    let index = service
+        .value("index_files")
+        .filter(|_| service.role() == Some(Role::WebServer));
+    if let (Some(index), Err(at)) = (index, set.binary_search_by_key(&"index_files", |(key, _)| *key)) {
+        set.insert(at, ("index_files", index.to_string()));
+    }
     set.sort_by_key(|(key, _)| place(key));
     for (key, value) in set {
         lines.push(format!("  SET {key} = {value}"));

@@ -52,6 +52,7 @@ fn answer(query: &Query, context: &Context) -> Reply {
             let figures = context.reproxy.targets.figures();
             Reply::Lines(reproxy::lines(&figures, config.reproxy_limits()))
         }
+        Query::Mime => Reply::Lines(query::node::mime(config)),
         Query::Queues => Reply::Lines(query::live::queues(&snapshot, &context.queues, Instant::now())),
         Query::Pending => Reply::Lines(query::live::pending(&snapshot, &context.queues, Instant::now())),
         Query::NoVerify => Reply::Lines(query::live::noverify(&snapshot, Instant::now())),
@@ -83,14 +84,16 @@ fn answer(query: &Query, context: &Context) -> Reply {
             Reply::Lines(query::tokens::list(applied.state.tokens(), clock::now()))
         }
         Query::ClusterStatus(format) => cluster_status(*format, context),
-        Query::ClusterMembers(format) => {
-            let members = query::cluster::MembersStatus::assemble(&context.cluster.status());
-            Reply::Lines(match format {
-                Format::Text => members.lines(),
-                Format::Json => vec![members.json()],
-            })
-        }
+        Query::ClusterMembers(format) => cluster_members(*format, context),
     }
+}
+
+fn cluster_members(format: Format, context: &Context) -> Reply {
+    let members = query::cluster::MembersStatus::assemble(&context.cluster.status());
+    Reply::Lines(match format {
+        Format::Text => members.lines(),
+        Format::Json => vec![members.json()],
+    })
 }
 
 fn health(pool: Option<&PoolName>, context: &Context) -> Reply {

@@ -5,6 +5,7 @@ mod config;
 mod header;
 mod health;
 mod membership;
+mod mime;
 mod object;
 mod plugin;
 mod pool;
@@ -20,7 +21,7 @@ use super::line::{Line, LineError};
 use crate::lifecycle::Stop;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 58] = [
+pub const COMMANDS: [&str; 59] = [
     "abort",
     "aio",
     "auth",
@@ -47,6 +48,7 @@ pub const COMMANDS: [&str; 58] = [
     "help",
     "leaks",
     "load",
+    "mime",
     "node",
     "nodes",
     "noverify",
@@ -201,6 +203,7 @@ fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError
         "verbose" => verbose(line),
         "shutdown" => shutdown(line),
         "quit" | "exit" if line.rest().is_empty() => Ok(Command::Local(Local::Quit)),
+        "mime" => mime::parse(line),
         "server" => server::parse(line),
         other => Err(ParseError::Unknown(other.to_owned())),
     }

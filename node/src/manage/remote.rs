@@ -71,6 +71,7 @@ fn led_by(node: &str, answer: Option<Reply>) -> Vec<String> {
         Some(Reply::Refused(text)) => vec![format!("{node} ERROR: {text}")],
         Some(Reply::Done) => vec![format!("{node} OK")],
         Some(Reply::Silent) => Vec::new(),
+        Some(Reply::Said(line)) => vec![format!("{node} {line}")],
         Some(Reply::Lines(lines) | Reply::Dump(lines)) => {
             lines.into_iter().map(|line| format!("{node} {line}")).collect()
         }
@@ -155,6 +156,8 @@ fn wire(reply: Reply) -> Wire {
         Reply::Silent => Wire::Silent(Silent {}),
         Reply::Done => Wire::Ok(Done {}),
         Reply::Lines(lines) => Wire::Lines(OutputLines { lines }),
+        // Only changes of the fleet are answered so, and those go to nobody else.
+        Reply::Said(line) => Wire::Lines(OutputLines { lines: vec![line] }),
         Reply::Dump(lines) => Wire::Dump(OutputLines { lines }),
         Reply::Refused(text) => Wire::Refused(text),
     }

@@ -7,6 +7,8 @@ pub enum Reply {
     Silent,
     /// Done. Prints `OK` where the connection is verbose.
     Done,
+    /// Done. Prints this line, also where the connection is not verbose.
+    Said(String),
     /// Data; ends with a line `.`.
     Lines(Vec<String>),
     /// `dumpconfig`: data that can be fed back, so it ends with `OK` or nothing.
@@ -30,6 +32,7 @@ pub fn render(reply: &Reply, verbose: bool, out: &mut Vec<u8>) {
     match reply {
         Reply::Silent => {}
         Reply::Done => ok(verbose, out),
+        Reply::Said(text) => line(text, out),
         Reply::Lines(lines) => {
             all(lines, out);
             line(".", out);
@@ -79,6 +82,10 @@ mod tests {
         assert_eq!(text(&Reply::Silent, true), "");
         assert_eq!(text(&Reply::Done, true), "OK\r\n");
         assert_eq!(text(&Reply::Done, false), "");
+        assert_eq!(
+            text(&Reply::Said("flv removed.".to_owned()), false),
+            "flv removed.\r\n"
+        );
         assert_eq!(text(&Reply::Lines(lines()), false), "a\r\nb\r\n.\r\n");
         assert_eq!(text(&Reply::Lines(Vec::new()), true), ".\r\n");
         assert_eq!(text(&Reply::Dump(lines()), true), "a\r\nb\r\nOK\r\n");

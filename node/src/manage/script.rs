@@ -209,7 +209,7 @@ impl Reader {
                 Ok(())
             }
             Some(Reply::Refused(text)) => Err(text),
-            Some(Reply::Silent | Reply::Done) => Ok(()),
+            Some(Reply::Silent | Reply::Done | Reply::Said(_)) => Ok(()),
             None => Err(not_in_a_file(word)),
         }
     }
@@ -271,6 +271,7 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
                 .map_or_else(|| unknown(format!("pool '{name}' does not exist")), Reply::Lines),
         ),
         Query::Dump => Some(Reply::Dump(dump::dump(config))),
+        Query::Mime => Some(Reply::Lines(query::node::mime(config))),
         Query::ReproxyState => Some(Reply::Lines(crate::reproxy::lines(&[], config.reproxy_limits()))),
         // Nothing runs yet.
         Query::Queues | Query::Pending | Query::NoVerify | Query::Backends | Query::Nodes(_) => {

@@ -128,8 +128,12 @@ impl Session {
         let Some(transaction) = &mut self.transaction else {
             return execute(Command::Change(change), &self.typist, context).await;
         };
+        let said = change::said(&change);
         let prepared = change::prepare(change, transaction.config(), context);
-        Reply::of(prepared.and_then(|changes| transaction.take(changes)))
+        match prepared.and_then(|changes| transaction.take(changes)) {
+            Ok(()) => said,
+            Err(text) => Reply::Refused(text),
+        }
     }
 
     fn begin(&mut self, context: &Context) -> Reply {

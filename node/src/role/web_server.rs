@@ -3,29 +3,33 @@
 //! A small file that the kernel has in memory is answered as its request is read; what takes longer, or has to be looked
 //! up on a disk, never makes the worker wait.
 
+mod listing;
 mod path;
 mod reply;
+mod seek;
+mod send;
 
 use std::error::Error;
-use std::future::poll_fn;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::Context;
 
-use rustix::net::SendFlags;
-use tokio::io::{AsyncWrite, Interest};
+use futures::FutureExt;
 
 use super::client::{Begun, Client, Incoming};
 use super::connection::Next;
 use super::held::{Held, rest, write_now};
-use super::local::{Current, Served};
-use crate::files::{Look, OpenError, OpenFile, Sending};
+use super::local::{Current, Local, Served};
+use crate::files::{self, OpenError, Patience, Sending, Stamp};
 use crate::http::answer::Page;
+use crate::http::conditional::Asked;
 use crate::http::{Body, Framing, Head, Method, RequestHead};
-use crate::tls::Stream;
-use reply::Facts;
+use crate::snapshot::WebSettings;
+use reply::{Chosen, Facts, Shown, after_parts, before_part, kind};
+use seek::{Found, Place};
+use send::Pieces;
 
 /// So large a part is read and sent behind its head, at most, in bytes; a larger one is sent without a copy.
 const COPIED: u64 = 32 * 1024;
@@ -36,6 +40,7 @@ const BOGUS: Said = (403, "Forbidden", "Bogus URL");
 const OUTSIDE: Said = (403, "Forbidden", "The path leads out of the docroot.");
 const NOT_A_FILE: Said = (403, "Forbidden", "Not a regular file.");
 const NO_PERMISSION: Said = (403, "Forbidden", "");
+const NOT_LISTED: Said = (200, "OK", "Directory listing disabled");
 const MISSING: Said = (404, "Not Found", "");
 const BAD_METHOD: Said = (400, "Bad Request", "");
 const UNREADABLE: Said = (500, "Internal Server Error", "The file cannot be read.");
@@ -57,10 +62,8 @@ pub(super) struct WebRequest {
 
 /// How far a request is.
 enum Stage {
-    /// Nobody has looked for what it asks for, or not long enough.
+    /// Nobody has begun to answer.
     Fresh,
-    /// What it asks for is known.
-    Found(Look),
     /// The rest of the answer, and what becomes of the connection behind it.
     Answered(Held, Next),
 }
@@ -82,8 +85,13 @@ impl WebRequest {
         }
     }
 
+    /// The service whose the client's connection is.
+    fn owner(&self) -> &Current {
+        self.outer.as_ref().unwrap_or(&self.current)
+    }
+
     fn keeps(&self, client: &Client) -> bool {
-        self.upload.is_done() && keeps(client, self.outer.as_ref().unwrap_or(&self.current), &self.head)
+        self.upload.is_done() && keeps(client, self.owner(), &self.head)
     }
 }
 
@@ -105,51 +113,72 @@ pub(super) fn begin(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>)
             client.served().shard().request_ended();
             Incoming::Answered(next)
         }
-        stage @ (Stage::Fresh | Stage::Found(_) | Stage::Answered(..)) => {
+        stage @ (Stage::Fresh | Stage::Answered(..)) => {
             Incoming::Web(Box::new(WebRequest::new(begun, stage)))
         }
     };
     (length, incoming)
 }
 
-/// Answers at once, if that is possible.
+/// Answers at once, if the kernel has what it takes in memory.
 fn try_now(client: &mut Client, begun: &Begun<'_>, cx: &mut Context<'_>) -> Stage {
-    let Some(docroot) = docroot(&begun.current) else {
+    let Some((root, web)) = docroot(&begun.current) else {
         return Stage::Fresh;
     };
-    let Ok(path) = path::parse(Head::new(begun.output).target()) else {
+    let text = Head::new(begun.output);
+    let Ok(path) = path::parse(text.target()) else {
         return Stage::Fresh;
     };
-    match client.local().files.look(docroot, &path) {
-        Look::Failed(OpenError::WouldWait) => Stage::Fresh,
-        Look::File(file) if file.stamp.size <= COPIED => send_now(client, begun, file, &path, cx),
-        look @ (Look::File(_) | Look::Directory(_) | Look::Failed(_)) => Stage::Found(look),
+    // Where nothing is to be waited for, it is there at once.
+    let place = place(client.local(), root, web, Patience::Now);
+    let found = place.seek(&path).now_or_never();
+    let Some(Found::File(file, name)) = found else {
+        return Stage::Fresh;
+    };
+    let chosen = Chosen::of(&Asked::of(text), &file);
+    let shown = Shown {
+        file: &file,
+        kind: kind(&begun.current, &name),
+    };
+    match chosen.single(file.stamp.size) {
+        Some(part) if part.end - part.start <= COPIED || begun.head.method == Method::Head => {
+            send_now(client, begun, &shown, &chosen, cx)
+        }
+        Some(_) | None => Stage::Fresh,
     }
 }
 
-/// Sends a short file, if the kernel has it in memory.
+fn place<'a>(local: &'a Local, root: &'a Path, web: &'a WebSettings, patience: Patience) -> Place<'a> {
+    Place {
+        files: &local.files,
+        root,
+        web,
+        patience,
+    }
+}
+
+/// Sends a short part of a file, if the kernel has it in memory.
 fn send_now(
     client: &mut Client,
     begun: &Begun<'_>,
-    file: Rc<OpenFile>,
-    path: &[u8],
+    shown: &Shown<'_>,
+    chosen: &Chosen,
     cx: &mut Context<'_>,
 ) -> Stage {
     let mut buffer = client.local().buffers.take();
     let mut head = client.local().take_output();
     let owner = begun.outer.as_ref().unwrap_or(&begun.current);
     let keeps = keeps(client, owner, &begun.head);
-    let part = Facts::of(client, &begun.current, owner, keeps).write(&file, path, &mut head);
-    let part = if begun.head.method == Method::Head {
-        0..0
-    } else {
-        part
+    Facts::of(client, owner, keeps).write(shown, chosen, &mut head);
+    let part = match chosen.single(shown.file.stamp.size) {
+        Some(part) if begun.head.method != Method::Head => part,
+        Some(_) | None => 0..0,
     };
     let length = usize::try_from(part.end - part.start).unwrap_or_default();
     let body = buffer.get_mut(..length).unwrap_or_default();
-    let stage = match file.read_now(body, part.start) {
+    let stage = match shown.file.read_now(body, part.start) {
         Ok(true) => {
-            client.served().shard().answered(200);
+            client.served().shard().answered(chosen.status());
             let (written, result) = write_now(&mut client.io, cx, &head, body);
             // What is not sent yet is held, and it is mostly nothing.
             let left = if written < head.len() + body.len() && result.is_ok() {
@@ -169,15 +198,16 @@ fn send_now(
             )
         }
         // Whoever waits for the disk finds out what is wrong.
-        Ok(false) | Err(_) => Stage::Found(Look::File(file)),
+        Ok(false) | Err(_) => Stage::Fresh,
     };
     client.local().give_output(head);
     client.local().buffers.give(buffer);
     stage
 }
 
-fn docroot(current: &Current) -> Option<&Path> {
-    current.view.web.as_ref()?.docroot.as_ref().ok()?.as_deref()
+fn docroot(current: &Current) -> Option<(&Path, &WebSettings)> {
+    let web = current.view.web.as_deref()?;
+    Some((web.docroot.as_ref().ok()?.as_deref()?, web))
 }
 
 /// A request that was begun with, to its end.
@@ -198,41 +228,45 @@ impl Drop for Started {
 }
 
 async fn answer(client: &mut Client, mut request: WebRequest) -> Next {
-    match std::mem::replace(&mut request.stage, Stage::Fresh) {
+    let answered = match std::mem::replace(&mut request.stage, Stage::Fresh) {
         Stage::Answered(held, next) => {
-            if client.say_held(held).await {
-                next
-            } else {
-                Next::Close
-            }
+            let is_good = client.say_held(held).await;
+            return if is_good { next } else { Next::Close };
         }
-        Stage::Found(look) => show(client, &request, look).await,
-        Stage::Fresh => match look(client, &request).await {
-            Ok(look) => show(client, &request, look).await,
-            Err(said) => say(client, &request, said).await,
-        },
+        Stage::Fresh => respond(client, &request).await,
+    };
+    match answered {
+        Ok(next) => next,
+        Err(said) => say(client, &request, said).await,
     }
 }
 
-/// Looks for what a request asks for.
-async fn look(client: &Client, request: &WebRequest) -> Result<Look, Said> {
+/// Answers with what is asked for.
+///
+/// # Errors
+/// The page that is the answer instead.
+async fn respond(client: &mut Client, request: &WebRequest) -> Result<Next, Said> {
     if !matches!(request.head.method, Method::Get | Method::Head) {
         return Err(BAD_METHOD);
     }
-    let target = Head::new(&request.text).target();
-    let path = path::parse(target).map_err(|_| BOGUS)?;
-    let docroot = docroot(&request.current).ok_or(UNCONFIGURED)?;
-    Ok(client.local().files.wait(docroot, &path).await)
-}
-
-/// Answers with what was found.
-async fn show(client: &mut Client, request: &WebRequest, look: Look) -> Next {
-    match look {
-        Look::File(file) => send(client, request, &file).await,
-        Look::Directory(_) => say(client, request, MISSING).await,
-        Look::Failed(error) => {
+    let text = Head::new(&request.text);
+    let path = path::parse(text.target()).map_err(|_| BOGUS)?;
+    let (root, web) = docroot(&request.current).ok_or(UNCONFIGURED)?;
+    let place = place(client.local(), root, web, Patience::Wait);
+    match place.seek(&path).await {
+        Found::File(file, name) => {
+            let shown = Shown {
+                file: &file,
+                kind: kind(&request.current, &name),
+            };
+            let chosen = Chosen::of(&Asked::of(text), &file);
+            Ok(send(client, request, &shown, &chosen).await)
+        }
+        Found::Directory(stamp) if web.lists => list(client, request, stamp, &path).await,
+        Found::Directory(_) => Err(NOT_LISTED),
+        Found::Failed(error) => {
             tracing::debug!(%error, cause = ?error.source(), "a file is not sent");
-            say(client, request, refusal(&error)).await
+            Err(refusal(&error))
         }
     }
 }
@@ -257,73 +291,64 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// Sends a file.
-async fn send(client: &mut Client, request: &WebRequest, file: &OpenFile) -> Next {
-    let owner = request.outer.as_ref().unwrap_or(&request.current);
+/// Sends what was chosen of a file.
+async fn send(client: &mut Client, request: &WebRequest, shown: &Shown<'_>, chosen: &Chosen) -> Next {
     let keeps = request.keeps(client);
-    let path = path::parse(Head::new(&request.text).target()).unwrap_or_default();
     let mut head = Vec::new();
-    let part = Facts::of(client, &request.current, owner, keeps).write(file, &path, &mut head);
-    client.served().shard().answered(200);
-    client.arm(request.current.view.settings.idle_timeout);
-    let mut sending = (request.head.method != Method::Head && !part.is_empty())
-        .then(|| Sending::new(std::sync::Arc::clone(&file.file), part));
-    let sent = poll_fn(|cx| poll_send(client, &mut head, sending.as_mut(), cx)).await;
-    if let Err(error) = sent {
-        tracing::debug!(%error, "an answer was broken off");
-        return Next::Close;
-    }
-    end(client, request, keeps)
-}
-
-/// Sends a head and what follows it.
-fn poll_send(
-    client: &mut Client,
-    head: &mut Vec<u8>,
-    mut body: Option<&mut Sending>,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    let more = if body.is_some() {
-        SendFlags::MORE
-    } else {
-        SendFlags::empty()
-    };
-    loop {
-        if client.timed_out() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        if head.is_empty() {
-            match &mut body {
-                Some(body) if !body.is_done() => std::task::ready!(body.poll_step(&mut client.io, cx))?,
-                Some(_) | None => return Pin::new(&mut client.io).poll_flush(cx),
+    Facts::of(client, request.owner(), keeps).write(shown, chosen, &mut head);
+    let (file, size) = (&shown.file.file, shown.file.stamp.size);
+    let mut pieces = Pieces::default();
+    pieces.text(head);
+    match chosen {
+        _ if request.head.method == Method::Head => {}
+        Chosen::All => pieces.file(Sending::new(Arc::clone(file), 0..size)),
+        Chosen::One(part) => pieces.file(Sending::new(Arc::clone(file), part.clone())),
+        Chosen::Several(parts, boundary) => {
+            for part in parts {
+                pieces.text(before_part(part, boundary, shown.kind, size));
+                pieces.file(Sending::new(Arc::clone(file), part.clone()));
             }
-        } else {
-            let sent = std::task::ready!(poll_head(&mut client.io, head, more, cx))?;
-            head.drain(..sent);
+            pieces.text(after_parts(boundary));
         }
-        client.arm(
-            client
-                .served()
-                .current(client.local())
-                .and_then(|current| current.view.settings.idle_timeout),
-        );
+        Chosen::NotModified | Chosen::NoSuchPart | Chosen::Failed => {}
     }
+    client.served().shard().answered(chosen.status());
+    send_pieces(client, request, pieces, keeps).await
 }
 
-/// Sends what is taken of a head; a plain one waits for what follows it.
-fn poll_head(io: &mut Stream, head: &[u8], more: SendFlags, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    let io = match io {
-        Stream::Plain(io) => io,
-        tls @ Stream::Tls(_) => return Pin::new(tls).poll_write(cx, head),
-    };
-    loop {
-        std::task::ready!(io.poll_write_ready(cx))?;
-        let sent = io.try_io(Interest::WRITABLE, || {
-            Ok(rustix::net::send(&*io, head, SendFlags::NOSIGNAL | more)?)
-        });
-        match sent {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            sent => return Poll::Ready(sent),
+/// Lists a directory.
+///
+/// # Errors
+/// The page that is the answer instead.
+async fn list(client: &mut Client, request: &WebRequest, stamp: Stamp, path: &[u8]) -> Result<Next, Said> {
+    let (root, _) = docroot(&request.current).ok_or(UNCONFIGURED)?;
+    let (root, below) = (root.to_owned(), files::relative(path));
+    let entries = tokio::task::spawn_blocking(move || files::entries(&root, &below)).await;
+    let entries = entries
+        .map_err(|_| UNREADABLE)?
+        .map_err(|error| refusal(&error))?;
+    let page = listing::page(path, &entries);
+    let keeps = request.keeps(client);
+    let mut head = Vec::new();
+    let modified = stamp.last_modified();
+    let facts = Facts::of(client, request.owner(), keeps);
+    facts.write_made(modified.as_bytes(), "text/html", page.len() as u64, &mut head);
+    let mut pieces = Pieces::default();
+    pieces.text(head);
+    if request.head.method != Method::Head {
+        pieces.text(page);
+    }
+    client.served().shard().answered(200);
+    Ok(send_pieces(client, request, pieces, keeps).await)
+}
+
+async fn send_pieces(client: &mut Client, request: &WebRequest, pieces: Pieces, keeps: bool) -> Next {
+    let limit = request.current.view.settings.idle_timeout;
+    match pieces.send(client, limit).await {
+        Ok(()) => end(client, request, keeps),
+        Err(error) => {
+            tracing::debug!(%error, "an answer was broken off");
+            Next::Close
         }
     }
 }

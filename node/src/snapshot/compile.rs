@@ -17,7 +17,7 @@ pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, publisher: &
         .collect();
     let services = config.services().map(|(name, service)| {
         let pool = service.pool().and_then(|pool| pools.get(pool));
-        let view = service_view(before, name, service, pool, &publisher.variables);
+        let view = service_view(before, (name, service), pool, config, &publisher.variables);
         (name.clone(), view)
     });
     Snapshot {
@@ -40,9 +40,9 @@ fn pool_view(before: &Snapshot, name: &PoolName, pool: &Arc<Pool>, publisher: &P
 
 fn service_view(
     before: &Snapshot,
-    name: &ServiceName,
-    service: &Arc<Service>,
+    (name, service): (&ServiceName, &Arc<Service>),
     pool: Option<&Arc<PoolView>>,
+    config: &FleetConfig,
     variables: &NodeVariables,
 ) -> Arc<ServiceView> {
     let same_pool = |view: &ServiceView| match (&view.pool, pool) {
@@ -50,10 +50,13 @@ fn service_view(
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     };
+    let same_types = |view: &ServiceView| view.web.as_ref().is_none_or(|web| web.types == *config.mime());
     match (before.services.get(name), before.config.service(name.as_str())) {
-        (Some(view), Some(model)) if model == service && same_pool(view) => Arc::clone(view),
+        (Some(view), Some(model)) if model == service && same_pool(view) && same_types(view) => {
+            Arc::clone(view)
+        }
         (view, _) => {
-            let mut fresh = ServiceView::new(name, service, pool.cloned(), variables);
+            let mut fresh = ServiceView::new(name, service, pool.cloned(), config.mime(), variables);
             let followed = view.map(|view| &view.settings.reproxy);
             fresh.settings.reproxy.follow(followed, before.generation + 1);
             Arc::new(fresh)

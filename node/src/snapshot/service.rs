@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbal_raft::model::{Network, Role, Service, ServiceName, Value};
+use fleetbal_raft::model::{MimeTypes, Network, Role, Service, ServiceName, Value};
 
 use super::pool::PoolView;
 use super::variables::NodeVariables;
@@ -103,6 +103,7 @@ impl ServiceView {
         name: &ServiceName,
         service: &Service,
         pool: Option<Arc<PoolView>>,
+        types: &Arc<MimeTypes>,
         variables: &NodeVariables,
     ) -> Self {
         Self {
@@ -115,7 +116,7 @@ impl ServiceView {
             tls: service.flag("enable_ssl"),
             settings: ProxySettings::new(service, pool.as_deref(), variables),
             web: (service.role() == Some(Role::WebServer))
-                .then(|| Box::new(WebSettings::new(service, variables))),
+                .then(|| Box::new(WebSettings::new(service, types, variables))),
             pool,
         }
     }

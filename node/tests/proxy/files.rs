@@ -167,3 +167,139 @@ async fn a_backend_may_have_a_web_server_answer() {
     }
     assert_eq!(proxy.stats.service(&files).requests_total(), 2);
 }
+
+const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz";
+
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n")
+}
+
+#[tokio::test]
+async fn parts_of_files_are_sent_as_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.txt"), LETTERS).unwrap();
+    fs::write(dir.path().join("empty"), "").unwrap();
+    let proxy = Proxy::over_files(1, dir.path(), &[]);
+    let mut client = proxy.client().await;
+    for (range, status, text, line) in [
+        ("bytes=0-3", 206, "abcd", "Content-Range: bytes 0-3/26"),
+        ("bytes=-3", 206, "xyz", "Content-Range: bytes 23-25/26"),
+        ("bytes=20-99", 206, "uvwxyz", "Content-Range: bytes 20-25/26"),
+        ("bytes=26-", 416, "", "Content-Range: bytes */26"),
+        ("bytes=3-1", 416, "", "Content-Length: 0"),
+        ("bytes=x", 200, LETTERS, "Accept-Ranges: bytes"),
+        ("bytes=0-,0-", 200, LETTERS, "Content-Type: text/plain"),
+    ] {
+        let asked = get("/a.txt", &format!("Range: {range}\r\n"));
+        let response = client.ask(&asked).await;
+        assert_eq!((response.status(), response.text()), (status, text), "{range}");
+        assert!(response.has(line), "{range}: {}", response.head);
+        let head = client.ask_head(&asked.replacen("GET", "HEAD", 1)).await;
+        assert!(head.contains(line), "{range}: {head}");
+    }
+    let several = client.ask(&get("/a.txt", "Range: bytes=0-1,24-\r\n")).await;
+    assert_eq!(several.status(), 206);
+    let kind = "Content-Type: multipart/byteranges; boundary=";
+    let boundary = several
+        .head
+        .split(kind)
+        .nth(1)
+        .unwrap()
+        .split("\r\n")
+        .next()
+        .unwrap();
+    assert_eq!(
+        several.text(),
+        format!(
+            "\r\n--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-1/26\r\n\r\nab\
+             \r\n--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 24-25/26\r\n\r\nyz\
+             \r\n--{boundary}--\r\n"
+        )
+    );
+    let nothing = client.ask(&get("/empty", "Range: bytes=0-\r\n")).await;
+    assert!(nothing.status() == 416 && nothing.has("Content-Range: bytes */0"));
+    assert_eq!(client.ask(&get("/a.txt", "")).await.text(), LETTERS);
+}
+
+#[tokio::test]
+async fn who_has_a_file_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), LETTERS).unwrap();
+    let proxy = Proxy::over_files(1, dir.path(), &[]);
+    let mut client = proxy.client().await;
+    let first = client.ask(&get("/a", "")).await;
+    let value = |name: &str| {
+        let line = first
+            .head
+            .split("\r\n")
+            .find(|line| line.starts_with(name))
+            .unwrap();
+        line[name.len() + 2..].to_owned()
+    };
+    let (etag, date) = (value("ETag"), value("Last-Modified"));
+    for (field, status) in [
+        (format!("If-None-Match: {etag}"), 304),
+        (format!("If-None-Match: W/{etag}"), 304),
+        (format!("If-Modified-Since: {date}"), 304),
+        ("If-None-Match: \"other\"".to_owned(), 200),
+        (
+            format!("If-None-Match: \"other\"\r\nIf-Modified-Since: {date}"),
+            200,
+        ),
+        ("If-Match: \"other\"".to_owned(), 412),
+        (format!("If-Match: {etag}\r\nRange: bytes=0-0"), 206),
+        (format!("If-Range: {etag}\r\nRange: bytes=0-0"), 206),
+        ("If-Range: \"other\"\r\nRange: bytes=0-0".to_owned(), 200),
+        (format!("If-Modified-Since: {date}\r\nRange: bytes=0-0"), 304),
+    ] {
+        let response = client.ask(&get("/a", &format!("{field}\r\n"))).await;
+        assert_eq!(response.status(), status, "{field}");
+        assert!(response.has(&format!("ETag: {etag}")), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn directories_show_their_index_or_what_is_in_them() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("d/sub")).unwrap();
+    fs::write(dir.path().join("d/a<b"), "").unwrap();
+    fs::write(dir.path().join("b.html"), "index").unwrap();
+    let mut proxy = Proxy::over_files(1, dir.path(), &[("index_files", "a.html, b.html")]);
+    for path in ["/", "/?x"] {
+        let index = proxy.get(path).await;
+        assert_eq!((index.status(), index.text()), (200, "index"));
+        assert!(index.has("Content-Type: text/html"));
+    }
+    let page = "<h1>200 - OK</h1>\nDirectory listing disabled";
+    assert_eq!(proxy.get("/d").await.text(), page);
+    proxy.change(vec![set("dirindexing", "on")]);
+    for path in ["/d", "/d/"] {
+        let listing = proxy.get(path).await;
+        assert_eq!(
+            (listing.status(), listing.text()),
+            (
+                200,
+                "<html><body><b><a href='/d/./'>.</a></b><br />\n<b><a href='/d/../'>..</a></b><br />\n\
+                 <a href='/d/a%3Cb'>a&lt;b</a><br />\n<b><a href='/d/sub/'>sub</a></b><br />\n</body></html>"
+            )
+        );
+    }
+    fs::write(dir.path().join("a.html"), "better").unwrap();
+    assert_eq!(proxy.get("/").await.text(), "better");
+}
+
+#[tokio::test]
+async fn types_of_files_can_be_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.flv"), "").unwrap();
+    let mut proxy = Proxy::over_files(1, dir.path(), &[]);
+    let mime = |kind: Option<&str>| Change::SetMime {
+        extension: "flv".into(),
+        kind: kind.map(str::to_owned),
+    };
+    assert!(proxy.get("/a.flv").await.has("Content-Type: text/plain"));
+    proxy.change(vec![mime(Some("video/x-flv"))]);
+    assert!(proxy.get("/a.flv").await.has("Content-Type: video/x-flv"));
+    proxy.change(vec![mime(None)]);
+    assert!(proxy.get("/a.flv").await.has("Content-Type: text/plain"));
+}

@@ -217,6 +217,12 @@ impl Client {
         self.response().await
     }
 
+    /// The head of what is answered to a HEAD.
+    pub(crate) async fn ask_head(&mut self, request: &str) -> String {
+        self.send(request).await;
+        self.head().await
+    }
+
     /// Reads more; false at the end.
     pub(crate) async fn more(&mut self) -> bool {
         soon(self.io.read_buf(&mut self.input)).await.unwrap_or(0) > 0

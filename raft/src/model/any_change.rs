@@ -87,6 +87,11 @@ fn plugin_change() -> impl Strategy<Value = Change> {
     ]
 }
 
+fn mime() -> impl Strategy<Value = Change> {
+    let kind = prop::option::of("video/x-[ab]");
+    ("(txt|doc|flv)", kind).prop_map(|(extension, kind)| Change::SetMime { extension, kind })
+}
+
 /// A change that may or may not fit.
 pub(crate) fn change() -> impl Strategy<Value = Change> {
     let pool = || "[p-r]".prop_map(|n| PoolName::parse(&n).unwrap());
@@ -122,6 +127,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         (prop::option::of("[a-c]:80"), 0u64..3)
             .prop_map(|(target, limit)| Change::SetReproxyLimit { target, limit }),
         plugin_change(),
+        mime(),
         (0u32..8).prop_map(Change::SetVoters),
         (0u32..3).prop_map(Change::SetConfigHistory),
         pool().prop_map(Change::RemovePool),

@@ -229,6 +229,9 @@ impl FleetConfig {
             }
             Change::SetLoaded { plugin, loaded } => self.set_loaded(plugin, *loaded),
             Change::Direct { service, directive } => self.direct(service, directive),
+            Change::SetMime { extension, kind } => {
+                Arc::make_mut(&mut self.mime).set(extension, kind.as_deref())
+            }
             Change::SetVoters(voters) => self.set_voters(*voters),
             Change::SetDeadVoterAfter(seconds) => self.set_dead_voter_after(*seconds),
             Change::Restore(config) => self.restore(config),

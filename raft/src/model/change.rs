@@ -135,6 +135,13 @@ pub enum Change {
         /// The line.
         directive: Directive,
     },
+    /// `MIME SET ext type` or `MIME REMOVE ext`.
+    SetMime {
+        /// The extension, without its dot.
+        extension: String,
+        /// Its type; none: it has none any more.
+        kind: Option<String>,
+    },
     /// `cluster set voters = N`.
     SetVoters(u32),
     /// `cluster set dead_voter_after = SECONDS`.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mime::MimeTypes;
 use super::name::{PoolName, ServiceName};
 use super::plugin::Plugin;
 use super::pool::Pool;
@@ -34,6 +35,7 @@ pub struct FleetConfig {
     pub(crate) reproxy_limits: ReproxyLimits,
     pub(crate) loaded: BTreeSet<Plugin>,
     pub(crate) config_history: Option<u32>,
+    pub(crate) mime: Arc<MimeTypes>,
 }
 
 /// How many voters a fleet keeps where nothing was set.
@@ -115,6 +117,11 @@ impl FleetConfig {
         &self.loaded
     }
 
+    /// The types of files.
+    pub fn mime(&self) -> &Arc<MimeTypes> {
+        &self.mime
+    }
+
     /// Whether both say the same, whatever their versions.
     pub fn says_the_same(&self, other: &Self) -> bool {
         // Taken apart, so that a new field cannot be forgotten here.
@@ -128,6 +135,7 @@ impl FleetConfig {
             reproxy_limits,
             config_history,
             loaded,
+            mime,
         } = self;
         *pools == other.pools
             && *services == other.services
@@ -137,6 +145,7 @@ impl FleetConfig {
             && *reproxy_limits == other.reproxy_limits
             && *config_history == other.config_history
             && *loaded == other.loaded
+            && *mime == other.mime
     }
 
     /// Whether nothing was configured yet.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::change::{Change, Setting};
 use super::config::FleetConfig;
+use super::mime::MimeTypes;
 use super::name::PoolName;
 use super::plugin::Plugin;
 use super::pool::Pool;
@@ -32,6 +33,7 @@ pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
         reproxy_limits,
         config_history,
         loaded,
+        mime,
     } = to;
     let mut changes = Vec::new();
     let plugin = |plugin: &Plugin, loaded| Change::SetLoaded {
@@ -57,6 +59,7 @@ pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     changes.append(&mut late);
     changes.extend(from.loaded.difference(loaded).map(|one| plugin(one, false)));
     limits(&from.reproxy_limits, reproxy_limits, &mut changes);
+    types(&from.mime, mime, &mut changes);
     let mut number = |before: Option<u32>, after: Option<u32>, set: fn(u32) -> Change, unset: Setting| {
         if before != after {
             changes.push(after.map_or_else(|| Change::Unset(unset), set));
@@ -124,6 +127,20 @@ fn defaults_diff(
     }
     let gone = before.keys().filter(|key| !after.contains_key(*key));
     changes.extend(gone.map(|key| Change::Unset(Setting::Default(key.clone()))));
+}
+
+fn types(before: &MimeTypes, after: &MimeTypes, changes: &mut Vec<Change>) {
+    let change = |extension: &str, kind: Option<&str>| Change::SetMime {
+        extension: extension.to_owned(),
+        kind: kind.map(str::to_owned),
+    };
+    let (old, new): (BTreeMap<_, _>, BTreeMap<_, _>) = (before.all().collect(), after.all().collect());
+    let set = new
+        .iter()
+        .filter(|(extension, kind)| old.get(*extension) != Some(*kind));
+    changes.extend(set.map(|(extension, kind)| change(extension, Some(kind))));
+    let gone = old.keys().filter(|extension| !new.contains_key(*extension));
+    changes.extend(gone.map(|extension| change(extension, None)));
 }
 
 fn limits(before: &ReproxyLimits, after: &ReproxyLimits, changes: &mut Vec<Change>) {

@@ -64,10 +64,18 @@ impl fmt::Display for Change {
             Self::SetLoaded { plugin, loaded } => {
                 write!(f, "{} {plugin}", if *loaded { "LOAD" } else { "UNLOAD" })
             }
+            Self::SetMime { extension, kind } => mime(extension, kind.as_deref(), f),
             Self::Direct { service, directive } => write!(f, "{directive} # of {service}"),
             Self::PutService { name, service } => write!(f, "SERVICE {name} = {}", whole(service)),
             Self::Unset(setting) => write!(f, "- {setting}"),
         }
+    }
+}
+
+fn mime(extension: &str, kind: Option<&str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match kind {
+        Some(kind) => write!(f, "MIME SET {extension} {kind}"),
+        None => write!(f, "MIME REMOVE {extension}"),
     }
 }
 

@@ -133,6 +133,12 @@ pub enum Rejection {
     /// `DISABLE` of the management port.
     #[error("can't disable management service")]
     DisableManagement,
+    /// `MIME REMOVE` of what has no type.
+    #[error("{0} not a defined extension.")]
+    NoExtension(String),
+    /// `MIME SET` of what is no extension or no type.
+    #[error("Usage: set <ext> <mime>")]
+    Mime,
     /// `ENABLE` without a role.
     #[error("can't enable service '{0}': it has no role yet; SET role first")]
     NoRole(ServiceName),

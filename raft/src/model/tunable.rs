@@ -46,6 +46,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// A regular expression, or one of [`CLEARING`].
     Pattern,
+    /// Words separated by blanks or commas.
+    Words,
     /// A directory that is there on the typist's node; each node fills in its variables.
     Directory,
     /// A file of secrets that the typist's node can read; each node fills in its variables.

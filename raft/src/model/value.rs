@@ -36,6 +36,8 @@ pub enum Value {
     Endpoints(Vec<SocketAddr>, String),
     /// A word of a list.
     Word(&'static str),
+    /// Words, one after the other.
+    Words(Arc<[String]>),
     /// A regular expression that compiles.
     Pattern(String),
     /// Cipher suites, the preferred first.
@@ -89,6 +91,17 @@ impl Value {
                 .find(|word| **word == text)
                 .map(|word| Self::Word(word))
                 .ok_or_else(|| format!("Value of '{key}' must be one of: {}", words.join(", "))),
+            Kind::Words => {
+                let words: Arc<[String]> = text
+                    .split([' ', ','])
+                    .filter(|word| !word.is_empty())
+                    .map(str::to_owned)
+                    .collect();
+                if words.is_empty() {
+                    return Err(format!("Expecting at least one word for parameter '{key}'"));
+                }
+                Ok(Self::Words(words))
+            }
             Kind::Pattern => match regex::Regex::new(text) {
                 Ok(_) => Ok(Self::Pattern(text.to_owned())),
                 Err(_) => Err("Invalid regular expression".to_owned()),
@@ -119,6 +132,7 @@ impl Value {
             | Self::Schedule(..)
             | Self::Endpoints(..)
             | Self::Word(_)
+            | Self::Words(_)
             | Self::Pattern(_)
             | Self::Ciphers(..)
             | Self::Protocols(..) => 0,
@@ -152,6 +166,7 @@ impl fmt::Display for Value {
             | Self::Ciphers(_, text)
             | Self::Protocols(_, text) => f.write_str(text),
             Self::Word(word) => f.write_str(word),
+            Self::Words(words) => f.write_str(&words.join(", ")),
         }
     }
 }
@@ -351,6 +366,15 @@ mod tests {
         }
         let text = "0,.25,.50,1";
         assert_eq!(parse(Kind::Schedule, text).as_deref(), Ok(text));
+    }
+
+    #[test]
+    fn lists_of_words() {
+        assert_eq!(
+            parse(Kind::Words, "a.html b,c, ,d").as_deref(),
+            Ok("a.html, b, c, d")
+        );
+        assert!(parse(Kind::Words, " ,").is_err());
     }
 
     #[test]

@@ -268,6 +268,7 @@ pub(super) fn to_change(change: &Change) -> v1::Change {
         }),
         Change::SetLoaded { plugin, loaded } => plugin::to_loaded(plugin, *loaded),
         Change::Direct { service, directive } => plugin::to_direct(service, directive),
+        Change::SetMime { extension, kind } => to_mime(extension, kind.as_deref()),
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
         Change::SetDeadVoterAfter(seconds) => to_dead_voter_after(*seconds),
         Change::Restore(config) => to_restore(config),
@@ -291,6 +292,13 @@ pub(super) fn to_change(change: &Change) -> v1::Change {
         Change::Unset(setting) => Wire::Unset(unset::encode(setting)),
     };
     v1::Change { change: Some(wire) }
+}
+
+fn to_mime(extension: &str, kind: Option<&str>) -> v1::change::Change {
+    v1::change::Change::SetMime(v1::SetMime {
+        extension: extension.to_owned(),
+        r#type: kind.unwrap_or_default().to_owned(),
+    })
 }
 
 fn to_dead_voter_after(seconds: u32) -> v1::change::Change {
@@ -350,6 +358,10 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
         },
         Wire::SetLoaded(set) => plugin::from_loaded(set),
         Wire::Direct(direct) => plugin::from_direct(direct)?,
+        Wire::SetMime(set) => Change::SetMime {
+            extension: set.extension,
+            kind: Some(set.r#type).filter(|kind| !kind.is_empty()),
+        },
         Wire::SetVoters(set) => Change::SetVoters(set.voters),
         Wire::SetDeadVoterAfter(set) => Change::SetDeadVoterAfter(set.seconds),
         Wire::Restore(restore) => {

@@ -136,6 +136,11 @@ pub(super) fn to_config(config: &FleetConfig) -> v1::FleetConfig {
         config_history: config.config_history.unwrap_or(0),
         voters: config.voters.unwrap_or(0),
         dead_voter_after: config.dead_voter_after.unwrap_or(0),
+        mime: config
+            .mime
+            .changed()
+            .map(|(extension, kind)| key_value(extension, kind.unwrap_or_default()))
+            .collect(),
         reproxy_limit: config.reproxy_limits.each,
         reproxy_limits: config
             .reproxy_limits
@@ -177,6 +182,12 @@ pub(super) fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireErro
         config.reproxy_limits.set(Some(&limit.target), limit.limit);
     }
     config.config_history = Some(wire.config_history).filter(|versions| *versions > 0);
+    for pair in wire.mime {
+        let kind = Some(&*pair.value).filter(|kind| !kind.is_empty());
+        Arc::make_mut(&mut config.mime)
+            .set(&pair.key, kind)
+            .map_err(|_| WireError::Invalid("type of files"))?;
+    }
     config.voters = Some(wire.voters).filter(|voters| *voters > 0);
     config.dead_voter_after = Some(wire.dead_voter_after).filter(|seconds| *seconds > 0);
     Ok(config)

@@ -21,15 +21,27 @@ const ENABLE: Duration = Duration::from_secs(2);
 
 pub(super) async fn execute(change: Change, typist: &Typist, context: &Context) -> Reply {
     let config = context.view.load().config.clone();
+    let said = said(&change);
     let changes = match prepare(change, &config, context) {
         Ok(changes) => changes,
         Err(text) => return Reply::Refused(text),
     };
     let batch = Batch::of(changes);
     match carry_out(batch, typist, context).await {
-        Ok(_) => Reply::Done,
+        Ok(_) => said,
         Err(refusal) => Reply::Refused(refusal.text),
     }
+}
+
+/// What a change is answered that was made: `OK`, but for those that Perlbal answers otherwise.
+pub(in super::super) fn said(change: &Change) -> Reply {
+    let Change::SetMime { extension, kind } = change else {
+        return Reply::Done;
+    };
+    Reply::Said(match kind {
+        Some(kind) => format!("{extension} set to {kind}."),
+        None => format!("{extension} removed."),
+    })
 }
 
 /// Checks what looks at this machine, and adds what a nodefile says. `config` is what the change would meet; it is

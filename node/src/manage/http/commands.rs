@@ -48,6 +48,7 @@ impl LineResult {
         let (output, error) = match reply {
             Reply::Silent => return None,
             Reply::Done => (None, None),
+            Reply::Said(line) => (Some(vec![line]), None),
             Reply::Lines(lines) | Reply::Dump(lines) => (Some(lines), None),
             Reply::Refused(text) => (None, Some(text)),
         };

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use fleetbal_raft::model::{UnixMillis, Version};
+use fleetbal_raft::model::{FleetConfig, UnixMillis, Version};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeVal;
 
@@ -28,6 +28,14 @@ pub fn help() -> Vec<String> {
 /// `config version`: which configuration this node has, and its hash in full.
 pub fn config_version(version: Version, hash: &str) -> Vec<String> {
     vec![format!("version {version}"), format!("hash {hash}")]
+}
+
+/// `mime`: the types of files, by extension.
+pub fn mime(config: &FleetConfig) -> Vec<String> {
+    let types = config.mime().all();
+    types
+        .map(|(extension, kind)| format!("{extension} {kind}"))
+        .collect()
 }
 
 /// `ready`: whether this node should get traffic, and why not.

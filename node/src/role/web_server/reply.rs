@@ -1,10 +1,12 @@
-//! Heads of answers that carry a file (Perlbal, reference section 6.1).
+//! Heads of answers that carry a file, or a part of it, or say that there is no need to (Perlbal, reference section 6).
 
 use std::ops::Range;
 
 use fleetbal_raft::model::MimeTypes;
 
 use crate::files::OpenFile;
+use crate::http::conditional::{Asked, Validators, Verdict};
+use crate::http::range::{Parts, select_all};
 use crate::role::client::Client;
 use crate::role::local::Current;
 
@@ -14,12 +16,94 @@ pub(super) struct Facts<'a> {
     server_tokens: bool,
     /// The lines about the client's connection.
     connection: &'a [u8],
-    types: Option<&'a MimeTypes>,
+}
+
+/// A file as it is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown<'a> {
+    /// It.
+    pub(super) file: &'a OpenFile,
+    /// Its `Content-Type`.
+    pub(super) kind: &'a str,
+}
+
+/// What is sent of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Chosen {
+    /// All of it.
+    All,
+    /// A part.
+    One(Range<u64>),
+    /// Several parts, each with a head of its own.
+    Several(Vec<Range<u64>>, String),
+    /// Nothing, as the client has it.
+    NotModified,
+    /// Nothing, as there is no such part.
+    NoSuchPart,
+    /// Nothing, as it is not what the client thinks.
+    Failed,
+}
+
+impl Chosen {
+    /// What a request asks for of a file.
+    pub(super) fn of(asked: &Asked<'_>, file: &OpenFile) -> Self {
+        let it = Validators {
+            etag: &file.etag,
+            last_modified: &file.last_modified,
+            modified: file.modified(),
+            size: file.stamp.size,
+        };
+        match asked.judge(&it) {
+            Verdict::NotModified => return Self::NotModified,
+            Verdict::Failed => return Self::Failed,
+            Verdict::Go => {}
+        }
+        match asked.range(&it) {
+            None => Self::All,
+            range => match select_all(range, it.size) {
+                Parts::All => Self::All,
+                Parts::One(part) => Self::One(part),
+                Parts::Several(parts) => Self::Several(parts, format!("{:020}", rand::random::<u64>())),
+                Parts::Nothing => Self::NoSuchPart,
+            },
+        }
+    }
+
+    /// The status code.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::All => 200,
+            Self::One(_) | Self::Several(..) => 206,
+            Self::NotModified => 304,
+            Self::Failed => 412,
+            Self::NoSuchPart => 416,
+        }
+    }
+
+    fn status_line(&self) -> &'static [u8] {
+        match self {
+            Self::All => b"200 OK",
+            Self::One(_) | Self::Several(..) => b"206 Partial Content",
+            Self::NotModified => b"304 Not Modified",
+            Self::Failed => b"412 Precondition Failed",
+            Self::NoSuchPart => b"416 Range Not Satisfiable",
+        }
+    }
+
+    /// The only part of the file that follows the head.
+    pub(super) fn single(&self, size: u64) -> Option<Range<u64>> {
+        match self {
+            Self::All => Some(0..size),
+            Self::One(part) => Some(part.clone()),
+            Self::NotModified | Self::NoSuchPart | Self::Failed => Some(0..0),
+            Self::Several(..) => None,
+        }
+    }
 }
 
 impl<'a> Facts<'a> {
-    /// For a request to this service on a connection of `owner`'s, which stays open behind it or does not.
-    pub(super) fn of(client: &Client, current: &'a Current, owner: &'a Current, keeps: bool) -> Self {
+    /// For a request on a connection of `owner`'s, which stays open behind the answer or does not.
+    pub(super) fn of(client: &Client, owner: &'a Current, keeps: bool) -> Self {
         let settings = &owner.view.settings;
         Self {
             date: client.local().date.now(),
@@ -29,32 +113,51 @@ impl<'a> Facts<'a> {
             } else {
                 b"Connection: close\r\n"
             },
-            types: current.view.web.as_ref().map(|web| &*web.types),
         }
     }
 
-    /// Appends the head of an answer with this file, which was asked for by this path. The part of it that follows.
-    pub(super) fn write(&self, file: &OpenFile, path: &[u8], out: &mut Vec<u8>) -> Range<u64> {
+    /// Appends the head of an answer with what was chosen of a file.
+    #[inline]
+    pub(super) fn write(&self, shown: &Shown<'_>, chosen: &Chosen, out: &mut Vec<u8>) {
+        let file = shown.file;
+        self.begin(chosen.status_line(), out);
+        append(
+            out,
+            &[
+                b"Last-Modified: ",
+                &file.last_modified,
+                b"\r\nETag: ",
+                &file.etag,
+                b"\r\nAccept-Ranges: bytes\r\n",
+            ],
+        );
         let size = file.stamp.size;
-        self.begin(b"200 OK", out);
-        let kind = self.types.map_or(MimeTypes::PLAIN, |types| types.of(path));
-        let mut digits = itoa::Buffer::new();
-        for part in [
-            b"Last-Modified: ",
-            &*file.last_modified,
-            b"\r\nETag: ",
-            &*file.etag,
-            b"\r\nAccept-Ranges: bytes\r\nContent-Type: ",
-            kind.as_bytes(),
-            b"\r\nContent-Length: ",
-            digits.format(size).as_bytes(),
-            b"\r\n",
-            self.connection,
-            b"\r\n",
-        ] {
-            out.extend_from_slice(part);
+        match chosen {
+            Chosen::All => entity(shown.kind, size, out),
+            Chosen::One(part) => {
+                write_content_range(part, size, out);
+                entity(shown.kind, part.end - part.start, out);
+            }
+            Chosen::Several(parts, boundary) => {
+                let kind = format!("multipart/byteranges; boundary={boundary}");
+                entity(&kind, several_length(parts, boundary, shown.kind, size), out);
+            }
+            Chosen::NotModified => {}
+            Chosen::NoSuchPart => {
+                let nothing = format!("Content-Range: bytes */{size}\r\nContent-Length: 0\r\n");
+                out.extend_from_slice(nothing.as_bytes());
+            }
+            Chosen::Failed => out.extend_from_slice(b"Content-Length: 0\r\n"),
         }
-        0..size
+        append(out, &[self.connection, b"\r\n"]);
+    }
+
+    /// Appends the head of a listing.
+    pub(super) fn write_made(&self, modified: &[u8], kind: &str, length: u64, out: &mut Vec<u8>) {
+        self.begin(b"200 OK", out);
+        append(out, &[b"Last-Modified: ", modified, b"\r\n"]);
+        entity(kind, length, out);
+        append(out, &[self.connection, b"\r\n"]);
     }
 
     /// The lines that come first.
@@ -65,8 +168,58 @@ impl<'a> Facts<'a> {
         } else {
             b"\r\n"
         };
-        for part in [b"HTTP/1.1 ", status, b"\r\nDate: ", &self.date, server] {
-            out.extend_from_slice(part);
-        }
+        append(out, &[b"HTTP/1.1 ", status, b"\r\nDate: ", &self.date, server]);
     }
+}
+
+fn append(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+fn entity(kind: &str, length: u64, out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    append(
+        out,
+        &[
+            b"Content-Type: ",
+            kind.as_bytes(),
+            b"\r\nContent-Length: ",
+            digits.format(length).as_bytes(),
+            b"\r\n",
+        ],
+    );
+}
+
+fn write_content_range(part: &Range<u64>, size: u64, out: &mut Vec<u8>) {
+    let line = format!("Content-Range: bytes {}-{}/{size}\r\n", part.start, part.end - 1);
+    out.extend_from_slice(line.as_bytes());
+}
+
+/// What stands before one of several parts (RFC 9110, section 14.6).
+pub(super) fn before_part(part: &Range<u64>, boundary: &str, kind: &str, size: u64) -> Vec<u8> {
+    let mut text = format!("\r\n--{boundary}\r\nContent-Type: {kind}\r\n").into_bytes();
+    write_content_range(part, size, &mut text);
+    text.extend_from_slice(b"\r\n");
+    text
+}
+
+/// What stands behind the last of several parts.
+pub(super) fn after_parts(boundary: &str) -> Vec<u8> {
+    format!("\r\n--{boundary}--\r\n").into_bytes()
+}
+
+fn several_length(parts: &[Range<u64>], boundary: &str, kind: &str, size: u64) -> u64 {
+    let each = parts.iter().map(|part| {
+        let before = before_part(part, boundary, kind, size).len() as u64;
+        before + part.end - part.start
+    });
+    each.sum::<u64>() + after_parts(boundary).len() as u64
+}
+
+/// The type of a file of that name.
+pub(super) fn kind<'a>(current: &'a Current, name: &[u8]) -> &'a str {
+    let types = current.view.web.as_ref().map(|web| &web.types);
+    types.map_or(MimeTypes::PLAIN, |types| types.of(name))
 }

@@ -132,6 +132,13 @@ pub const TUNABLES: &[Tunable] = &[
         "Who answers what no rule of a plugin hands to another service; none takes it back.",
     ),
     tunable(
+        "dirindexing",
+        Kind::Bool,
+        WEB,
+        Some("0"),
+        "Show what is in a directory that has no index file.",
+    ),
+    tunable(
         "docroot",
         Kind::Directory,
         WEB,
@@ -200,6 +207,13 @@ pub const TUNABLES: &[Tunable] = &[
         Scope::Every,
         Some("30"),
         "Seconds without progress after which a client or a silent backend is given up; 0 is never.",
+    ),
+    tunable(
+        "index_files",
+        Kind::Words,
+        WEB,
+        Some("index.html"),
+        "The files that stand for their directory, the first that is there.",
     ),
     tunable(
         "latency",
