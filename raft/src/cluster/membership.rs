@@ -120,7 +120,7 @@ impl Inner {
     async fn improve_membership(&self, memory: &mut Memory) -> Option<Duration> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let applied = self.feed.latest();
-        if self.take_up_missing(&metrics, &applied).await {
+        if self.finish_joint(&metrics).await || self.take_up_missing(&metrics, &applied).await {
             return Some(SOON);
         }
         let standings = self.standings(&metrics, &applied, memory);
@@ -140,6 +140,17 @@ impl Inner {
             Step::Drop(nodes) => self.drop_removed(nodes, &metrics, memory).await,
         }
         Some(SOON)
+    }
+
+    /// A change of voters has two steps. Where a leadership ended between them, both sets of voters would have to agree
+    /// to everything for ever: the second step is made up for.
+    async fn finish_joint(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
+        if metrics.membership_config.membership().get_joint_config().len() < 2 {
+            return false;
+        }
+        tracing::info!("finishing a change of the voters");
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new())).await;
+        true
     }
 
     /// Who joined and is no part of the membership yet.

@@ -6,6 +6,7 @@ mod lost_answer;
 use std::time::{Duration, Instant};
 
 use fleetbal_proto::v1;
+use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver as _;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -92,6 +93,26 @@ fn a_minority_refuses_truthfully_and_the_fleet_comes_back_from_disk() {
         });
         assert_eq!(node.cluster.identity().unwrap().generation, 2);
     }
+}
+
+#[test]
+fn a_change_of_voters_that_stopped_half_way_is_finished() {
+    let fleet = Fleet::of_three();
+    let leader = &fleet.nodes[fleet.leader()].cluster.0;
+    let steps = || {
+        let metrics = leader.raft.metrics().borrow_watched().clone();
+        metrics.membership_config.membership().get_joint_config().len()
+    };
+    let alone = ChangeMembers::ReplaceAllVoters([leader.node_id].into());
+    run(async {
+        tokio::select! {
+            biased;
+            () = async { while steps() < 2 { tokio::task::yield_now().await } } => {}
+            changed = leader.raft.change_membership(alone, true) => panic!("nothing stopped it: {changed:?}"),
+        }
+    });
+    fleet.wait_for_voters(3);
+    until("the second step", WITHIN, || steps() == 1);
 }
 
 #[test]
