@@ -172,6 +172,15 @@ impl World {
         others.into_iter().try_for_each(|other| self.cut(node, other))
     }
 
+    /// From now on nothing arrives at a node from a backend.
+    ///
+    /// # Errors
+    /// When there is no such backend, or the rule cannot be made.
+    pub fn cut_backend(&self, node: u8, backend: u8) -> Result {
+        let last = BACKENDS.clone().nth(usize::from(backend).saturating_sub(1));
+        self.drop_at(node, last.context("no such backend")?, "drop")
+    }
+
     /// So many of a hundred packets between any two nodes are lost.
     ///
     /// # Errors
@@ -194,7 +203,7 @@ impl World {
         )
     }
 
-    /// All is well again between all nodes.
+    /// All is well again between all nodes, and between them and the backends.
     ///
     /// # Errors
     /// When the rules cannot be taken away.

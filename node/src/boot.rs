@@ -1,5 +1,6 @@
 //! Builds a node's parts in order and hands each what it needs; this module alone knows them all.
 
+mod hindrances;
 mod join;
 mod peers;
 mod ports;
@@ -33,6 +34,7 @@ use crate::settings::Settings;
 use crate::snapshot::{NodeVariables, Publisher, Report, Reports, View};
 use crate::sockets::Sockets;
 use crate::workers::Workers;
+use hindrances::Hindrances;
 use peers::{Peers, Said};
 use ports::{Management, NodePorts, OwnListeners};
 use tasks::Tasks;
@@ -145,13 +147,13 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     let plane = DataPlane::start(settings, view)?;
     plane.readiness.set_draining(cluster.is_drained());
     let (runner, effects) = plane.effects(publisher.reporting(seen), variables.clone(), &lifecycle);
+    let health = Health::new(cluster.name().as_str());
     let peers = Peers {
         advertise: settings.advertised(),
         cluster: &cluster,
-        said: plane.said(&effects, backends),
+        said: plane.said(&effects, &health, backends),
     };
     let (fleet, routes) = peers.start(&mut tasks);
-    let health = Health::new(cluster.name().as_str());
     tasks.spawn(plane.checks(&health, &effects, &fleet, (reports, told)).run());
     let context = Arc::new(Context {
         cluster: cluster.clone(),
@@ -224,8 +226,13 @@ impl DataPlane {
         })
     }
 
-    fn said(&self, effects: &Effects, backends: watch::Receiver<Arc<Told>>) -> Said {
+    fn said(&self, effects: &Effects, health: &Health, backends: watch::Receiver<Arc<Told>>) -> Said {
+        let hindrances = Hindrances {
+            effects: effects.clone(),
+            health: health.clone(),
+        };
         Said {
+            hindrances,
             backends,
             view: self.view.clone(),
             stats: self.stats.clone(),

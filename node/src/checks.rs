@@ -19,7 +19,7 @@ use crate::gossip::FleetView;
 use crate::health::{Seen, Told};
 use crate::snapshot::{Report, View};
 use probe::{Check, probe};
-pub use report::{BackendHealth, Evidence, Standing, Why};
+pub use report::{BackendHealth, Evidence, Standing, Unreachable, Why};
 use table::Table;
 
 /// How often all backends are looked at for requests that they answered.
@@ -46,6 +46,11 @@ impl Health {
     /// Why a backend is judged as it is, in each pool that it is in.
     pub fn why(&self, backend: BackendAddress) -> Vec<Why> {
         self.lock().why(backend, Instant::now())
+    }
+
+    /// The pools that services use of which no backend is up.
+    pub fn unreachable(&self) -> Vec<Unreachable> {
+        self.lock().unreachable(Instant::now())
     }
 
     /// How many checks this node has made, and how many of them failed.

@@ -51,9 +51,12 @@ pub struct Effects {
 impl Effects {
     /// What failed and is being tried again, nodefiles that are left alone, and what was reported.
     pub fn failures(&self) -> Vec<Failure> {
-        let all = [&self.failures, &self.nodefiles, &self.lasting];
-        let lists = all.map(|list| list.load_full());
-        lists.iter().flat_map(|list| list.iter()).cloned().collect()
+        joined([&self.failures, &self.nodefiles, &self.lasting])
+    }
+
+    /// Those of them that keep this node from serving as the configuration says: a file that is left alone does not.
+    pub fn hindering(&self) -> Vec<Failure> {
+        joined([&self.failures, &self.lasting])
     }
 
     /// Takes in what failed for good, whatever the configuration says.
@@ -73,6 +76,11 @@ impl Effects {
     pub fn settled(&self) -> watch::Receiver<Version> {
         self.settled.clone()
     }
+}
+
+fn joined<const N: usize>(lists: [&Arc<ArcSwap<Vec<Failure>>>; N]) -> Vec<Failure> {
+    let lists = lists.map(|list| list.load_full());
+    lists.iter().flat_map(|list| list.iter()).cloned().collect()
 }
 
 /// Follows the configuration and carries it out.

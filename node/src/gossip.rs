@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 
-pub use keys::{ConfigHash, OwnState, SOFTWARE_VERSION, Said, Trouble};
+pub use keys::{ConfigHash, HINDRANCES_MAX, OwnState, SOFTWARE_VERSION, Said, Trouble};
 pub use liveness::{NodeState, NodeView, Voice};
 pub use transport::GossipService;
 

@@ -50,6 +50,7 @@ fn own(cluster: &Cluster, readiness: &Readiness) -> OwnState {
         not_ready_because: reason.map(|reason| reason.to_string()),
         requests_total: 0,
         troubles: Vec::new(),
+        hindrances: std::collections::BTreeSet::new(),
         backends: std::sync::Arc::default(),
         started: fleetbal::clock::now(),
     }

@@ -26,6 +26,7 @@ mod p8_one_error;
 mod packages;
 mod plans;
 mod proxy;
+mod readiness;
 mod readme;
 mod remote;
 mod service_manager;

@@ -5,4 +5,5 @@
 //! harness, and has shown nothing.
 
 mod disk;
+mod health;
 mod partitions;

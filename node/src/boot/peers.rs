@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+use super::hindrances::Hindrances;
 use super::store_watch;
 use super::tasks::Tasks;
 use crate::cluster_port;
@@ -33,6 +34,8 @@ pub(super) struct Said {
     pub(super) started: Started,
     /// What it could not do; moves on when this node balances by another version.
     pub(super) effects: Effects,
+    /// What keeps it from serving.
+    pub(super) hindrances: Hindrances,
     /// What it tells of backends.
     pub(super) backends: watch::Receiver<Arc<Told>>,
 }
@@ -49,6 +52,7 @@ impl Peers<'_> {
     /// Begins to gossip; a node that stands alone sees itself only. What comes of it, and what the cluster port answers.
     pub(super) fn start(self, tasks: &mut Tasks) -> (FleetView, Routes) {
         let (effects, readiness) = (self.said.effects.clone(), self.said.readiness.clone());
+        let hindrances = self.said.hindrances.clone();
         let mut own = Own {
             said: self.said,
             hash: (Version::default(), ConfigHash::default()),
@@ -56,12 +60,8 @@ impl Peers<'_> {
         let (gossip, view) = Gossip::of(self.cluster, self.advertise, own.state(self.cluster));
         let routes = self.cluster.services().add_service(gossip.service());
         tasks.spawn(own.keep_saying(gossip, self.cluster.clone()));
-        tasks.spawn(store_watch::watch(
-            self.cluster.clone(),
-            effects,
-            readiness,
-            view.clone(),
-        ));
+        tasks.spawn(store_watch::watch(self.cluster.clone(), effects));
+        tasks.spawn(hindrances.watch(readiness, view.clone()));
         (view, routes)
     }
 }
@@ -101,6 +101,7 @@ impl Own {
             requests_total: self.said.stats.requests_total(),
             started: self.said.started.at,
             troubles: self.troubles(),
+            hindrances: self.said.hindrances.names(),
             backends: Arc::clone(&self.said.backends.borrow_and_update()),
         }
     }

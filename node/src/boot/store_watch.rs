@@ -1,22 +1,16 @@
-//! A node whose store failed: it says so, goes on with traffic, and leaves new traffic to those that can do better.
+//! A node whose store failed: it says so, and goes on with traffic for as long as nobody can do better.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fleetbal_raft::Cluster;
 
 use crate::effects::{Effects, Failure};
-use crate::gossip::{FleetView, NodeState};
-use crate::monitor::readiness::Readiness;
 
 /// What the failure is about, in `effects`.
 const STORE: &str = "store";
 
-/// How often it looks whether the others are better off.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// Waits until the store fails; then keeps readiness right. Where every live node has the same trouble, it is no
-/// reason to get no traffic.
-pub(super) async fn watch(cluster: Cluster, effects: Effects, readiness: Readiness, fleet: FleetView) {
+/// Waits until the store fails, and reports it.
+pub(super) async fn watch(cluster: Cluster, effects: Effects) {
     let reason = cluster.store_failed().await;
     let version = cluster.feed().latest().state.config.version;
     tracing::error!(
@@ -28,13 +22,4 @@ pub(super) async fn watch(cluster: Cluster, effects: Effects, readiness: Readine
         reason,
         since: Instant::now(),
     });
-    loop {
-        let nodes = fleet.nodes();
-        let better_off = nodes.iter().any(|node| {
-            let has_it = node.troubles.iter().any(|trouble| trouble.object == STORE);
-            !node.is_self && node.state == NodeState::Alive && !has_it
-        });
-        readiness.set_store_failed(better_off);
-        tokio::time::sleep(LOOK).await;
-    }
 }

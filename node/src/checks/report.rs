@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fleetbal_raft::model::PoolName;
+
 use crate::health::{Key, Observation, Rule};
 
 /// The health of one backend.
@@ -65,4 +67,17 @@ pub struct Evidence {
     pub observation: Option<Observation>,
     /// How old that is: of this node since it looked last, of others since they began to say so.
     pub age: Option<Duration>,
+}
+
+/// A pool of which no backend is up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Its name.
+    pub name: PoolName,
+    /// For how long.
+    pub since: Duration,
+    /// Whether this node has seen that of each itself a moment ago.
+    pub is_seen_here: bool,
+    /// How long it takes at most until the others know whether that is so for them.
+    pub patience: Duration,
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use fleetbal_raft::model::{BackendAddress, PoolName};
 
 use super::probe::Check;
-use super::report::{BackendHealth, Why};
+use super::report::{BackendHealth, Unreachable, Why};
 use crate::gossip::Voice;
 use crate::health::{Key, Observation, Seen, Told};
 use crate::snapshot::Snapshot;
@@ -248,6 +248,25 @@ impl Table {
             Some(entry.why(health, pool, &self.own, &self.alive, now))
         });
         why.collect()
+    }
+
+    pub(super) fn unreachable(&self, now: Instant) -> Vec<Unreachable> {
+        let without_any = self.pools.without_any();
+        let unreachable = without_any.filter_map(|(name, pool)| {
+            let entries = pool
+                .backends()
+                .iter()
+                .filter_map(|backend| self.entries.get(backend.key()));
+            let entries: Vec<_> = entries.filter(|entry| !entry.is_draining).collect();
+            let since = entries.iter().map(|entry| entry.since(now)).min()?;
+            Some(Unreachable {
+                name: name.clone(),
+                since,
+                is_seen_here: entries.iter().all(|entry| entry.is_seen_down(pool, now)),
+                patience: pool.patience(),
+            })
+        });
+        unreachable.collect()
     }
 
     fn review_all(&mut self, keys: impl IntoIterator<Item = Key>, now: Instant) {

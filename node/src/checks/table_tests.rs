@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Batch, Change, FleetConfig};
+use fleetbal_raft::model::{Batch, Change, FleetConfig, ServiceName};
 
 use super::*;
 use crate::checks::report::Standing;
@@ -47,6 +47,7 @@ struct Node {
     table: Table,
     told: Arc<Told>,
     view: View,
+    publisher: Publisher,
     /// The links of this node that are broken: to these backends it gets no connection.
     cut: BTreeSet<u8>,
     is_alive: bool,
@@ -75,6 +76,7 @@ impl Fleet {
                 table,
                 told: Arc::default(),
                 view,
+                publisher,
                 cut: BTreeSet::new(),
                 is_alive: true,
                 checks: 0,
@@ -132,6 +134,23 @@ impl Fleet {
                 return;
             }
             self.now += Duration::from_millis(50);
+        }
+    }
+
+    /// A service uses the pool from now on.
+    fn serve(&mut self) {
+        for node in &mut self.nodes {
+            let mut changes = Batch::of(vec![Change::CreateService(ServiceName::parse("www").unwrap())]);
+            for (key, value) in [("role", "reverse_proxy"), ("pool", "web")] {
+                changes.changes.push(Change::Set {
+                    object: "www".to_owned(),
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                });
+            }
+            let config = node.view.load().config.with_batch(&changes).unwrap();
+            node.publisher.publish(&Arc::new(config));
+            node.table.set_snapshot(&node.view.load(), self.now);
         }
     }
 
@@ -415,4 +434,28 @@ fn a_backend_that_comes_back_as_another_begins_anew() {
     fleet.nodes[0].table.checked(&old[0], now, Some(&refused()), now);
     assert!(fleet.is_up(0, 1), "that was said of another");
     assert!(fleet.nodes[0].table.take_told().unwrap().is_empty());
+}
+
+#[test]
+fn a_pool_without_backends_is_told_with_who_has_seen_it() {
+    let mut fleet = Fleet::new(4, 2, &[]);
+    let unreachable = |fleet: &Fleet, node: usize| fleet.nodes[node].table.unreachable(fleet.now);
+    let (checkers, others) = fleet.checkers(1);
+    fleet.down.extend([1, 2]);
+    for number in [1, 2] {
+        fleet.fails(others[0], number);
+    }
+    assert_eq!(unreachable(&fleet, others[0]), [], "no service uses it");
+    fleet.serve();
+    fleet.pass(SECOND * 6);
+    for node in 0..4 {
+        let found = unreachable(&fleet, node);
+        assert_eq!(found.len(), 1, "n{node}");
+        let checks_both = fleet.checkers(1).0.contains(&node) && fleet.checkers(2).0.contains(&node);
+        assert!(found[0].is_seen_here || !checks_both, "n{node}");
+        assert!(found[0].since >= SECOND * 5 && found[0].patience < SECOND * 5);
+    }
+    fleet.down.remove(&2);
+    fleet.pass(SECOND * 2);
+    assert_eq!(unreachable(&fleet, checkers[0]), []);
 }

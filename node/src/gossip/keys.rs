@@ -3,6 +3,7 @@
 //! Values of other nodes are bytes from outside: what cannot be read is unknown, and no text of theirs can break a
 //! line or grow without bound.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ const SOFTWARE: &str = "software";
 const STARTED: &str = "started";
 const REQUESTS: &str = "requests";
 const TROUBLES: &str = "troubles";
+const HINDRANCES: &str = "hindrances";
 
 /// The release of this binary.
 pub const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -32,6 +34,10 @@ const SOFTWARE_MAX: usize = 32;
 
 /// How many troubles of one node are told.
 const TROUBLES_MAX: usize = 32;
+
+/// The names of what keeps a node from serving: the same name is the same trouble. Of so many at most is told; who tells
+/// that many may have more.
+pub const HINDRANCES_MAX: usize = 64;
 
 /// SHA-256 of a configuration's encoding: the same hash is the same configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -132,6 +138,8 @@ pub struct OwnState {
     pub started: UnixMillis,
     /// What it could not do of the configuration.
     pub troubles: Vec<Trouble>,
+    /// What keeps it from serving, by name.
+    pub hindrances: BTreeSet<String>,
     /// What it tells of backends.
     pub backends: Arc<Told>,
 }
@@ -143,6 +151,7 @@ impl OwnState {
             && self.ready == other.ready
             && self.hash == other.hash
             && self.troubles == other.troubles
+            && self.hindrances == other.hindrances
             && self.backends == other.backends
     }
 
@@ -156,7 +165,9 @@ impl OwnState {
     }
 
     /// As gossip keys and values, with the Raft term this node is in; what it tells of backends aside.
-    pub(super) fn pairs(&self, term: u64) -> [(&'static str, String); 10] {
+    pub(super) fn pairs(&self, term: u64) -> [(&'static str, String); 11] {
+        let hindrances = self.hindrances.iter().take(HINDRANCES_MAX);
+        let hindrances: Vec<_> = hindrances.map(|name| one_line(name, REASON_MAX)).collect();
         let reason = self.not_ready_because.as_deref().unwrap_or_default();
         [
             (VERSION, self.version.to_string()),
@@ -169,6 +180,7 @@ impl OwnState {
             (STARTED, self.started.0.to_string()),
             (REQUESTS, self.requests_total.to_string()),
             (TROUBLES, Trouble::write(&self.troubles)),
+            (HINDRANCES, hindrances.join("\n")),
         ]
     }
 }
@@ -196,6 +208,8 @@ pub struct Said {
     pub requests_total: Option<u64>,
     /// What it could not do of the configuration.
     pub troubles: Vec<Trouble>,
+    /// What keeps it from serving, by name; none: it does not say.
+    pub hindrances: Option<BTreeSet<String>>,
     /// What it tells of backends.
     pub backends: Arc<Told>,
 }
@@ -220,6 +234,10 @@ impl Said {
                 STARTED => said.started = value.parse().ok().map(UnixMillis),
                 REQUESTS => said.requests_total = value.parse().ok(),
                 TROUBLES => said.troubles = Trouble::read(value),
+                HINDRANCES => {
+                    let names = value.lines().take(HINDRANCES_MAX);
+                    said.hindrances = Some(names.map(|name| one_line(name, REASON_MAX)).collect());
+                }
                 _ => backends.extend(told::read(key, value)),
             }
         }
@@ -270,6 +288,7 @@ mod tests {
                 reason: "cannot listen on 0.0.0.0:80: Address already in use".to_owned(),
                 since: UnixMillis(1_700_000_123_456),
             }],
+            hindrances: ["service www".to_owned()].into(),
             backends: Arc::default(),
         }
     }
@@ -292,6 +311,7 @@ mod tests {
             started: Some(UnixMillis(1_700_000_000_000)),
             requests_total: Some(u64::MAX),
             troubles: own().troubles,
+            hindrances: Some(own().hindrances),
             backends: Arc::default(),
         };
         assert_eq!(said, expected);
@@ -347,7 +367,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_is_read_without_a_line_break(value in ".*", key in 0_usize..9) {
+        fn any_value_is_read_without_a_line_break(value in ".*", key in 0_usize..11) {
             let key = own().pairs(0)[key].0;
             let said = Said::read([(key, value.as_str())]);
             let texts = said.not_ready_because.iter().chain(&said.software);

@@ -83,11 +83,38 @@ pub struct NodeView {
     pub requests_total: Option<u64>,
     /// What it could not do of the configuration.
     pub troubles: Vec<Trouble>,
+    /// What keeps it from serving, by name; none where it does not say.
+    pub hindrances: Option<BTreeSet<String>>,
     /// What it tells of backends.
     pub backends: Arc<Told>,
 }
 
 impl NodeView {
+    /// One of which nothing is known but this.
+    #[cfg(test)]
+    pub(crate) fn unheard(name: &str, state: NodeState) -> Self {
+        Self {
+            name: name.to_owned(),
+            node_id: 0,
+            address: String::new(),
+            is_self: false,
+            state,
+            seen: None,
+            applied_version: None,
+            applied_index: None,
+            term: None,
+            hash: None,
+            ready: None,
+            not_ready_because: None,
+            software: None,
+            started: None,
+            requests_total: None,
+            troubles: Vec::new(),
+            hindrances: None,
+            backends: Arc::default(),
+        }
+    }
+
     /// How long it has been running, its clock compared to ours.
     pub fn uptime(&self, now: UnixMillis) -> Option<Duration> {
         let started = self.started?;
@@ -344,6 +371,7 @@ impl Known {
             started: said.started,
             requests_total: said.requests_total,
             troubles: said.troubles,
+            hindrances: said.hindrances,
             backends: said.backends,
         };
         if matches!(state, NodeState::Dead | NodeState::Left) {

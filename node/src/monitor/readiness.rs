@@ -1,8 +1,9 @@
 //! Whether this node should get traffic, and if not, why.
 //!
-//! A node is not ready while it ends or drains, before its start is finished, and until it has caught up with what
-//! the fleet had committed when it started. Catching up needs a leader; a node that finds none goes by its last
-//! configuration after [`LEADER_PATIENCE`], for traffic does not wait for a quorum.
+//! A node is not ready while it ends or drains, before its start is finished, until it has caught up with what the
+//! fleet had committed when it started, and while something keeps it from serving that does not keep others from it.
+//! Catching up needs a leader; a node that finds none goes by its last configuration after [`LEADER_PATIENCE`], for
+//! traffic does not wait for a quorum.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +20,7 @@ const QUESTION: Duration = Duration::from_millis(500);
 const QUESTION_GAP: Duration = Duration::from_millis(50);
 
 /// Why a node should get no traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotReady {
     /// The process was asked to end.
     Stopping,
@@ -29,8 +30,8 @@ pub enum NotReady {
     Starting,
     /// It has not applied all that was committed when it started.
     CatchingUp,
-    /// Its store failed, so that it applies nothing any more, and another node's has not.
-    StoreFailed,
+    /// Something keeps it from serving, which is said here, and another node is better off.
+    Hindered(String),
 }
 
 impl fmt::Display for NotReady {
@@ -40,7 +41,7 @@ impl fmt::Display for NotReady {
             Self::Draining => "draining",
             Self::Starting => "starting",
             Self::CatchingUp => "catching up with the fleet",
-            Self::StoreFailed => "its store failed",
+            Self::Hindered(by) => by,
         })
     }
 }
@@ -56,7 +57,7 @@ pub struct State {
     caught_up: bool,
     draining: bool,
     stopping: bool,
-    store_failed: bool,
+    hindered: Option<String>,
     leader_last_answered: Instant,
 }
 
@@ -68,7 +69,7 @@ impl State {
             caught_up: false,
             draining: false,
             stopping: false,
-            store_failed: false,
+            hindered: None,
             leader_last_answered: now,
         }
     }
@@ -81,8 +82,8 @@ impl State {
             Some(NotReady::Draining)
         } else if !self.start_finished {
             Some(NotReady::Starting)
-        } else if self.store_failed {
-            Some(NotReady::StoreFailed)
+        } else if let Some(by) = &self.hindered {
+            Some(NotReady::Hindered(by.clone()))
         } else if !self.caught_up && !self.is_without_leader(now) {
             Some(NotReady::CatchingUp)
         } else {
@@ -141,11 +142,12 @@ impl Readiness {
         self.state.borrow().draining
     }
 
-    /// The store failed, and another node is better off; or not any more.
-    pub fn set_store_failed(&self, failed: bool) {
+    /// Something keeps this node from serving while another one is better off; none: nothing does.
+    pub fn set_hindered(&self, by: Option<String>) {
         self.state.send_if_modified(|state| {
-            let before = std::mem::replace(&mut state.store_failed, failed);
-            before != failed
+            let changed = state.hindered != by;
+            state.hindered = by;
+            changed
         });
     }
 

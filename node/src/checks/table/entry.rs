@@ -71,6 +71,17 @@ impl Entry {
         self.judgement.is_up
     }
 
+    /// For how long the verdict has been what it is.
+    pub(super) fn since(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// Whether this node has seen it down itself a moment ago.
+    pub(super) fn is_seen_down(&self, pool: &PoolHealth, now: Instant) -> bool {
+        let own = self.tracker.fresh(now, pool.window());
+        own.is_some_and(|own| !own.is_up)
+    }
+
     /// A node tells this of it now; none: nothing.
     pub(super) fn hear(&mut self, name: &Arc<str>, observation: Option<&Observation>, now: Instant) {
         let Some(observation) = observation else {
@@ -230,7 +241,7 @@ impl Entry {
             },
             is_up: self.is_up(),
             is_panic,
-            since: now.saturating_duration_since(self.since),
+            since: self.since(now),
             reason: self.reason(),
         }
     }

@@ -26,6 +26,8 @@ pub(super) struct PoolHealth {
     view: Arc<PoolView>,
     /// What verifies connections to its backends, where a service has that done.
     verify: Option<Arc<[u8]>>,
+    /// Whether a service uses it.
+    is_used: bool,
     usable: Usable,
     is_panic: bool,
 }
@@ -42,6 +44,10 @@ impl Pools {
                 Some((service.pool.as_ref()?.name.clone(), Arc::clone(request)))
             })
             .collect();
+        let used = snapshot
+            .services()
+            .filter_map(|(_, service)| service.pool.as_ref());
+        let used: BTreeSet<_> = used.map(|pool| &pool.name).collect();
         for (name, view) in snapshot.pools() {
             let Some(model) = snapshot.config.pool(name.as_str()) else {
                 continue;
@@ -58,6 +64,7 @@ impl Pools {
                 model: Arc::clone(model),
                 view: Arc::clone(view),
                 verify,
+                is_used: used.contains(name),
                 usable: Usable::default(),
                 is_panic: known.is_some_and(|known| known.is_panic),
             };
@@ -68,6 +75,12 @@ impl Pools {
 
     pub(super) fn get(&self, name: &PoolName) -> Option<&PoolHealth> {
         self.0.get(name)
+    }
+
+    /// Those that services use of which no backend is up, though they have some.
+    pub(super) fn without_any(&self) -> impl Iterator<Item = (&PoolName, &PoolHealth)> {
+        let is_without = |pool: &PoolHealth| pool.is_used && pool.usable.total > 0 && pool.usable.up == 0;
+        self.0.iter().filter(move |(_, pool)| is_without(pool))
     }
 
     pub(super) fn is_panic(&self, name: &PoolName) -> bool {
@@ -127,6 +140,12 @@ impl PoolHealth {
     pub(super) fn window(&self) -> Duration {
         let (interval, in_trouble) = self.intervals();
         interval.unwrap_or(in_trouble) * FRESH_INTERVALS
+    }
+
+    /// How long it takes at most until checkers that one node has told of trouble have looked for themselves, and all
+    /// know.
+    pub(super) fn patience(&self) -> Duration {
+        (self.rules().timeout + IN_TROUBLE) * self.rules().fall.unwrap_or(1) + IN_TROUBLE
     }
 
     /// How a backend is asked.

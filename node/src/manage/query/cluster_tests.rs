@@ -65,6 +65,7 @@ fn node(id: u64) -> NodeView {
         started: Some(UnixMillis(NOW.0 - 86_400_999)),
         requests_total: Some(1_234_567),
         troubles: Vec::new(),
+        hindrances: Some(std::collections::BTreeSet::new()),
         backends: std::sync::Arc::default(),
     }
 }
@@ -81,6 +82,7 @@ fn dead(id: u64) -> NodeView {
         started: None,
         requests_total: None,
         troubles: Vec::new(),
+        hindrances: Some(std::collections::BTreeSet::new()),
         ..node(id)
     }
 }
@@ -98,6 +100,7 @@ fn never_seen(id: u64) -> NodeView {
         started: None,
         requests_total: None,
         troubles: Vec::new(),
+        hindrances: Some(std::collections::BTreeSet::new()),
         ..node(id)
     }
 }
