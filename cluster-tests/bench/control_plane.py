@@ -100,7 +100,8 @@ class Fleet:
         command += ["--management", f"127.0.0.1:{self.management[number]}"] + flags
         cpus = self.stage.layout.one if number == 0 else self.stage.layout.load
         # The others work on the CPU of load and backend, and must not be what is measured there.
-        command = command if number == 0 else ["nice", "-n", "19"] + command
+        gives_way = number > 0 and not self.stage.layout.first
+        command = ["nice", "-n", "19"] + command if gives_way else command
         node = Process(f"n{number + 1}", command, cpus, f"{directory}.log")
         self.nodes.append(node)
         node.wait_port(self.management[number]).wait_port(self.port, self.host(number))
@@ -283,7 +284,7 @@ def measure(stage, fleets):
     nothing = Nothing(three)
     rate = SHARE * min(capacity(stage, fleet) for fleet in fleets)
     pace = Pace(rate=rate, seconds=stage.options.seconds, warm=0.3 if stage.options.short else 0.5,
-                cpus=stage.layout.load)
+                cpus=stage.layout.load, first=stage.layout.first)
     stage.say(f"{rate:.0f} requests a second over {CONNECTIONS} connections")
 
     def paced(what):
@@ -323,13 +324,13 @@ def lines(results):
     out += [f"{results['rate']:,.0f} requests a second over {CONNECTIONS} connections, {options['rounds']} rounds of "
             f"{options['seconds']} s each way, no errors; at least {kept:.0%} of the pace was kept; ratios are of the "
             "medians.",
-            f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['network']}; {results['version']}; "
+            f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['layout']}; {results['network']}; {results['version']}; "
             f"commit {machine['commit']}; {results['begun']}, {results['took']:.0f} s."]
     return out
 
 
 def run(options, directory):
-    require(["nginx", "wrk", "h2load", "taskset", "nice"])
+    require(["nginx", "wrk", "h2load", "taskset", "chrt", "nice"])
     if not os.access(options.ours, os.X_OK):
         raise Trouble(f"{options.ours} is not there: cargo build --release")
     layout, descriptors, machine = Layout(), raise_descriptor_limit(), describe(ROOT)
@@ -338,6 +339,8 @@ def run(options, directory):
     begun = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     os.sched_setaffinity(0, layout.load)
     backend = Backend(directory, f"127.0.0.1:{free_port()}", (128,), descriptors, layout.load)
+    if layout.first:
+        backend.process.come_first()
     fleets = [Fleet(stage, 11, 3), Fleet(stage, 12, GOSSIPERS)]
     try:
         for fleet in fleets:
@@ -348,7 +351,7 @@ def run(options, directory):
         for fleet in fleets:
             fleet.stop()
         backend.stop()
-    results |= {"machine": machine, "network": network, "version": versions(options.ours, ["fleetbal"])["fleetbal"],
+    results |= {"machine": machine, "layout": layout.describe(), "network": network, "version": versions(options.ours, ["fleetbal"])["fleetbal"],
                 "options": {key: value for key, value in vars(options).items() if key != "json"}, "begun": begun,
                 "took": time.monotonic() - stage.begun}
     text = "\n".join(lines(results))

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 
-from process import TooBusy, Trouble, pinned
+from process import FIRST, TooBusy, Trouble, pinned
 from recorder import HOST
 
 UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -54,6 +54,8 @@ def h2load(d, url, name, pace):
     command = ["h2load", "--h1", "-t1", f"-c{pace.connections}", f"--rps={pace.rate / pace.connections:.3f}",
                f"-n{int(pace.rate * pace.seconds)}", "-r1", f"--rate-period={PACED_START_MS}ms",
                f"--log-file={log}", url]
+    if pace.first:
+        command = ["chrt", "-f", str(FIRST)] + command
     try:
         done = subprocess.run(pinned(pace.cpus, command), capture_output=True, text=True, check=False,
                               timeout=2 * pace.seconds + 20)

@@ -19,6 +19,8 @@ class Pace:
     seconds: int
     warm: float
     cpus: list
+    # Whether the load is put ahead of all else on its CPU, as if that were a machine of its own.
+    first: bool
     connections: int = CONNECTIONS
 
 
@@ -35,7 +37,11 @@ def capacity(contenders, stage):
 
 def run(contenders, stage, options):
     rate = SHARE * capacity(contenders, stage)
-    pace = Pace(rate=rate, seconds=options.paced_seconds, warm=0.3 if options.short else 1.0, cpus=stage.layout.load)
+    pace = Pace(rate=rate, seconds=options.paced_seconds, warm=0.3 if options.short else 1.0, cpus=stage.layout.load,
+                first=stage.layout.first)
+    if stage.layout.first:
+        for contender in contenders.values():
+            contender.server.process.come_first()
     stage.say(f"  {rate:.0f} requests a second over {CONNECTIONS} connections")
     rows = []
     for number in range(options.rounds):

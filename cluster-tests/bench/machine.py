@@ -9,7 +9,7 @@ import socket
 import struct
 import subprocess
 
-from process import first_line
+from process import first_line, may_come_first
 
 
 class Layout:
@@ -24,12 +24,16 @@ class Layout:
             self.load, self.one, self.two = cpus[:2], [cpus[2]], [cpus[2], cpus[3]]
         else:
             self.load, self.one, self.two = cpus[:1], [cpus[1]], cpus[:2]
+        # Paced load and its backend come before all else on their CPU, where that is allowed: there is nothing else on
+        # that of other machines.
+        self.first = may_come_first()
         # Who makes the load for two workers would otherwise be what is measured.
         self.load_for_two = self.load if len(cpus) >= 4 else self.two
 
     def describe(self):
         shown = {"load and backend": self.load, "a proxy with one worker": self.one, "two workers": self.two}
-        return "; ".join(f"{who}: CPU {','.join(map(str, cpus))}" for who, cpus in shown.items())
+        cpus = "; ".join(f"{who}: CPU {','.join(map(str, cpus))}" for who, cpus in shown.items())
+        return cpus + f"; paced load and its backend {'come first' if self.first else 'share'} there"
 
 
 def leave_the_network():

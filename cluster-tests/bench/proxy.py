@@ -161,7 +161,7 @@ def measure(stage, options, chosen, others):
 
 
 def run(options, directory):
-    require(["nginx", "haproxy", "wrk", "h2load", "taskset"])
+    require(["nginx", "haproxy", "wrk", "h2load", "taskset", "chrt"])
     for binary in [forwarder(options.ours)] + [options.ours] * ("fleetbal" in options.names):
         if not os.access(binary, os.X_OK):
             raise Trouble(f"{binary} is not there: cargo build --release")
