@@ -4,8 +4,10 @@
 //! order to let something happen: [`wait::until`] waits for a condition, and says what it waited for when it gives up.
 
 pub mod backend;
+pub mod churn;
 pub mod client;
 pub mod fault;
+pub mod fifty;
 pub mod fleet;
 pub mod load;
 pub mod message;

@@ -179,6 +179,34 @@ impl Process {
         Ok(listed.intersection(&open).copied().collect())
     }
 
+    /// The CPU time that all of its threads have had, by the kernel's account.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            // A thread may end between the two looks.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else {
+                continue;
+            };
+            let first = text.split_whitespace().next().context("an empty schedstat")?;
+            nanos += first.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Its resident memory, in bytes.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resident(&self) -> Result<usize> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        Ok(kilobytes.context("no VmRSS")?.parse::<usize>()? * 1024)
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

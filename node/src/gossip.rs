@@ -43,10 +43,19 @@ pub struct GossipOptions {
     pub node_id: u64,
     /// Where the others reach its cluster port.
     pub advertise: SocketAddr,
-    /// Higher at each start, kept in the data directory.
+    /// Higher at each start, and where another node has the name.
     pub generation: u64,
     /// How often it gossips; none: by the size of the fleet.
     pub interval: Option<Duration>,
+}
+
+/// Starts of one node that still come before those of the next one.
+const STARTS: u64 = 1 << 24;
+
+/// Which life of a name this is. A node that was removed and joined again under its name counts its starts anew, but
+/// has a higher id, since none is given twice.
+fn life(node_id: u64, start: u64) -> u64 {
+    node_id.saturating_mul(STARTS).saturating_add(start)
 }
 
 /// What gossip needs to know of the fleet it runs in.
@@ -99,7 +108,7 @@ impl Gossip {
             name,
             node_id: cluster.node_id(),
             advertise,
-            generation: identity.generation,
+            generation: life(cluster.node_id(), identity.generation),
             interval: None,
         };
         Self::start(fleet, options, own)

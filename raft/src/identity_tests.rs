@@ -111,6 +111,25 @@ fn refuses_a_later_format_and_damaged_files() {
 }
 
 #[test]
+fn a_changed_digit_is_not_taken_for_another_node() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, _) = founded(temp.path());
+    let path = temp.path().join(IDENTITY);
+    let written = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, written.replace("\"node_id\": 1", "\"node_id\": 2")).unwrap();
+    let error = dir.identity().unwrap_err().to_string();
+    assert!(
+        error.contains("identity.json") && error.contains("not as it was written"),
+        "{error}"
+    );
+    // Files of the first releases have no checksum.
+    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&written).unwrap();
+    assert!(fields.remove("sha256").is_some());
+    std::fs::write(&path, serde_json::to_vec(&fields).unwrap()).unwrap();
+    assert_eq!(dir.identity().unwrap().unwrap().node_id, 1);
+}
+
+#[test]
 fn a_begun_join_is_remembered_until_it_is_done() {
     let temp = tempfile::tempdir().unwrap();
     let dir = DataDir::open(temp.path()).unwrap();

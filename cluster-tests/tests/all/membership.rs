@@ -82,6 +82,25 @@ fn a_node_that_was_away_when_it_was_removed_learns_of_it() -> Result {
 }
 
 #[test]
+fn a_removed_node_that_joins_again_under_its_name_is_seen_alive() -> Result {
+    let mut fleet = Fleet::of_three()?;
+    // The others heard of a higher count of its starts than the new life begins with.
+    for _ in 0..2 {
+        fleet.kill(3)?;
+        fleet.restart(3)?;
+        fleet.wait_settled()?;
+    }
+    fleet.node(1)?.manage()?.change("cluster remove n3")?;
+    let code = fleet.wait_gone(3, LEAVING)?;
+    ensure!(code == Some(0), "it ended with {code:?}");
+    std::fs::remove_dir_all(&fleet.node(3)?.data)?;
+    let token = fleet.token("")?;
+    fleet.join(3, &token)?;
+    fleet.wait_settled()?;
+    fleet.passed()
+}
+
+#[test]
 fn leadership_and_votes_go_where_they_are_sent() -> Result {
     let fleet = Fleet::start(&Plan {
         nodes: 4,

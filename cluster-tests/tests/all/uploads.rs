@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use fleetbal_cluster_tests::client::Http;
 use fleetbal_cluster_tests::message::Kind;
 use fleetbal_cluster_tests::process::Process;
@@ -48,14 +48,6 @@ fn start(place: &Place, config: &str) -> Result<(Process, SocketAddr)> {
     Ok((process, traffic))
 }
 
-/// Resident memory, in bytes.
-fn resident(process: &Process) -> Result<usize> {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kilobytes.context("no VmRSS")?.parse::<usize>()? * 1024)
-}
-
 fn upload(traffic: SocketAddr, target: &str, body: &[u8]) -> Result<TcpStream> {
     let mut io = TcpStream::connect(traffic)?;
     write!(
@@ -90,7 +82,7 @@ fn trickle(clients: usize, seconds: usize, each: usize, spool: bool) -> Result {
         "SET buffer_backend_connect = 2k\n".clone_into(&mut settings);
     }
     let (process, traffic) = start(&place, &config(&place, &settings))?;
-    let idle = resident(&process)?;
+    let idle = process.resident()?;
     let mut uploads = Vec::new();
     for _ in 0..clients {
         uploads.push(upload(traffic, "/", b"")?);
@@ -102,7 +94,7 @@ fn trickle(clients: usize, seconds: usize, each: usize, spool: bool) -> Result {
         }
         // The clients' pace.
         thread::sleep(Duration::from_secs(1));
-        let grown = resident(&process)?.saturating_sub(idle);
+        let grown = process.resident()?.saturating_sub(idle);
         ensure!(
             grown < clients * each,
             "it grew by {grown} bytes for {clients} clients"
