@@ -143,10 +143,13 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     let variables = variables(settings, cluster.name());
     let (publisher, view) = Publisher::new(variables.clone());
     let (seen, reports) = Reports::channel();
+    let mut publisher = publisher.reporting(seen);
+    // Whoever asks as soon as the management port is open reads what this node knew last.
+    publisher.publish(&cluster.feed().latest().state.config);
     let (told, backends) = watch::channel(Arc::default());
     let plane = DataPlane::start(settings, view)?;
     plane.readiness.set_draining(cluster.is_drained());
-    let (runner, effects) = plane.effects(publisher.reporting(seen), variables.clone(), &lifecycle);
+    let (runner, effects) = plane.effects(publisher, variables.clone(), &lifecycle);
     let health = Health::new(cluster.name().as_str());
     let peers = Peers {
         advertise: settings.advertised(),

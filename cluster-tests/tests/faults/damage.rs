@@ -112,7 +112,8 @@ fn a_flipped_bit_in_any_file_is_noticed_or_changes_nothing() -> Result {
     for wanted in ["identity.json", "db", "snapshot", "synced"] {
         ensure!(names.contains(&wanted), "no {wanted} among {names:?}");
     }
-    let mut rng = StdRng::seed_from_u64(1);
+    let seed = std::env::var("FLEETBAL_SEED").map_or(Ok(1), |text| text.parse())?;
+    let mut rng = StdRng::seed_from_u64(seed);
     let mut noticed = 0;
     for (path, bytes) in &kept {
         // Where a file is empty space at its end, nobody would miss a bit of it.
@@ -127,7 +128,7 @@ fn a_flipped_bit_in_any_file_is_noticed_or_changes_nothing() -> Result {
             let what = format!("bit {bit} of byte {place} of {}", path.display());
             let start = start_damaged(&mut fleet, 1).with_context(|| what.clone())?;
             if start == Start::Up {
-                let now = told(fleet.node(1)?)?;
+                let now = told(fleet.node(1)?).with_context(|| what.clone())?;
                 ensure!(
                     now == before,
                     "with {what} flipped it says\n{now}\nand not\n{before}"
