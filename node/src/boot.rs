@@ -141,11 +141,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     let mut own = OwnListeners::bind(settings, sockets).map_err(BootError::Config)?;
     let cluster = Box::pin(join::cluster(given)).await?;
     let variables = variables(settings, cluster.name());
-    let (publisher, view) = Publisher::new(variables.clone());
-    let (seen, reports) = Reports::channel();
-    let mut publisher = publisher.reporting(seen);
-    // Whoever asks as soon as the management port is open reads what this node knew last.
-    publisher.publish(&cluster.feed().latest().state.config);
+    let (publisher, view, reports) = first_view(&cluster, variables.clone());
     let (told, backends) = watch::channel(Arc::default());
     let plane = DataPlane::start(settings, view)?;
     plane.readiness.set_draining(cluster.is_drained());
@@ -194,6 +190,15 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
         management,
         tasks,
     })
+}
+
+/// What this node knew last, so that whoever asks as soon as the management port is open reads no empty configuration.
+fn first_view(cluster: &Cluster, variables: NodeVariables) -> (Publisher, View, mpsc::Receiver<Report>) {
+    let (publisher, view) = Publisher::new(variables);
+    let (seen, reports) = Reports::channel();
+    let mut publisher = publisher.reporting(seen);
+    publisher.publish(&cluster.feed().latest().state.config);
+    (publisher, view, reports)
 }
 
 /// What carries traffic, and goes on doing so whatever the rest of the node does.
