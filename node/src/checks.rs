@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, sleep_until};
 
 use crate::gossip::FleetView;
 use crate::health::{Seen, Told};
-use crate::snapshot::{Report, View};
+use crate::snapshot::{Report, View, What};
 use probe::{Check, probe};
 pub use report::{BackendHealth, Evidence, Standing, Unreachable, Why};
 use table::Table;
@@ -147,7 +147,10 @@ impl Runner {
         let now = Instant::now();
         let mut next = Some(report);
         while let Some(report) = next {
-            table.saw(&report.backend, &report.seen, now);
+            match report.what {
+                What::Seen(seen) => table.saw(&report.backend, &seen, now),
+                What::Errors(in_a_row) => table.erred(&report.backend, in_a_row, now),
+            }
             next = self.reports.try_recv().ok();
         }
     }

@@ -88,12 +88,24 @@ pub enum Observation {
     Up(Option<u64>),
     /// It is down, and why.
     Down(String),
+    /// It can be reached, but this node's requests come to nothing good, and why it leaves it alone for a while. That is
+    /// told, and counts for nobody else.
+    Ejected(String),
 }
 
 impl Observation {
-    /// Whether it is up.
-    pub fn is_up(&self) -> bool {
-        matches!(self, Self::Up(_))
+    /// Whether it says that the backend is up; none: nothing about that.
+    pub fn says_up(&self) -> Option<bool> {
+        match self {
+            Self::Up(_) => Some(true),
+            Self::Down(_) => Some(false),
+            Self::Ejected(_) => None,
+        }
+    }
+
+    /// Whether another one says the same, whatever its reason or time.
+    pub fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 }
 

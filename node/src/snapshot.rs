@@ -7,7 +7,9 @@
 
 mod backend;
 mod compile;
+mod outcomes;
 mod pool;
+mod reports;
 mod reproxy;
 mod service;
 mod variables;
@@ -18,8 +20,10 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use fleetbal_raft::model::{FleetConfig, PoolName, ServiceName, Version};
 
-pub use backend::{Attempts, BackendState, OpenConnection, Report, Reports, millis};
+pub use backend::{Attempts, BackendState, OpenConnection, millis};
+pub use outcomes::Timed;
 pub use pool::PoolView;
+pub use reports::{Report, Reports, What};
 pub use reproxy::CacheRules;
 pub use service::{
     ProxySettings, QueueSettings, ReproxySettings, RetrySettings, ServiceView, Trust, UploadSettings,

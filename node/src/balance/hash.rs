@@ -117,7 +117,7 @@ const fn place(number: u64) -> usize {
 }
 
 /// Spreads what a weak hash has in some bits over all of them (the finalizer of splitmix64).
-const fn mixed(hash: u64) -> u64 {
+pub const fn mixed(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     hash ^ (hash >> 31)

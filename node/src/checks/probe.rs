@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleetbal_raft::model::{Expect, HealthRules};
+use fleetbal_raft::model::{BackendAddress, Expect, HealthRules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::health::{Failure, Key, Seen};
+use crate::health::{Failure, Seen};
 use crate::http::{Body, MAX_HEAD, Method, ResponseHead, ResponseRules, response};
 use crate::snapshot::BackendState;
 
@@ -19,9 +19,10 @@ const SEARCHED: usize = 64 * 1024;
 /// A check to be made.
 #[derive(Debug, Clone)]
 pub(super) struct Check {
-    pub(super) key: Key,
-    /// The very backend: one that was removed and added again is another.
-    pub(super) backend: Arc<BackendState>,
+    pub(super) address: BackendAddress,
+    /// The very backends, one for each pool that asks the same of this address: one that was removed and added again is
+    /// another.
+    pub(super) of: Vec<Arc<BackendState>>,
     pub(super) how: How,
     pub(super) timeout: Duration,
     /// Who asks.
@@ -73,7 +74,7 @@ fn bad(reason: impl Into<String>) -> Trouble {
 }
 
 async fn ask(check: &Check) -> Result<(), Trouble> {
-    let address = check.key.backend.socket();
+    let address = check.address.socket();
     let io = TcpStream::connect(address).await?;
     match &check.how {
         How::Connect => Ok(()),
@@ -102,7 +103,7 @@ async fn ask(check: &Check) -> Result<(), Trouble> {
 
 fn request(rules: &HealthRules, check: &Check) -> String {
     let path = rules.path.as_deref().unwrap_or("/");
-    let address = check.key.backend.to_string();
+    let address = check.address.to_string();
     let host = rules.host.as_deref().unwrap_or(&address);
     let method = &rules.method;
     let (release, node) = (env!("CARGO_PKG_VERSION"), &check.node);

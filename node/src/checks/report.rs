@@ -17,6 +17,12 @@ pub struct BackendHealth {
     pub is_up: bool,
     /// Whether so much of its pool is down that verdicts are set aside.
     pub is_panic: bool,
+    /// Whether this node has taken it out by the outcome of its requests.
+    pub is_ejected: bool,
+    /// How often it did.
+    pub ejections: u64,
+    /// What it has of its requests while that grows after its return, in thousandths; none: all.
+    pub part: Option<u64>,
     /// For how long the verdict has been what it is.
     pub since: Duration,
     /// Why it is down.

@@ -6,7 +6,13 @@
 
 mod agenda;
 mod entry;
+#[cfg(test)]
+mod fixture;
+mod outcome;
+mod outliers;
+mod plan;
 mod pools;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +27,8 @@ use crate::health::{Key, Observation, Seen, Told};
 use crate::snapshot::Snapshot;
 use agenda::Agenda;
 use entry::{Context, Entry};
-use pools::Pools;
+use pools::{PoolHealth, Pools};
+use twins::Twins;
 
 /// The state of all backends.
 #[derive(Debug)]
@@ -34,6 +41,7 @@ pub(super) struct Table {
     pools: Pools,
     entries: BTreeMap<Key, Entry>,
     agenda: Agenda,
+    twins: Twins,
     told: Told,
     is_news: bool,
     checks: u64,
@@ -50,6 +58,7 @@ impl Table {
             pools: Pools::default(),
             entries: BTreeMap::new(),
             agenda: Agenda::default(),
+            twins: Twins::default(),
             told: Told::new(),
             is_news: false,
             checks: 0,
@@ -60,6 +69,7 @@ impl Table {
     /// Follows the configuration. Backends that stay keep what is known of them.
     pub(super) fn set_snapshot(&mut self, snapshot: &Snapshot, now: Instant) {
         let changed = self.pools.follow(snapshot);
+        self.twins = Twins::of(snapshot);
         let mut before = std::mem::take(&mut self.entries);
         for (name, pool) in snapshot.pools() {
             for (at, backend) in pool.backends().iter().enumerate() {
@@ -70,6 +80,10 @@ impl Table {
                 let mut entry = known.unwrap_or_else(|| self.fresh_entry(backend, now));
                 entry.weight = pool.weight_of(at);
                 entry.is_draining = pool.is_draining(at);
+                let rules = self.pools.get(name).map(PoolHealth::outlier);
+                entry
+                    .backend
+                    .tell_errors_after(rules.and_then(|rules| rules.errors));
                 self.pools.count(name, &entry);
                 self.entries.insert(key.clone(), entry);
             }
@@ -173,19 +187,21 @@ impl Table {
     pub(super) fn checked(&mut self, check: &Check, started: Instant, seen: Option<&Seen>, now: Instant) {
         self.checks += 1;
         self.failed_checks += u64::from(!matches!(seen, Some(Seen::Up(_))));
-        let key = &check.key;
-        let Some((entry, pool)) = self.entries.get_mut(key).zip(self.pools.get(&key.pool)) else {
-            return;
-        };
-        if !Arc::ptr_eq(&entry.backend, &check.backend) {
-            return;
+        for backend in &check.of {
+            let key = backend.key();
+            let Some((entry, pool)) = self.entries.get_mut(key).zip(self.pools.get(&key.pool)) else {
+                continue;
+            };
+            if Arc::ptr_eq(&entry.backend, backend) {
+                entry.checked(started, seen, pool, now);
+                self.review(key, now);
+            }
         }
-        entry.checked(started, seen, pool, now);
-        self.review(key, now);
     }
 
-    /// Looks which backends have answered requests since the last look: they are up.
+    /// Looks which backends have answered requests since the last look: they are up, but some may be slow.
     pub(super) fn look(&mut self, now: Instant) {
+        self.look_for_slow(now);
         let mut touched = Vec::new();
         for (key, entry) in &mut self.entries {
             if entry.has_answered(now) {
@@ -199,21 +215,37 @@ impl Table {
     pub(super) fn due(&mut self, now: Instant) -> Vec<Check> {
         let mut checks = Vec::new();
         while let Some(key) = self.agenda.pop(now) {
-            let pool = self.pools.get(&key.pool);
-            if let Some((entry, pool)) = self.entries.get_mut(&key).zip(pool)
-                && entry.begin_check(now)
-            {
-                checks.push(Check {
-                    key: key.clone(),
-                    backend: Arc::clone(&entry.backend),
-                    how: pool.how(),
-                    timeout: pool.rules().timeout,
-                    node: Arc::clone(&self.own),
-                });
-            }
+            checks.extend(self.begin_check(&key, now));
             self.review(&key, now);
         }
         checks
+    }
+
+    fn begin_check(&mut self, key: &Key, now: Instant) -> Option<Check> {
+        let pool = self.pools.get(&key.pool)?;
+        let entry = self.entries.get_mut(key)?;
+        if !entry.begin_check(now) {
+            return None;
+        }
+        let mut of = vec![Arc::clone(&entry.backend)];
+        for twin in self.twins.of_key(key) {
+            let agrees = self
+                .pools
+                .get(&twin.pool)
+                .is_some_and(|other| other.asks_like(pool));
+            if let Some(entry) = self.entries.get_mut(twin).filter(|_| agrees)
+                && entry.join_check()
+            {
+                of.push(Arc::clone(&entry.backend));
+            }
+        }
+        Some(Check {
+            address: key.backend,
+            of,
+            how: pool.how(),
+            timeout: pool.rules().timeout,
+            node: Arc::clone(&self.own),
+        })
     }
 
     /// When something is due next.
@@ -277,6 +309,16 @@ impl Table {
 
     /// Thinks anew about one backend, after anything about it has changed or grown old.
     fn review(&mut self, key: &Key, now: Instant) {
+        let Some(entry) = self.entries.get(key) else {
+            return;
+        };
+        let was_up = entry.is_up();
+        let was_ejected = entry.outcome.is_ejected();
+        self.reconsider(key, (was_up, was_ejected), now);
+    }
+
+    /// The same where what it was before is known: whether it was to be used, and whether it was out by its outcomes.
+    fn reconsider(&mut self, key: &Key, (was_up, was_ejected): (bool, bool), now: Instant) {
         let Some((entry, pool)) = self.entries.get_mut(key).zip(self.pools.get(&key.pool)) else {
             return;
         };
@@ -285,12 +327,14 @@ impl Table {
             alive: &self.alive,
             pool,
         };
-        let was_up = entry.is_up();
         let word = entry.review(&context, now);
         self.agenda.set(key, entry.wakes_at());
         let is_changed = was_up != entry.is_up();
+        let is_ejected = entry.outcome.is_ejected();
+        self.pools.count_ejected(&key.pool, was_ejected, is_ejected);
         if is_changed {
             self.pools.recount(&key.pool, entry);
+            self.warm_up(key, now);
         }
         self.say(key, word);
         if is_changed {
@@ -327,12 +371,7 @@ impl Table {
     fn publish(&mut self, pool: &PoolName) {
         self.pools.panic_turned(pool);
         let is_panic = self.pools.is_panic(pool);
-        for key in self
-            .pools
-            .get(pool)
-            .into_iter()
-            .flat_map(pools::PoolHealth::backends)
-        {
+        for key in self.pools.get(pool).into_iter().flat_map(PoolHealth::backends) {
             if let Some(entry) = self.entries.get(key.key()) {
                 entry.publish(is_panic);
             }

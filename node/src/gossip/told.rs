@@ -25,6 +25,7 @@ pub(super) fn read(key: &str, value: &str) -> Option<(Key, Observation)> {
         ("up", "") => Observation::Up(None),
         ("up", millis) => Observation::Up(Some(millis.parse().ok()?)),
         ("down", reason) => Observation::Down(one_line(reason, REASON_MAX)),
+        ("ejected", reason) => Observation::Ejected(one_line(reason, REASON_MAX)),
         _ => return None,
     };
     Some((key, observation))
@@ -39,6 +40,7 @@ fn value(observation: &Observation) -> String {
         Observation::Up(None) => "up".to_owned(),
         Observation::Up(Some(millis)) => format!("up {millis}"),
         Observation::Down(reason) => format!("down {}", one_line(reason, REASON_MAX)),
+        Observation::Ejected(reason) => format!("ejected {}", one_line(reason, REASON_MAX)),
     }
 }
 
@@ -76,14 +78,19 @@ mod tests {
                 pool: PoolName::parse("web").unwrap(),
                 backend: BackendAddress::parse(&format!("[::1]:{port}")).unwrap(),
             };
-            for observation in [Observation::Up(millis), Observation::Down(reason.trim().to_owned())] {
+            let reason = reason.trim().to_owned();
+            for observation in [
+                Observation::Up(millis),
+                Observation::Down(reason.clone()),
+                Observation::Ejected(reason),
+            ] {
                 prop_assert_eq!(read(&key(&of), &value(&observation)), Some((of.clone(), observation)));
             }
         }
 
         #[test]
         fn hostile_pairs_are_nothing_or_tamed(key in "backend/.{0,20}", value in ".{0,300}") {
-            if let Some((_, Observation::Down(reason))) = read(&key, &value) {
+            if let Some((_, Observation::Down(reason) | Observation::Ejected(reason))) = read(&key, &value) {
                 prop_assert!(!reason.contains(char::is_control) && reason.chars().count() <= REASON_MAX);
             }
         }

@@ -21,6 +21,8 @@ pub enum Rule {
     },
     /// Nobody who counts says that it is down.
     Nobody,
+    /// It is up, but this node's requests came to nothing good.
+    Outcome,
 }
 
 /// A verdict.

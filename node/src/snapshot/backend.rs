@@ -1,12 +1,14 @@
-//! What this node knows of one backend of one pool, and how the data plane tells of it.
+//! What this node knows of one backend of one pool.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use fleetbal_raft::model::{BackendAddress, PoolName};
-use tokio::sync::mpsc;
 
+use super::outcomes::{Outcomes, Timed};
+use super::reports::{Reports, What};
+use crate::balance::hash::mixed;
 use crate::balance::reported_load::{LastReport, Load};
 use crate::balance::response_time::{Pace, PeakEwma};
 use crate::clock;
@@ -32,29 +34,11 @@ const MOST_DOUBLINGS: u32 = 3;
 /// Beside a time: whether the backend gets no request as long as there are others.
 const OUT: u64 = 1 << 63;
 
-/// What the data plane saw of a backend.
-#[derive(Debug)]
-pub struct Report {
-    /// The backend.
-    pub backend: Key,
-    /// What was seen.
-    pub seen: Seen,
-}
+/// Beside a time: whether it came back a moment ago, and has a part of its requests that grows.
+const WARMING: u64 = 1 << 62;
 
-/// Where reports go: to whoever judges backends. By default to nobody.
-#[derive(Debug, Clone, Default)]
-pub struct Reports(Option<mpsc::Sender<Report>>);
-
-/// Reports that wait to be read. What does not fit is lost; who fails goes on failing.
-const REPORTS: usize = 4096;
-
-impl Reports {
-    /// Somewhere for them to go, and where they come out.
-    pub fn channel() -> (Self, mpsc::Receiver<Report>) {
-        let (sender, receiver) = mpsc::channel(REPORTS);
-        (Self(Some(sender)), receiver)
-    }
-}
+/// What a backend has of its requests at least while it is warming up, in thousandths.
+const LEAST_PART: u64 = 100;
 
 /// What this node knows of one backend of one pool. All workers write to it, so it has cache lines of its own.
 #[derive(Debug)]
@@ -72,6 +56,10 @@ pub struct BackendState {
     /// Until when it is kept from being chosen, with [`OUT`] where it was judged so: later than ever, at one look.
     barred_until: AtomicU64,
     unverified_until: AtomicU64,
+    /// While it is [`WARMING`]: since when and for how long, in milliseconds.
+    warming_from: AtomicU64,
+    warming_for: AtomicU64,
+    outcomes: Outcomes,
     /// When the last connection was begun, and when the last one was opened: seconds since the epoch.
     last_attempt: AtomicU64,
     last_connect: AtomicU64,
@@ -100,6 +88,9 @@ impl BackendState {
             open: AtomicU64::new(0),
             barred_until: AtomicU64::new(0),
             unverified_until: AtomicU64::new(0),
+            warming_from: AtomicU64::new(0),
+            warming_for: AtomicU64::new(0),
+            outcomes: Outcomes::default(),
             last_attempt: AtomicU64::new(0),
             last_connect: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
@@ -143,15 +134,11 @@ impl BackendState {
 
     /// Tells of it whoever judges.
     pub fn report(&self, seen: Seen) {
-        if let Some(reports) = &self.reports.0 {
-            let report = Report {
-                backend: self.key.clone(),
-                seen,
-            };
-            if reports.try_send(report).is_err() {
-                tracing::trace!(backend = %self.key, "report of a backend lost");
-            }
-        }
+        self.tell(What::Seen(seen));
+    }
+
+    fn tell(&self, what: What) {
+        self.reports.tell(&self.key, what);
     }
 
     /// Requests that it answered.
@@ -179,14 +166,48 @@ impl BackendState {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Counts an answered request.
-    pub fn count_request(&self) {
+    /// Counts a request that was answered with this status.
+    #[inline]
+    pub fn count_answer(&self, status: u16) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        if status < 500 {
+            self.outcomes.well();
+        } else {
+            self.count_error();
+        }
+    }
+
+    /// Counts an answer that is an error, whatever becomes of the request.
+    pub fn count_error(&self) {
+        if let Some(in_a_row) = self.outcomes.erred() {
+            self.tell(What::Errors(in_a_row));
+        }
     }
 
     /// Counts a request that it failed.
     pub fn count_failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        self.count_error();
+    }
+
+    /// Requests that it answered with 5xx, or not at all, or not to the end.
+    pub fn errors_total(&self) -> u64 {
+        self.outcomes.errors()
+    }
+
+    /// So many errors in a row are to be told; none: no errors are.
+    pub fn tell_errors_after(&self, errors: Option<u32>) {
+        self.outcomes.tell_after(errors);
+    }
+
+    /// An answer began so long after its request was sent. Counted where its pool asks for that.
+    pub fn took(&self, time: Duration) {
+        self.outcomes.took(time);
+    }
+
+    /// What was counted so.
+    pub fn timed(&self) -> Timed {
+        self.outcomes.timed()
     }
 
     /// Counts a connection that was opened, until the result is dropped.
@@ -248,13 +269,38 @@ impl BackendState {
         self.bar_until(wide_millis(now + length));
     }
 
+    /// It came back: from now on its part of the requests grows, until it is whole after that time.
+    pub fn warm_up(&self, now: Instant, length: Duration) {
+        let length = length.as_millis().try_into().unwrap_or(u64::MAX);
+        self.warming_from.store(wide_millis(now), Ordering::Relaxed);
+        self.warming_for.store(length, Ordering::Relaxed);
+        self.barred_until.fetch_or(WARMING, Ordering::Relaxed);
+    }
+
+    /// Its part is whole.
+    pub fn is_warm(&self) {
+        self.barred_until.fetch_and(!WARMING, Ordering::Relaxed);
+    }
+
+    /// What it has of its requests while that grows, in thousandths; none: all of them.
+    pub fn part(&self, now: Instant) -> Option<u64> {
+        if self.barred_until.load(Ordering::Relaxed) & WARMING == 0 {
+            return None;
+        }
+        let since = wide_millis(now).saturating_sub(self.warming_from.load(Ordering::Relaxed));
+        let part = since
+            .saturating_mul(1000)
+            .checked_div(self.warming_for.load(Ordering::Relaxed));
+        part.filter(|part| *part < 1000).map(|part| part.max(LEAST_PART))
+    }
+
     /// The verdict stays what it is.
     fn bar_until(&self, until: u64) {
         let (order, failed) = (Ordering::Relaxed, Ordering::Relaxed);
         let mut before = self.barred_until.load(failed);
         while let Err(now) =
             self.barred_until
-                .compare_exchange_weak(before, before & OUT | until, order, failed)
+                .compare_exchange_weak(before, before & (OUT | WARMING) | until, order, failed)
         {
             before = now;
         }
@@ -295,11 +341,23 @@ impl BackendState {
         }
     }
 
-    /// Whether it is kept from being chosen: it was judged so, or failed here a moment ago.
+    /// Whether it is kept from being chosen: it was judged so, failed here a moment ago, or is warming up and leaves the
+    /// request of this moment to others.
     #[inline]
     pub fn is_barred(&self, now: Instant) -> bool {
         let until = self.barred_until.load(Ordering::Relaxed);
-        until != 0 && wide_millis(now) < until
+        until != 0 && (wide_millis(now) < until & !WARMING || until & WARMING != 0 && self.leaves(now))
+    }
+
+    /// The same for each look at one moment: a coin that is thrown anew for each look would fall well sooner or later.
+    #[cold]
+    fn leaves(&self, now: Instant) -> bool {
+        let Some(part) = self.part(now) else {
+            self.is_warm();
+            return false;
+        };
+        let own = std::ptr::from_ref(self).addr() as u64;
+        mixed(wide_nanos(now) ^ mixed(own)) % 1000 >= part
     }
 
     /// Leaves verification of its new connections out for a while.
@@ -379,6 +437,7 @@ impl OpenConnection {
             let now = Instant::now();
             let elapsed = now.saturating_duration_since(begun.at);
             self.backend.disappointed(now, elapsed);
+            self.backend.took(elapsed);
         }
     }
 }
@@ -396,7 +455,15 @@ pub fn millis(at: Instant) -> u32 {
 }
 
 fn wide_millis(at: Instant) -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let since = at.saturating_duration_since(*START).as_millis();
+    let since = since_start(at).as_millis();
     u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+fn wide_nanos(at: Instant) -> u64 {
+    u64::try_from(since_start(at).as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn since_start(at: Instant) -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    at.saturating_duration_since(*START)
 }

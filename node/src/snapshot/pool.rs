@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fleetbal_raft::model::{BackendAddress, BalanceMethod, HashBy, Pool, PoolName};
 
-use super::backend::{BackendState, Reports};
+use super::backend::BackendState;
+use super::reports::Reports;
 use crate::balance::{Plan, Weights};
 
 /// A pool of one version. The state of a backend that stays in the pool is the same from version to version.
@@ -20,6 +21,7 @@ pub struct PoolView {
     weights: Weights,
     draining: Box<[bool]>,
     load_header: Option<String>,
+    times_answers: bool,
     hash_by: Option<HashBy>,
     backends: Vec<Arc<BackendState>>,
     turn: Arc<Turn>,
@@ -59,6 +61,7 @@ impl PoolView {
             backends,
             draining: pool.backends().iter().map(|backend| backend.draining).collect(),
             load_header: pool.load_header.clone(),
+            times_answers: pool.outlier.latency.is_some(),
             hash_by: (method == BalanceMethod::Hash).then(|| pool.hash_by.clone()),
             turn: before.map_or_else(Arc::default, |before| Arc::clone(&before.turn)),
         }
@@ -94,6 +97,18 @@ impl PoolView {
     /// The header that its backends tell their load in; none: that of ORCA.
     pub fn load_header(&self) -> Option<&str> {
         self.load_header.as_deref()
+    }
+
+    /// Whether requests and answers have to be told to its backends: its method goes by that, or who is too slow is to be
+    /// found.
+    #[inline]
+    pub fn learns(&self) -> bool {
+        self.times_answers || self.plan.learns()
+    }
+
+    /// Whether it is counted how long answers take.
+    pub fn times_answers(&self) -> bool {
+        self.times_answers
     }
 
     /// What its requests are hashed by; none: its method asks for no hash.

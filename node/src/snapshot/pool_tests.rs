@@ -188,3 +188,52 @@ fn a_request_without_an_answer_makes_its_backend_no_better() {
     drop(begin());
     assert!(seconds().unwrap() > 0.9);
 }
+
+#[test]
+fn the_part_of_one_that_came_back_grows_with_time() {
+    for (method, expected_by) in [
+        ("weighted", [1.0, 2.0, 5.0]),
+        ("round_robin", [1.0, 2.0, 5.0]),
+        ("hash", [1.0, 2.0, 5.0]),
+    ] {
+        let pool = Node::new(method).pool();
+        let back = &pool.backends()[2];
+        let start = Instant::now();
+        back.warm_up(start, Duration::from_secs(10));
+        let mut rng = StdRng::seed_from_u64(3);
+        for (seconds, part) in [(0, 0.1), (2, 0.2), (5, 0.5), (9, 0.9), (11, 1.0)] {
+            let mut seen = vec![0; 3];
+            for number in 0..20_000_u32 {
+                // Requests come when they come.
+                let now =
+                    start + Duration::from_secs(seconds) + Duration::from_nanos(u64::from(number) * 997);
+                let request = Pick {
+                    turn: number.try_into().unwrap(),
+                    hash: balance::hash::mixed(number.into()),
+                    now,
+                };
+                let usable = |at: usize| !pool.backends()[at].is_barred(now);
+                let at = balance::pick(&pool, request, usable, &mut rng).unwrap();
+                seen[at] += 1;
+            }
+            // What it leaves goes to the others by their weights.
+            let [one, two, five] = expected_by;
+            let left = five * (1.0 - part) / (one + two);
+            let expected = [one * (1.0 + left), two * (1.0 + left), five * part];
+            let within = |seen: u64, expected: f64| {
+                let due: f64 = expected / 8.0 * 20_000.0;
+                #[expect(clippy::cast_precision_loss, reason = "it is at most 20,000")]
+                let off = seen as f64 - due;
+                // A table of places is a little off; else five standard deviations.
+                off.abs() < 5.0 * due.sqrt() + due * 0.02
+            };
+            assert!(
+                seen.iter()
+                    .zip(expected)
+                    .all(|(seen, expected)| within(*seen, expected)),
+                "{method}, {seconds} s: {seen:?} instead of {expected:?}"
+            );
+        }
+        assert_eq!(back.part(start + Duration::from_secs(11)), None);
+    }
+}

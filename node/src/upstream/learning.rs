@@ -7,10 +7,10 @@ use crate::balance::{Plan, reported_load};
 use crate::snapshot::PoolView;
 
 impl Lease {
-    /// A request goes out on it. Where the pool's method learns nothing, neither does this.
+    /// A request goes out on it. Where the pool learns nothing, neither does this.
     #[inline]
     pub fn begin(&mut self, pool: &PoolView) {
-        if pool.plan().learns() {
+        if pool.learns() {
             self.state.open.begin_request(Instant::now());
         }
     }
@@ -28,6 +28,9 @@ impl Lease {
     fn learn_from(&mut self, pool: &PoolView, head: &[u8]) {
         let now = Instant::now();
         let elapsed = self.state.open.request_answered(now);
+        if let Some(elapsed) = elapsed.filter(|_| pool.times_answers()) {
+            self.backend().took(elapsed);
+        }
         match pool.plan() {
             Plan::ResponseTime => {
                 if let Some(elapsed) = elapsed {

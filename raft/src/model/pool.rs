@@ -1,16 +1,19 @@
 //! Pools of backends.
 
 mod health;
+mod outlier;
 mod settings;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::address::BackendAddress;
 use super::rejection::Rejection;
 use super::template::Template;
 pub use health::{Expect, HealthRules};
+pub use outlier::OutlierRules;
 use settings::{POOL_SETTINGS, PoolSetting};
 
 /// How a pool spreads requests over its backends. The algorithms are the data plane's.
@@ -149,6 +152,10 @@ pub struct Pool {
     pub health: HealthRules,
     /// Where less of its weight is up, in per cent, all of it but the draining is used.
     pub panic_threshold: u32,
+    /// When a backend that answers badly is taken out.
+    pub outlier: OutlierRules,
+    /// For how long the part of a backend that came back grows until it is whole; none: it is at once.
+    pub slow_start: Option<Duration>,
     pub(super) backends: Vec<Backend>,
 }
 
@@ -161,6 +168,8 @@ impl Default for Pool {
             load_header: None,
             health: HealthRules::default(),
             panic_threshold: PANIC_THRESHOLD,
+            outlier: OutlierRules::default(),
+            slow_start: None,
             backends: Vec::new(),
         }
     }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::report::{BackendHealth, Evidence, Standing, Why};
+use super::outcome::Outcome;
+use super::plan::Plan;
 use super::pools::PoolHealth;
-use crate::health::{Checkers, Judgement, Key, Observation, Own, Patience, Seen, Tracker, judge};
+use crate::health::{Checkers, Judgement, Key, Observation, Own, Patience, Rule, Seen, Tracker, judge};
 use crate::snapshot::BackendState;
 
 /// After so many failed checks in a row a backend is down that nobody else has trouble with, unless it refuses.
@@ -27,21 +29,9 @@ pub(super) struct Entry {
     since: Instant,
     /// Requests that it had answered at the last look.
     answered: u64,
+    /// What its requests came to.
+    pub(super) outcome: Outcome,
     plan: Plan,
-}
-
-/// When this node checks it.
-#[derive(Debug, Default)]
-struct Plan {
-    /// Between two checks; none: it does not.
-    every: Option<Duration>,
-    /// Whether it checks because something is wrong.
-    is_urgent: bool,
-    /// When next.
-    next: Option<Instant>,
-    is_running: bool,
-    /// When the own observation has to be looked at again.
-    stale_at: Option<Instant>,
 }
 
 /// What a verdict depends on beside the backend.
@@ -63,12 +53,14 @@ impl Entry {
             judgement: judge(None, []),
             since: now,
             answered: backend.requests_total(),
+            outcome: Outcome::new(backend.timed()),
             plan: Plan::default(),
         }
     }
 
+    /// Whether it is to be used: it is up, and its requests come to something.
     pub(super) fn is_up(&self) -> bool {
-        self.judgement.is_up
+        self.judgement.is_up && !self.outcome.is_ejected()
     }
 
     /// For how long the verdict has been what it is.
@@ -89,7 +81,7 @@ impl Entry {
             return;
         };
         let before = self.heard.get(name);
-        let since = before.filter(|(before, _)| before.is_up() == observation.is_up());
+        let since = before.filter(|(before, _)| before.is_like(observation));
         let since = since.map_or(now, |(_, since)| *since);
         self.heard.insert(Arc::clone(name), (observation.clone(), since));
     }
@@ -133,6 +125,11 @@ impl Entry {
         is_due
     }
 
+    /// Whether a check that is begun now can be its own as well; it counts as running then.
+    pub(super) fn join_check(&mut self) -> bool {
+        !std::mem::replace(&mut self.plan.is_running, true)
+    }
+
     /// A check is through.
     pub(super) fn checked(&mut self, started: Instant, seen: Option<&Seen>, pool: &PoolHealth, now: Instant) {
         self.plan.is_running = false;
@@ -151,11 +148,14 @@ impl Entry {
     }
 
     fn is_trouble_elsewhere(&self) -> bool {
-        self.heard.values().any(|(observation, _)| !observation.is_up())
+        let mut heard = self.heard.values();
+        heard.any(|(observation, _)| observation.says_up() == Some(false))
     }
 
     /// Judges, and plans the next check. What this node tells the others of it.
     pub(super) fn review(&mut self, context: &Context<'_>, now: Instant) -> Option<Observation> {
+        let was_up = self.is_up();
+        self.outcome.expire(context.pool.outlier(), now);
         let window = context.pool.window();
         let own = self.tracker.fresh(now, window).cloned();
         let own_up = own.as_ref().map(|own| own.is_up);
@@ -164,10 +164,10 @@ impl Entry {
         let (calm, urgent) = context.pool.intervals();
         let is_checker = (trouble || calm.is_some()) && self.checkers(context).has(context.own);
         let judgement = judge(own_up, self.votes(context.own, own_up));
-        if judgement.is_up != self.judgement.is_up {
+        self.judgement = judgement;
+        if was_up != self.is_up() {
             self.since = now;
         }
-        self.judgement = judgement;
         // Whoever has seen something else than the checkers looks for himself.
         let differs = own_up.is_some_and(|up| up != judgement.checkers_say_up);
         let is_urgent = differs || (is_checker && trouble);
@@ -187,6 +187,7 @@ impl Entry {
         self.backend.set_missed(own_up == Some(false));
         match own {
             Some(own) if !own.is_up => Some(Observation::Down(own.reason)),
+            _ if self.outcome.is_ejected() => self.observed_outcome(),
             Some(own) if trouble_elsewhere && (is_checker || differs) => {
                 let millis = own.round_trip.map(|time| time.as_millis());
                 Some(Observation::Up(millis.and_then(|millis| millis.try_into().ok())))
@@ -209,7 +210,9 @@ impl Entry {
             if name == own {
                 own_up
             } else {
-                self.heard.get(name).map(|(observation, _)| observation.is_up())
+                self.heard
+                    .get(name)
+                    .and_then(|(observation, _)| observation.says_up())
             }
         };
         names.map(vote).collect()
@@ -218,10 +221,8 @@ impl Entry {
     /// When it has to be thought about again.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let next = self.plan.next.filter(|_| !self.plan.is_running);
-        match (next, self.plan.stale_at) {
-            (Some(next), Some(stale)) => Some(next.min(stale)),
-            (next, stale) => next.or(stale),
-        }
+        let times = [next, self.plan.stale_at, self.outcome.until()];
+        times.into_iter().flatten().min()
     }
 
     /// Tells the data plane.
@@ -241,6 +242,9 @@ impl Entry {
             },
             is_up: self.is_up(),
             is_panic,
+            is_ejected: self.outcome.is_ejected(),
+            ejections: self.outcome.total(),
+            part: self.backend.part(now),
             since: self.since(now),
             reason: self.reason(),
         }
@@ -254,10 +258,18 @@ impl Entry {
             .values()
             .filter_map(|(observation, _)| match observation {
                 Observation::Down(reason) => Some(reason),
-                Observation::Up(_) => None,
+                Observation::Up(_) | Observation::Ejected(_) => None,
             });
-        let reason = own.map(|own| &own.reason).into_iter().chain(heard).next();
-        reason.filter(|_| !self.is_up()).cloned()
+        let reason = own.map(|own| own.reason.as_str()).into_iter();
+        let reason = reason.chain(heard.map(String::as_str)).next();
+        // While it is down, that it was taken out before is of no matter.
+        let reason = reason.filter(|_| !self.judgement.is_up);
+        reason.or(self.outcome.reason()).map(str::to_owned)
+    }
+
+    fn observed_outcome(&self) -> Option<Observation> {
+        let reason = self.outcome.reason();
+        reason.map(|reason| Observation::Ejected(reason.to_owned()))
     }
 
     pub(super) fn why(
@@ -276,7 +288,9 @@ impl Entry {
             let heard = self.heard.get(name);
             let (observation, age) = if name == own_name {
                 let age = own.map(|own| now.saturating_duration_since(own.at));
-                (own.map(observed), age)
+                let observed = own.filter(|own| !own.is_up).map(observed);
+                let observed = observed.or_else(|| self.observed_outcome());
+                (observed.or_else(|| own.map(self::observed)), age)
             } else {
                 let age = heard.map(|(_, since)| now.saturating_duration_since(*since));
                 (heard.map(|(observation, _)| observation.clone()), age)
@@ -289,7 +303,11 @@ impl Entry {
             }
         });
         Why {
-            rule: self.judgement.rule,
+            rule: if self.judgement.is_up && self.outcome.is_ejected() {
+                Rule::Outcome
+            } else {
+                self.judgement.rule
+            },
             evidence: evidence.collect(),
             health,
         }
@@ -302,34 +320,6 @@ fn observed(own: &Own) -> Observation {
         Observation::Up(millis.and_then(|millis| millis.try_into().ok()))
     } else {
         Observation::Down(own.reason.clone())
-    }
-}
-
-impl Plan {
-    /// Changes how often to check, and why. What is urgent is done at once, unless this node has just looked.
-    fn change(
-        &mut self,
-        every: Option<Duration>,
-        is_urgent: bool,
-        own: Option<&Own>,
-        jitter: f64,
-        now: Instant,
-    ) {
-        let begins = is_urgent && !self.is_urgent;
-        self.is_urgent = is_urgent;
-        let before = std::mem::replace(&mut self.every, every);
-        let Some(every) = every else {
-            self.next = None;
-            return;
-        };
-        let failed_at = own.filter(|own| !own.is_up).map(|own| own.at);
-        self.next = match self.next {
-            _ if begins => Some(failed_at.map_or(now, |at| (at + every).max(now))),
-            None if before.is_none() => Some(now + every.mul_f64(jitter)),
-            // It is running.
-            None => None,
-            Some(next) => Some(next.min(now + every)),
-        };
     }
 }
 

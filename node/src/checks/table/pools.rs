@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbal_raft::model::{HealthRules, Pool, PoolName};
+use fleetbal_raft::model::{HealthRules, OutlierRules, Pool, PoolName};
 
 use super::super::probe::How;
 use super::entry::Entry;
@@ -29,6 +29,8 @@ pub(super) struct PoolHealth {
     /// Whether a service uses it.
     is_used: bool,
     usable: Usable,
+    /// Backends that are out by the outcome of their requests.
+    ejected: usize,
     is_panic: bool,
 }
 
@@ -66,6 +68,7 @@ impl Pools {
                 verify,
                 is_used: used.contains(name),
                 usable: Usable::default(),
+                ejected: 0,
                 is_panic: known.is_some_and(|known| known.is_panic),
             };
             self.0.insert(name.clone(), pool);
@@ -83,15 +86,30 @@ impl Pools {
         self.0.iter().filter(move |(_, pool)| is_without(pool))
     }
 
+    /// Those whose slow backends are to be found, and what is slow.
+    pub(super) fn that_time(&self) -> impl Iterator<Item = (&PoolHealth, u32)> {
+        self.0
+            .values()
+            .filter_map(|pool| Some((pool, pool.outlier().latency?)))
+    }
+
     pub(super) fn is_panic(&self, name: &PoolName) -> bool {
         self.get(name).is_some_and(|pool| pool.is_panic)
     }
 
     /// Counts a backend that was not counted yet.
     pub(super) fn count(&mut self, name: &PoolName, entry: &Entry) {
+        self.count_ejected(name, false, entry.outcome.is_ejected());
         if let Some(pool) = self.0.get_mut(name).filter(|_| !entry.is_draining) {
             pool.usable.total += u64::from(entry.weight);
             pool.usable.up += if entry.is_up() { entry.weight.into() } else { 0 };
+        }
+    }
+
+    /// A backend that was out by the outcome of its requests, or not, is it now, or not.
+    pub(super) fn count_ejected(&mut self, name: &PoolName, before: bool, now: bool) {
+        if let Some(pool) = self.0.get_mut(name) {
+            pool.ejected = (pool.ejected + usize::from(now)).saturating_sub(usize::from(before));
         }
     }
 
@@ -124,6 +142,37 @@ impl PoolHealth {
 
     pub(super) fn backends(&self) -> &[Arc<BackendState>] {
         self.view.backends()
+    }
+
+    /// When backends are out by the outcome of their requests.
+    pub(super) fn outlier(&self) -> &OutlierRules {
+        &self.model.outlier
+    }
+
+    /// For how long the part of a backend that came back grows.
+    pub(super) fn slow_start(&self) -> Option<Duration> {
+        self.model.slow_start
+    }
+
+    /// Whether the pool can do without this one for its outcomes: not too many are out for theirs, and another is up.
+    pub(super) fn spares(&self, entry: &Entry) -> bool {
+        let weight = if entry.is_draining { 0 } else { entry.weight };
+        self.ejected < self.outlier().most_of(self.backends().len()) && self.usable.up > weight.into()
+    }
+
+    /// Whether a check for this pool says for another one what one of its own would.
+    pub(super) fn asks_like(&self, other: &Self) -> bool {
+        let (one, two) = (self.rules(), other.rules());
+        let same = match (self.how(), other.how()) {
+            (How::Connect, How::Connect) => true,
+            (How::Verify(one), How::Verify(two)) => one == two,
+            (How::Http(one), How::Http(two)) => {
+                let asked = |rules: HealthRules| (rules.path, rules.method, rules.host, rules.expect);
+                asked(one) == asked(two)
+            }
+            _ => false,
+        };
+        same && one.timeout == two.timeout
     }
 
     /// Between two checks by one node: while all is well, where that is asked for; while it is not.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::Context;
 use super::super::execute::fleet_status;
 use super::super::query::live::class_name;
+use crate::checks::BackendHealth;
 use crate::gossip::NodeState;
 use crate::monitor::openmetrics::{Exposition, Format, Kind};
 use crate::role::{Class, Queues};
@@ -175,7 +176,7 @@ fn queues(snapshot: &Snapshot, queues: &Queues, out: &mut Exposition) {
 
 fn backends(snapshot: &Snapshot, out: &mut Exposition) {
     type Figure = fn(&BackendState) -> u64;
-    let families: [(&'static str, Kind, &str, Figure); 4] = [
+    let families: [(&'static str, Kind, &str, Figure); 5] = [
         (
             "fleetbal_backend_requests_total",
             Kind::Counter,
@@ -187,6 +188,12 @@ fn backends(snapshot: &Snapshot, out: &mut Exposition) {
             Kind::Counter,
             "Requests that the backend did not answer, or not to the end.",
             BackendState::failures_total,
+        ),
+        (
+            "fleetbal_backend_errors_total",
+            Kind::Counter,
+            "Requests that the backend answered with 5xx, or not at all, or not to the end.",
+            BackendState::errors_total,
         ),
         (
             "fleetbal_backend_connects_total",
@@ -225,11 +232,19 @@ fn health(context: &Context, out: &mut Exposition) {
         Kind::Gauge,
         "Whether the backend is up, by this node's verdict.",
     );
-    for health in &all {
-        let backend = health.key.backend.to_string();
-        let labels = [("pool", health.key.pool.as_str()), ("backend", backend.as_str())];
-        out.figure(&labels, u8::from(health.is_up));
-    }
+    each_health(&all, out, |health| u64::from(health.is_up));
+    out.family(
+        "fleetbal_backend_ejected",
+        Kind::Gauge,
+        "Whether this node has taken the backend out by the outcome of its requests.",
+    );
+    each_health(&all, out, |health| u64::from(health.is_ejected));
+    out.family(
+        "fleetbal_backend_ejections_total",
+        Kind::Counter,
+        "How often this node has taken the backend out by the outcome of its requests.",
+    );
+    each_health(&all, out, |health| health.ejections);
     out.family(
         "fleetbal_pool_panic",
         Kind::Gauge,
@@ -248,6 +263,14 @@ fn health(context: &Context, out: &mut Exposition) {
     );
     out.figure(&[("result", "passed")], checks - failed);
     out.figure(&[("result", "failed")], failed);
+}
+
+fn each_health(all: &[BackendHealth], out: &mut Exposition, figure: impl Fn(&BackendHealth) -> u64) {
+    for health in all {
+        let backend = health.key.backend.to_string();
+        let labels = [("pool", health.key.pool.as_str()), ("backend", backend.as_str())];
+        out.figure(&labels, figure(health));
+    }
 }
 
 fn each_backend(snapshot: &Snapshot, mut with: impl FnMut(&str, &str, &BackendState)) {

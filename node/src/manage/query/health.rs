@@ -15,7 +15,11 @@ pub fn lines(all: &[BackendHealth]) -> Vec<String> {
 
 fn line(health: &BackendHealth) -> String {
     let state = health.standing.as_str();
-    let reason = health.reason.as_deref().unwrap_or(UNKNOWN);
+    let reason = match (&health.reason, health.part) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(part)) => format!("begins slowly, with {} % of its requests", part / 10),
+        (None, None) => UNKNOWN.to_owned(),
+    };
     let panic = if health.is_panic && !health.is_up {
         " (used all the same: too much of the pool is down)"
     } else {
@@ -24,7 +28,7 @@ fn line(health: &BackendHealth) -> String {
     format!(
         "{} {state} {}{panic}",
         health.key,
-        seconds(health.since) + " " + reason
+        seconds(health.since) + " " + &reason
     )
 }
 
@@ -53,6 +57,7 @@ fn rule(rule: Rule) -> String {
         Rule::Majority { down, of } => format!("{down} of {of} checkers say down"),
         Rule::Outvoted { down, of } => format!("only {down} of {of} checkers say down"),
         Rule::Nobody => "no checker says down".to_owned(),
+        Rule::Outcome => "the outcome of this node's own requests".to_owned(),
     }
 }
 
@@ -62,6 +67,7 @@ fn row(evidence: &Evidence) -> Vec<String> {
         Some(Observation::Up(None)) => ("up", UNKNOWN.to_owned()),
         Some(Observation::Up(Some(millis))) => ("up", format!("answered in {millis} ms")),
         Some(Observation::Down(reason)) => ("down", reason.clone()),
+        Some(Observation::Ejected(reason)) => ("ejected", reason.clone()),
     };
     let age = evidence.age.map(|age| format!("{:.1}", age.as_secs_f64()));
     vec![
@@ -90,6 +96,9 @@ mod tests {
             standing: Standing::Down,
             is_up: false,
             is_panic,
+            is_ejected: false,
+            ejections: 0,
+            part: None,
             since: Duration::from_millis(12_700),
             reason: Some("Connection refused".to_owned()),
         }
@@ -103,12 +112,17 @@ mod tests {
             reason: None,
             ..down(false)
         };
+        let warming = BackendHealth {
+            part: Some(250),
+            ..up.clone()
+        };
         let expected = [
             "web 10.0.0.1:80 down 12 Connection refused",
             "web 10.0.0.1:80 down 12 Connection refused (used all the same: too much of the pool is down)",
             "web 10.0.0.1:80 up 12 -",
+            "web 10.0.0.1:80 up 12 begins slowly, with 25 % of its requests",
         ];
-        assert_eq!(lines(&[down(false), down(true), up]), expected);
+        assert_eq!(lines(&[down(false), down(true), up, warming]), expected);
     }
 
     #[test]

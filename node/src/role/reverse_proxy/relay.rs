@@ -79,7 +79,7 @@ impl Relay<'_> {
     /// Sends the request, and its answer back. Its head, once all of it is through.
     pub(super) async fn run(&mut self) -> Result<ResponseHead, Trouble> {
         let mut answer = poll_fn(|cx| self.poll_answer(cx)).await?;
-        self.lease.backend().count_request();
+        self.lease.backend().count_answer(answer.head.status);
         self.client.served().shard().answered(answer.head.status);
         if !(answer.body.is_done() && self.to_client.is_empty() && self.client.io.is_flushed()) {
             let relayed = poll_fn(|cx| self.poll_bodies(cx, &mut answer)).await;
@@ -219,6 +219,7 @@ impl Relay<'_> {
                 if let Some(pause) = self.tries.pause(&head, &self.request)
                     && self.to_client.is_empty()
                 {
+                    self.lease.backend().count_error();
                     return Err(Trouble::Retry(Some(pause)));
                 }
                 return self.begin_answer(head, input, output, cx).map(Some);

@@ -129,6 +129,17 @@ fn range(part: &str) -> Option<(u16, u16)> {
 
 /// Seconds, decimals allowed down to milliseconds, between these two.
 pub(super) fn seconds(text: &str, from: Duration, to: Duration) -> Option<Duration> {
+    let time = Duration::from_millis(thousandths(text)?);
+    (from..=to).contains(&time).then_some(time)
+}
+
+/// As [`seconds`] reads it: no decimals that say nothing.
+pub(super) fn show_seconds(time: Duration) -> String {
+    show_thousandths(time.as_secs() * 1000 + u64::from(time.subsec_millis()))
+}
+
+/// A number with at most three decimals, in thousandths.
+pub(super) fn thousandths(text: &str) -> Option<u64> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let fits = !text.is_empty() && text != "." && whole.len() <= 6 && decimals.len() <= 3;
@@ -136,14 +147,13 @@ pub(super) fn seconds(text: &str, from: Duration, to: Duration) -> Option<Durati
         return None;
     }
     let whole: u64 = format!("0{whole}").parse().ok()?;
-    let millis: u64 = format!("{decimals:0<3}").parse().ok()?;
-    let time = Duration::from_millis(whole * 1000 + millis);
-    (from..=to).contains(&time).then_some(time)
+    let thousandths: u64 = format!("{decimals:0<3}").parse().ok()?;
+    Some(whole * 1000 + thousandths)
 }
 
-/// As [`seconds`] reads it: no decimals that say nothing.
-pub(super) fn show_seconds(time: Duration) -> String {
-    let text = format!("{}.{:03}", time.as_secs(), time.subsec_millis());
+/// As [`thousandths`] reads it.
+pub(super) fn show_thousandths(number: u64) -> String {
+    let text = format!("{}.{:03}", number / 1000, number % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 

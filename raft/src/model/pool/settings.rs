@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::health::{Expect, HealthRules, host, method, number, path, seconds, show_seconds, switch};
-use super::{BalanceMethod, HashBy, NO_NODEFILE, PANIC_THRESHOLD, Pool, is_token};
+use super::health::{
+    Expect, HealthRules, host, method, number, path, seconds, show_seconds, show_thousandths, switch,
+    thousandths,
+};
+use super::{BalanceMethod, HashBy, NO_NODEFILE, OutlierRules, PANIC_THRESHOLD, Pool, is_token};
 use crate::model::rejection::Rejection;
 use crate::model::template::Template;
 use crate::model::tunable::CLEARING;
@@ -176,6 +179,71 @@ pub(super) const POOL_SETTINGS: &[PoolSetting] = &[
             Ok(())
         },
         get: |pool| (pool.panic_threshold != PANIC_THRESHOLD).then(|| pool.panic_threshold.to_string()),
+    },
+    PoolSetting {
+        key: "outlier_5xx",
+        set: |pool, value| {
+            pool.outlier.errors = unless_cleared(value, |value| {
+                number(value, 1, 1000).ok_or(wanted("outlier_5xx", "a number from 1 to 1000, or none"))
+            })?;
+            Ok(())
+        },
+        get: |pool| pool.outlier.errors.map(|errors| errors.to_string()),
+    },
+    PoolSetting {
+        key: "outlier_latency",
+        set: |pool, value| {
+            pool.outlier.latency = unless_cleared(value, |value| {
+                let factor = thousandths(value).filter(|factor| (1_500..=100_000).contains(factor));
+                let factor = factor.and_then(|factor| factor.try_into().ok());
+                factor.ok_or(wanted("outlier_latency", "a number from 1.5 to 100, or none"))
+            })?;
+            Ok(())
+        },
+        get: |pool| pool.outlier.latency.map(|factor| show_thousandths(factor.into())),
+    },
+    PoolSetting {
+        key: "outlier_eject_time",
+        set: |pool, value| {
+            let time = seconds(value, Duration::from_millis(100), Duration::from_hours(1));
+            pool.outlier.eject_time = time.ok_or(wanted(
+                "outlier_eject_time",
+                "a number of seconds from 0.1 to 3600",
+            ))?;
+            Ok(())
+        },
+        get: |pool| {
+            let time = pool.outlier.eject_time;
+            (time != OutlierRules::default().eject_time).then(|| show_seconds(time))
+        },
+    },
+    PoolSetting {
+        key: "outlier_max_ejected",
+        set: |pool, value| {
+            pool.outlier.max_ejected = number(value, 0, 100).ok_or(wanted(
+                "outlier_max_ejected",
+                "a number of per cent from 0 to 100",
+            ))?;
+            Ok(())
+        },
+        get: |pool| {
+            let most = pool.outlier.max_ejected;
+            (most != OutlierRules::default().max_ejected).then(|| most.to_string())
+        },
+    },
+    PoolSetting {
+        key: "slow_start",
+        set: |pool, value| {
+            pool.slow_start = unless_cleared(value, |value| {
+                let time = seconds(value, Duration::from_millis(100), Duration::from_hours(1));
+                time.ok_or(wanted(
+                    "slow_start",
+                    "a number of seconds from 0.1 to 3600, or none",
+                ))
+            })?;
+            Ok(())
+        },
+        get: |pool| pool.slow_start.map(show_seconds),
     },
 ];
 

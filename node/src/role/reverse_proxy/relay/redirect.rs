@@ -90,7 +90,7 @@ impl Relay<'_> {
             upload_broken,
             ..
         } = self;
-        lease.backend().count_request();
+        lease.backend().count_answer(said.head.status);
         lease.end();
         let has_more = request.upload_plan.as_ref().is_some_and(|plan| plan.has_more());
         let is_sent =
