@@ -23,6 +23,7 @@ class Cell:
     upload: int = 0
     close: bool = False
     workers: int = 1
+    tls: bool = False
     # Against nginx and HAProxy, as ratios of CPU time; none where the design asks for nothing.
     must: tuple = ()
     aim: tuple = ()
@@ -42,6 +43,9 @@ def matrix(crowd):
         Cell("up16k", "64 connections, uploads of 16 KiB", upload=16 * KIB, body=0),
         Cell("up1m", "64 connections, uploads of 1 MiB", upload=MIB, body=0),
         Cell("close", "64 at a time, one connection a request", close=True, must=(1.05, 1.05), aim=(0.95, 0.95)),
+        Cell("tls", "64 connections, TLS, 128 B", tls=True, must=(1.0, 1.0), aim=(0.90, 0.90)),
+        Cell("tls16k", "64 connections, TLS, 16 KiB", tls=True, body=16 * KIB, must=(1.0, 1.0), aim=(0.90, 0.90)),
+        Cell("tlsnew", "64 at a time, a handshake a request", tls=True, close=True, must=(1.0, 1.0), aim=(0.90, 0.90)),
         Cell("1000", "1,000 connections, 128 B", connections=1000, must=(0.85, 0.80), aim=(0.70, 0.65)),
         Cell("10000", f"{crowd:,} connections, 128 B", connections=crowd),
         # Both on two CPUs, so that only the number of workers differs.
@@ -116,23 +120,28 @@ def _judge(cell, contender, samples, result):
 def run_cell(cell, contenders, stage, rounds, seconds):
     # It keeps no connection for another client.
     contenders = {name: one for name, one in contenders.items() if name != FLOOR or not cell.close}
+    return take_turns(contenders, stage, rounds, lambda one: measure(cell, one, stage, seconds))
+
+
+def take_turns(contenders, stage, rounds, work):
+    """What `work` finds of each contender, round by round."""
     rows = []
     for number in range(rounds):
         # A B C, then C B A: what drifts with time hits all alike.
         order = list(contenders) if number % 2 == 0 else list(reversed(contenders))
         row = {name: None for name in contenders}
         for name in order:
-            row[name] = _patiently(cell, contenders[name], stage, seconds)
+            row[name] = _patiently(stage, work, contenders[name])
         rows.append(row)
         shown = "  ".join(f"{name} {row[name]['cpu_us']:.2f}" for name in contenders)
         stage.say(f"  round {number + 1}: CPU µs a request: {shown}")
     return rows
 
 
-def _patiently(cell, contender, stage, seconds):
+def _patiently(stage, work, contender):
     for attempt in range(1, TRIES + 1):
         try:
-            return measure(cell, contender, stage, seconds)
+            return work(contender)
         except TooBusy as busy:
             if attempt == TRIES:
                 raise

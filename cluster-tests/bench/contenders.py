@@ -6,6 +6,9 @@ X-Forwarded-For with the client's address, bodies streamed both ways without fil
 """
 
 import os
+import socket
+import ssl
+import subprocess
 
 from process import Process, Trouble, first_line, free_port
 
@@ -51,12 +54,24 @@ def write(path, text):
     return path
 
 
-class Contender:
-    """One of them, with so many workers, in front of a backend."""
+def certificate(d):
+    """The path of a certificate with its key, and of the key: of the kind that most sites have now."""
+    pair, key = f"{d}/tls.pem", f"{d}/tls.key"
+    if not os.path.exists(pair):
+        command = ["openssl", "req", "-x509", "-nodes", "-batch", "-newkey", "ec", "-pkeyopt",
+                   "ec_paramgen_curve:prime256v1", "-days", "2", "-subj", "/CN=bench.example", "-keyout", key, "-out", pair]
+        subprocess.run(command, check=True, capture_output=True)
+        with open(key, encoding="ascii") as made, open(pair, "a", encoding="ascii") as both:
+            both.write(made.read())
+    return pair, key
 
-    def __init__(self, name, d, backend, workers, options):
+
+class Contender:
+    """One of them, with so many workers, in front of a backend; with `tls` its clients speak that."""
+
+    def __init__(self, name, d, backend, workers, options, tls=False):
         self.name, self.dir, self.backend, self.workers = name, d, backend, workers
-        self.options = options
+        self.options, self.tls = options, tls
         self.label = f"{name}-{workers}-{free_port()}"
         self.port = free_port()
         # The backend, once it is not the recorder any more.
@@ -65,6 +80,9 @@ class Contender:
     def start(self, cpus):
         command = {"nginx": self._nginx, "haproxy": self._haproxy, "fleetbal": self._fleetbal,
                    FLOOR: self._floor}[self.name]()
+        return self._run(command, cpus)
+
+    def _run(self, command, cpus):
         log = f"{self.dir}/{self.label}.log"
         self.process = Process(self.label, command, cpus, log).wait_port(self.port)
         return self
@@ -76,16 +94,27 @@ class Contender:
         self.process = self.server = None
 
     def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}{path}"
+
+    def connect(self):
+        """A client's connection."""
+        sock = socket.create_connection(("127.0.0.1", self.port), 10)
+        if not self.tls:
+            return sock
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(sock)
 
     def _nginx(self):
         conf = nginx_head(self.dir, self.label, self.options.descriptors, self.workers)
         # reuseport: without it one of two workers gets most of the connections. Buffers: with those it has by
         # default, or with files, a body of 1 MiB costs it twice as much.
         reuse = "reuseport" if self.workers > 1 else ""
+        pair, key = certificate(self.dir) if self.tls else ("", "")
+        tls = f"ssl_certificate {pair}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;" if self.tls else ""
         conf += f"""limit_conn_zone $binary_remote_addr zone=z:1m;
 upstream u {{ server {self.backend}; keepalive 16384; keepalive_requests 1000000000; keepalive_timeout 300s; }}
-server {{ listen 127.0.0.1:{self.port} backlog=4096 {reuse};
+server {{ listen 127.0.0.1:{self.port} {"ssl" if self.tls else ""} backlog=4096 {reuse}; {tls}
 location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection "";
 proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; }} }} }}"""
@@ -115,7 +144,7 @@ defaults
  option splice-auto
  http-reuse always
 frontend f
- bind 127.0.0.1:{self.port} backlog 4096
+ bind 127.0.0.1:{self.port} backlog 4096 {f"ssl crt {certificate(self.dir)[0]}" if self.tls else ""}
  maxconn {self.options.descriptors // 2 + 40}
  default_backend b
 backend b
@@ -135,8 +164,11 @@ SET persist_client = on
 SET persist_client_idle_timeout = 300
 SET persist_backend = on
 SET backend_persist_cache = 16384
-ENABLE balancer
 """
+        if self.tls:
+            pair, key = certificate(self.dir)
+            conf += f"SET enable_ssl = on\nSET ssl_cert_file = {pair}\nSET ssl_key_file = {key}\n"
+        conf += "ENABLE balancer\n"
         path = write(f"{self.dir}/{self.label}.conf", conf)
         return fleet_of_one(self.options.ours, f"{self.dir}/{self.label}", self.workers) + ["--config", path]
 

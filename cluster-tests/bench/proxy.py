@@ -85,7 +85,7 @@ def wanted(options, matrix):
 
 def kind(cell):
     """Which of the processes serves a cell."""
-    return cell.name if cell.name.startswith("two") else "one"
+    return cell.name if cell.name.startswith("two") else "tls" if cell.tls else "one"
 
 
 def staff(options, name):
@@ -96,7 +96,9 @@ def staff(options, name):
 def start(stage, options, chosen):
     """All processes, checked against the recording backend, then in front of the real one."""
     kinds = {"one": (1, stage.layout.one)}
-    if any(kind(cell) != "one" for cell in chosen):
+    if any(kind(cell) == "tls" for cell in chosen):
+        kinds |= {"tls": (1, stage.layout.one)}
+    if any(kind(cell).startswith("two") for cell in chosen):
         kinds |= {"two1": (1, stage.layout.two), "two2": (2, stage.layout.two)}
     port = free_port()
     # To one address there are 28,000 ports, and each contender may keep 10,000 connections.
@@ -107,7 +109,7 @@ def start(stage, options, chosen):
     try:
         for (name, who), host in seats.items():
             workers, cpus = kinds[name]
-            teams[name][who] = Contender(who, stage.dir, f"{host}:{port}", workers, options)
+            teams[name][who] = Contender(who, stage.dir, f"{host}:{port}", workers, options, name == "tls")
             teams[name][who].start(cpus)
             if who != FLOOR:
                 check(teams[name][who], recorder)
@@ -134,12 +136,12 @@ def measure(stage, options, chosen, others):
     results = {"cpu": {}, "latency": [], "memory": {}, "configuration": {}}
     teams = start(stage, options, chosen)
     try:
-        paired = [cell for cell in chosen if kind(cell) != "one"]
+        paired = [cell for cell in chosen if kind(cell).startswith("two")]
         for cell in chosen:
             if cell in paired:
                 continue
             stage.say(cell.what)
-            results["cpu"][cell.name] = cells.run_cell(cell, teams["one"], stage, options.rounds, options.seconds)
+            results["cpu"][cell.name] = cells.run_cell(cell, teams[kind(cell)], stage, options.rounds, options.seconds)
         for number in range(options.rounds if paired else 0):
             # One and two workers in the same round, so that they pair.
             for cell in paired if number % 2 == 0 else reversed(paired):

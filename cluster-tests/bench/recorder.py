@@ -141,7 +141,7 @@ def check(contender, recorder):
     recorder.take()
     total = 0
     for series, (method, extra, sent, received, count) in SERIES.items():
-        with socket.create_connection(("127.0.0.1", contender.port), 10) as sock:
+        with contender.connect() as sock:
             stream = Stream(sock)
             for number in range(count):
                 target = f"/record/{series.replace(' ', '-')}/{number}"
@@ -158,7 +158,7 @@ def check(contender, recorder):
                 demand(f"{series}: fields to the client", names, ["content-length", "content-type", "x-mark"])
                 keeps = not any(name == "connection" and "close" in value.lower() for name, value in fields)
                 demand(f"{series}: it keeps the client's connection", keeps, ("connection", "close") not in extra)
-                _compare(demand, series, recorder, (method, target, extra, received))
+                _compare(demand, series, recorder, (method, target, extra, received), contender)
             if ("connection", "close") in extra:
                 demand(f"{series}: it closes the connection", sock.recv(1), b"")
         total += count
@@ -171,8 +171,10 @@ def check(contender, recorder):
                       f"{contender.workers} would have done: it does not reuse them as the rest do")
 
 
-def _compare(demand, series, recorder, asked):
+def _compare(demand, series, recorder, asked, contender):
     method, target, extra, received = asked
+    # The others would have to be told to.
+    tells_of_tls = [("x-forwarded-proto", "https")] if contender.tls and contender.name == "fleetbal" else []
     with recorder.lock:
         seen, recorder.seen = recorder.seen, []
     demand(f"{series}: requests to the backend", len(seen), 1)
@@ -180,7 +182,7 @@ def _compare(demand, series, recorder, asked):
     demand(f"{series}: request line", first, f"{method} {target} HTTP/1.1")
     # Nobody is measured with chunks; whoever has all of them at once may say how long they are together.
     own = OF_THE_HOP | ({"transfer-encoding", "content-length"} if CHUNKED in extra else set())
-    wanted = sorted(COMMON + [FORWARDED] + [field for field in extra if field[0] not in own])
+    wanted = sorted(COMMON + [FORWARDED] + tells_of_tls + [field for field in extra if field[0] not in own])
     got = sorted(field for field in fields if field[0] not in own)
     demand(f"{series}: fields to the backend", got, wanted)
     closing = [value for name, value in fields if name == "connection" and value.lower() != "keep-alive"]
@@ -191,7 +193,7 @@ def _compare(demand, series, recorder, asked):
 def check_bodies(contender, sizes):
     """What the real backend sends arrives unchanged."""
     for path, wanted in [(f"/body/{size}", body(size)) for size in sizes] + [("/upload", str(UPLOAD).encode())]:
-        with socket.create_connection(("127.0.0.1", contender.port), 10) as sock:
+        with contender.connect() as sock:
             head = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
             if path == "/upload":
                 head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {UPLOAD}\r\n\r\n".encode() + body(UPLOAD)

@@ -24,7 +24,7 @@ pub enum Kind {
     Request,
     /// A response lasts to the end of the connection.
     Response,
-    /// A response that has no body whatever its head says: the answer to HEAD, 204, 304.
+    /// A response that has no body whatever its head says: the answer to HEAD.
     Bodyless,
 }
 
@@ -55,7 +55,8 @@ impl Message {
 
     fn read_body(&self, from: &mut impl BufRead, kind: Kind) -> Result<Vec<u8>> {
         let mut body = Vec::new();
-        if kind == Kind::Bodyless {
+        let status = self.start.split(' ').nth(1).unwrap_or_default();
+        if kind == Kind::Bodyless || kind == Kind::Response && matches!(status, "204" | "304") {
             return Ok(body);
         }
         if self

@@ -5,6 +5,7 @@
 //! configuration no longer asks for it.
 
 mod certificates;
+mod docroots;
 mod listeners;
 mod nodefiles;
 
@@ -134,7 +135,8 @@ impl Runner {
         loop {
             let config = feed.latest().state.config.clone();
             // Before the workers learn that they should speak TLS.
-            let lacking = certificates.reconcile(&config, anew);
+            let mut lacking = certificates.reconcile(&config, anew);
+            let serves_files = docroots::look(&config, &self.variables, &mut lacking.reasons);
             self.publisher.publish(&config);
             let failures = listeners.reconcile(&config, lacking, Instant::now());
             let all_well = failures.is_empty();
@@ -151,6 +153,7 @@ impl Runner {
                     false
                 }
                 Ok(()) = self.reload.changed() => true,
+                () = tokio::time::sleep(docroots::LOOK), if all_well && serves_files => false,
                 () = tokio::time::sleep(pause), if !all_well => {
                     pause = (pause * 2).min(RETRY.1);
                     false

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod coding;
 pub mod conditional;
 pub mod error;
 mod fields;

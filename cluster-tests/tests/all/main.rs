@@ -6,6 +6,7 @@ mod confirm;
 mod containers;
 mod demo;
 mod dns;
+mod files;
 mod health_pages;
 mod health_view;
 mod history;

@@ -10,6 +10,7 @@ mod bridge;
 mod client;
 mod compare;
 mod corpus;
+mod nginx;
 mod pages;
 mod play;
 mod rules;

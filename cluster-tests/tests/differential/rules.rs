@@ -66,6 +66,9 @@ fn even_out_one(id: &str, theirs: &mut Transcript, ours: &mut Transcript) -> boo
         "own-fields-last" => each_request(theirs, ours, own_fields),
         "own-fields-last-in-answer" => each_response(theirs, ours, own_fields),
         "keep-alive-without-max" => each_response(theirs, ours, keep_alive_max),
+        "etag" => each_response(theirs, ours, etag),
+        "server-name" => each_response(theirs, ours, server_name),
+        "length-in-order" => each_response(theirs, ours, length_in_order),
         "page-text" => each_response(theirs, ours, pages::even_out),
         "error-says-close" => each_response(theirs, ours, pages::promise),
         _ => match id.split_once('-') {
@@ -222,6 +225,31 @@ fn reproxied_fields(theirs: &mut Message, ours: &mut Message) -> bool {
         ours,
         &["Accept-Ranges", "Content-Range", "Content-Length"],
     )
+}
+
+fn etag(theirs: &mut Message, ours: &mut Message) -> bool {
+    let is_told = ours.field("etag").is_some() && theirs.field("etag").is_none();
+    if is_told {
+        ours.fields.retain(|(name, _)| name != "ETag");
+    }
+    is_told
+}
+
+/// Of what is no page.
+fn server_name(theirs: &mut Message, ours: &mut Message) -> bool {
+    let is_so = theirs.field("server") == Some("Perlbal") && ours.field("server") == Some("fleetbal");
+    for (_, value) in ours
+        .fields
+        .iter_mut()
+        .filter(|(name, _)| is_so && name == "Server")
+    {
+        "Perlbal".clone_into(value);
+    }
+    is_so
+}
+
+fn length_in_order(theirs: &mut Message, ours: &mut Message) -> bool {
+    last(theirs, ours, &["Content-Length"])
 }
 
 const OWN: [&str; 4] = [

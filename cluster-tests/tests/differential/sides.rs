@@ -4,11 +4,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::ports::Net;
@@ -27,6 +28,8 @@ const FIRST_PORT: u16 = 10_001;
 const MANAGEMENT_PORT: u16 = 9_999;
 /// From the port of a service to that of its backend that is late: below those that the system gives to others.
 const LATE: u16 = 10_000;
+/// Sun, 09 Sep 2001 01:46:40 GMT.
+const FILE_DATE: Duration = Duration::from_secs(1_000_000_000);
 /// Nobody listens there.
 const REFUSED_PORT: u16 = 9_998;
 
@@ -161,7 +164,7 @@ impl Stage {
         let own = dir.join(exchange.service());
         fs::create_dir(&own)?;
         for (name, content) in &exchange.files {
-            fs::write(own.join(name), text::bytes(content, &Places::new())?)?;
+            write_file(&own, Path::new(name), &text::bytes(content, &Places::new())?)?;
         }
         if exchange.speaks_tls() {
             Certificate::make(&own, "tls", "ec", &["tls.example"])?;
@@ -175,8 +178,23 @@ impl Stage {
     }
 }
 
+/// Writes a file below a directory. It and the directories on its way are of one date, on both sides.
+fn write_file(directory: &Path, name: &Path, content: &[u8]) -> Result {
+    let path = directory.join(name);
+    let ways = name.ancestors().skip(1).map(|way| directory.join(way));
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(&path, content)?;
+    for changed in std::iter::once(path).chain(ways) {
+        File::open(&changed)?.set_modified(SystemTime::UNIX_EPOCH + FILE_DATE)?;
+    }
+    Ok(())
+}
+
 fn configuration(corpus: &Corpus, stages: &[Stage], management: SocketAddr) -> Result<String> {
-    let mut config = String::new();
+    // With threads Perlbal finds no base of several files.
+    let mut config = String::from("SERVER aio_mode = none\n");
     for (exchange, stage) in corpus.exchanges.iter().zip(stages) {
         let name = exchange.service();
         writeln!(config, "CREATE POOL {name}_pool")?;

@@ -35,6 +35,8 @@ pub struct OpenFile {
     pub etag: Box<[u8]>,
     /// The tick of its last use.
     used: Cell<u64>,
+    /// The tick in which all of it was in memory.
+    resident: Cell<Option<u64>>,
 }
 
 impl OpenFile {
@@ -48,7 +50,18 @@ impl OpenFile {
                 .into_bytes()
                 .into(),
             used: Cell::new(tick),
+            resident: Cell::new(None),
         }
+    }
+
+    /// Whether the kernel had all of it in memory, less than a second ago.
+    pub(super) fn is_resident(&self) -> bool {
+        self.resident.get() == Some(self.used.get())
+    }
+
+    /// The kernel has all of it in memory.
+    pub(super) fn was_resident(&self) {
+        self.resident.set(Some(self.used.get()));
     }
 
     /// When its content changed last, in seconds since the epoch, as [`Self::last_modified`] says it.
@@ -132,8 +145,7 @@ impl Files {
     pub async fn wait(&self, root: &Path, path: &[u8]) -> Look {
         let full = [root.as_os_str().as_bytes(), b"/", path].concat();
         let (root, path) = (root.to_owned(), relative(path));
-        let opened = tokio::task::spawn_blocking(move || open::below(&root, &path, Patience::Wait)).await;
-        let opened = opened.unwrap_or_else(|error| Err(OpenError::System(error.into())));
+        let opened = super::blocking(move || open::below(&root, &path, Patience::Wait)).await;
         self.keep(&full, opened)
     }
 

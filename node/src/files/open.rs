@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path};
 
@@ -38,7 +38,7 @@ pub enum OpenError {
     NoRoot(#[source] io::Error),
     /// The system says no.
     #[error("cannot open the file")]
-    System(#[source] io::Error),
+    System(#[from] io::Error),
     /// Nobody knows without waiting for a disk, and it was not to be waited for.
     #[error("not known without waiting")]
     WouldWait,
@@ -51,6 +51,20 @@ pub enum Patience {
     Wait,
     /// Not at all: only what the kernel has at hand counts.
     Now,
+}
+
+impl Patience {
+    fn flags(self) -> ResolveFlags {
+        match self {
+            Self::Wait => ResolveFlags::empty(),
+            Self::Now => ResolveFlags::CACHED,
+        }
+    }
+
+    /// Whether that is how the kernel says that it would take longer.
+    fn is_over(self, errno: Errno) -> bool {
+        errno == Errno::AGAIN && self == Self::Now
+    }
 }
 
 /// A regular file that can be read, or a directory as a place.
@@ -153,31 +167,14 @@ pub fn below(root: &Path, path: &Path, patience: Patience) -> Result<Opened, Ope
     {
         return Err(OpenError::Outside);
     }
-    let resolve = match patience {
-        Patience::Wait => ResolveFlags::empty(),
-        Patience::Now => ResolveFlags::CACHED,
-    };
-    let would_wait = |errno| errno == Errno::AGAIN && patience == Patience::Now;
-    let root = openat2(CWD, root, PLACE | OFlags::DIRECTORY, Mode::empty(), resolve).map_err(|errno| {
-        if would_wait(errno) {
-            OpenError::WouldWait
-        } else {
-            OpenError::NoRoot(errno.into())
-        }
-    })?;
-    let system = |errno| match errno {
-        Errno::XDEV | Errno::LOOP => OpenError::Outside,
-        _ if would_wait(errno) => OpenError::WouldWait,
-        _ => OpenError::System(errno.into()),
-    };
+    let root = root_of(root, patience)?;
     let path = if path.as_os_str().is_empty() {
         Path::new(".")
     } else {
         path
     };
-    let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     // Asked first what it is, without being opened: the same reason.
-    let found = openat2(&root, path, PLACE, Mode::empty(), resolve).map_err(system)?;
+    let found = beneath(&root, path, PLACE, patience)?;
     let stamp = Stamp::of(&found).map_err(OpenError::System)?;
     if stamp.is_directory {
         return Ok(Opened {
@@ -188,11 +185,44 @@ pub fn below(root: &Path, path: &Path, patience: Patience) -> Result<Opened, Ope
     if !stamp.is_file {
         return Err(OpenError::NotAFile);
     }
-    readable(
-        openat2(&root, path, READ, Mode::empty(), resolve)
-            .map_err(system)?
-            .into(),
-    )
+    readable(beneath(&root, path, READ, patience)?.into())
+}
+
+/// The directory itself, as a place. It may be a link.
+pub(super) fn root_of(root: &Path, patience: Patience) -> Result<OwnedFd, OpenError> {
+    let opened = openat2(
+        CWD,
+        root,
+        PLACE | OFlags::DIRECTORY,
+        Mode::empty(),
+        patience.flags(),
+    );
+    opened.map_err(|errno| {
+        if patience.is_over(errno) {
+            OpenError::WouldWait
+        } else {
+            OpenError::NoRoot(errno.into())
+        }
+    })
+}
+
+/// A directory below another one, as a place; the other one itself, where the path is empty.
+pub(super) fn directory_beneath(root: &OwnedFd, path: &Path) -> Result<OwnedFd, OpenError> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    beneath(root, path, PLACE | OFlags::DIRECTORY, Patience::Wait)
+}
+
+fn beneath(root: &OwnedFd, path: &Path, flags: OFlags, patience: Patience) -> Result<OwnedFd, OpenError> {
+    let resolve = patience.flags() | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, path, flags, Mode::empty(), resolve).map_err(|errno| match errno {
+        Errno::XDEV | Errno::LOOP => OpenError::Outside,
+        _ if patience.is_over(errno) => OpenError::WouldWait,
+        _ => OpenError::System(errno.into()),
+    })
 }
 
 fn readable(file: File) -> Result<Opened, OpenError> {

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -14,10 +15,17 @@ use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::cache::OpenFile;
 use crate::tls::Stream;
 
+/// So much is looked for in memory in one step, at most, in bytes.
+const LOOK: u64 = 512 * 1024;
+
 /// So much is sent in one step, at most, in bytes.
-const STEP: u64 = 512 * 1024;
+const STEP: u64 = 2 * 1024 * 1024;
+
+/// A part of no more than this is on its way so shortly that all of it is in memory still, if it was a moment ago.
+const SHORT: u64 = 8 * 1024 * 1024;
 
 /// So much is read and encrypted at once, at most, in bytes.
 const ENCRYPTED: usize = 64 * 1024;
@@ -28,22 +36,26 @@ const PROBE: usize = 64 * 1024;
 /// A part of a file on its way.
 #[derive(Debug)]
 pub struct Sending {
-    file: Arc<File>,
+    file: Rc<OpenFile>,
     at: u64,
     end: u64,
     /// Up to here it is in memory.
     known: u64,
+    /// Whether all so far was in memory.
+    is_resident: bool,
     reading: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Sending {
     /// A part of which nothing was sent yet.
-    pub fn new(file: Arc<File>, part: Range<u64>) -> Self {
+    pub fn new(file: Rc<OpenFile>, part: Range<u64>) -> Self {
+        let is_known = part.end - part.start <= SHORT && file.is_resident();
         Self {
+            is_resident: part == (0..file.stamp.size),
             file,
             at: part.start,
             end: part.end,
-            known: part.start,
+            known: if is_known { part.end } else { part.start },
             reading: None,
         }
     }
@@ -65,15 +77,20 @@ impl Sending {
                 read??;
             }
             if self.known <= self.at {
-                let next = self.at..self.end.min(self.at + STEP);
+                let next = self.at..self.end.min(self.at + LOOK);
                 self.known = next.end;
-                if !is_in_memory(&self.file, next.clone()) {
-                    let file = Arc::clone(&self.file);
+                let is_there = is_in_memory(&self.file.file, next.clone());
+                self.is_resident &= is_there;
+                if self.is_resident && self.known == self.end {
+                    self.file.was_resident();
+                }
+                if !is_there {
+                    let file = Arc::clone(&self.file.file);
                     self.reading = Some(tokio::task::spawn_blocking(move || bring_in(&file, next)));
                     continue;
                 }
             }
-            let length = usize::try_from(self.known - self.at).unwrap_or(usize::MAX);
+            let length = usize::try_from((self.known - self.at).min(STEP)).unwrap_or(usize::MAX);
             let sent = ready!(match &mut *io {
                 Stream::Plain(io) => self.poll_sendfile(io, length, cx),
                 tls @ Stream::Tls(_) => self.poll_copy(tls, length, cx),
@@ -91,7 +108,7 @@ impl Sending {
             ready!(io.poll_write_ready(cx))?;
             let mut at = self.at;
             let sent = io.try_io(Interest::WRITABLE, || {
-                Ok(rustix::fs::sendfile(io, &self.file, Some(&mut at), length)?)
+                Ok(rustix::fs::sendfile(io, &*self.file.file, Some(&mut at), length)?)
             });
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -104,7 +121,7 @@ impl Sending {
     fn poll_copy(&self, io: &mut Stream, length: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut *io).poll_flush(cx))?;
         let mut bytes = vec![0; length.min(ENCRYPTED)];
-        let read = self.file.read_at(&mut bytes, self.at)?;
+        let read = self.file.file.read_at(&mut bytes, self.at)?;
         match bytes.get(..read).filter(|bytes| !bytes.is_empty()) {
             Some(bytes) => Pin::new(io).poll_write(cx, bytes),
             None => Poll::Ready(Ok(0)),

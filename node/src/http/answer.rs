@@ -30,6 +30,13 @@ impl<'a> Page<'a> {
     }
 }
 
+impl From<(u16, &'static str, &'static str)> for Page<'_> {
+    /// Status code, reason phrase and message.
+    fn from((status, reason, message): (u16, &'static str, &'static str)) -> Self {
+        Self::new(status, reason, message)
+    }
+}
+
 impl From<ProxyError> for Page<'_> {
     fn from(error: ProxyError) -> Self {
         Self {
@@ -59,23 +66,26 @@ pub fn write_page(page: &Page<'_>, rules: PageRules<'_>, out: &mut Vec<u8>) {
         retry_after,
     } = page;
     let page = format!("<h1>{status} - {reason}</h1>\n{message}");
+    // RFC 9110, section 15.3.5.
+    let has_content = *status != 204;
     let server = if rules.server_tokens {
         "Server: fleetbal\r\n"
     } else {
         ""
     };
-    let written = write!(
-        out,
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n{server}",
-        page.len()
-    );
+    let content = if has_content {
+        format!("Content-Type: text/html\r\nContent-Length: {}\r\n", page.len())
+    } else {
+        String::new()
+    };
+    let written = write!(out, "HTTP/1.1 {status} {reason}\r\n{content}{server}");
     debug_assert!(written.is_ok(), "a vector takes everything");
     if let Some(seconds) = retry_after {
         out.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
     }
     out.extend_from_slice(rules.keep_alive.unwrap_or(b"Connection: close\r\n"));
     out.extend_from_slice(b"\r\n");
-    if !rules.is_head {
+    if has_content && !rules.is_head {
         out.extend_from_slice(page.as_bytes());
     }
 }

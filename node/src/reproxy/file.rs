@@ -44,15 +44,12 @@ pub(super) enum SourceError {
 /// When there is no such file, or it may not be sent.
 pub(super) async fn open(root: &Root, path: &[u8]) -> Result<Source, SourceError> {
     let (root, path) = (root.clone(), PathBuf::from(OsStr::from_bytes(path)));
-    let opened = tokio::task::spawn_blocking(move || match root {
+    let opened = files::blocking(move || match root {
         Ok(None) => files::anywhere(&path),
         Ok(Some(root)) => open_below(&root, &path),
         Err(_) => Err(OpenError::Outside),
     });
-    let opened = opened
-        .await
-        .unwrap_or_else(|error| Err(OpenError::System(error.into())));
-    Source::new(opened?)
+    Source::new(opened.await?)
 }
 
 fn open_below(root: &Path, path: &Path) -> Result<Opened, OpenError> {
@@ -83,13 +80,13 @@ impl Source {
     pub(super) async fn read(&self, offset: u64, left: u64) -> io::Result<Vec<u8>> {
         let file = Arc::clone(&self.file);
         let length = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-        let read = tokio::task::spawn_blocking(move || {
+        files::blocking(move || {
             let mut piece = vec![0; length];
             let read = file.read_at(&mut piece, offset)?;
             piece.truncate(read);
             Ok(piece)
-        });
-        read.await?
+        })
+        .await
     }
 }
 

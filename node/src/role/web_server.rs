@@ -1,19 +1,20 @@
-//! `web_server`: files below a docroot (Perlbal, reference section 6).
+//! `web_server`: files below a docroot, sent, put and removed (Perlbal, reference section 6).
 //!
 //! A small file that the kernel has in memory is answered as its request is read; what takes longer, or has to be looked
 //! up on a disk, never makes the worker wait.
 
+mod concat;
 mod listing;
 mod path;
 mod reply;
 mod seek;
 mod send;
+mod store;
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Context;
 
 use futures::FutureExt;
@@ -24,10 +25,11 @@ use super::held::{Held, rest, write_now};
 use super::local::{Current, Local, Served};
 use crate::files::{self, OpenError, Patience, Sending, Stamp};
 use crate::http::answer::Page;
+use crate::http::coding::Accepted;
 use crate::http::conditional::Asked;
 use crate::http::{Body, Framing, Head, Method, RequestHead};
 use crate::snapshot::WebSettings;
-use reply::{Chosen, Facts, Shown, after_parts, before_part, kind};
+use reply::{Chosen, Facts, Made, Shown, after_parts, before_part};
 use seek::{Found, Place};
 use send::Pieces;
 
@@ -66,6 +68,8 @@ enum Stage {
     Fresh,
     /// The rest of the answer, and what becomes of the connection behind it.
     Answered(Held, Next),
+    /// The answer, which was not begun to be sent, and whether the connection is kept behind it.
+    Composed(Pieces, bool),
 }
 
 impl WebRequest {
@@ -113,7 +117,7 @@ pub(super) fn begin(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>)
             client.served().shard().request_ended();
             Incoming::Answered(next)
         }
-        stage @ (Stage::Fresh | Stage::Answered(..)) => {
+        stage @ (Stage::Fresh | Stage::Answered(..) | Stage::Composed(..)) => {
             Incoming::Web(Box::new(WebRequest::new(begun, stage)))
         }
     };
@@ -131,20 +135,33 @@ fn try_now(client: &mut Client, begun: &Begun<'_>, cx: &mut Context<'_>) -> Stag
     };
     // Where nothing is to be waited for, it is there at once.
     let place = place(client.local(), root, web, Patience::Now);
-    let found = place.seek(&path).now_or_never();
-    let Some(Found::File(file, name)) = found else {
+    let found = place.seek(&path, accepted(web, text)).now_or_never();
+    let Some(Found::File(found)) = found else {
         return Stage::Fresh;
     };
-    let chosen = Chosen::of(&Asked::of(text), &file);
-    let shown = Shown {
-        file: &file,
-        kind: kind(&begun.current, &name),
-    };
-    match chosen.single(file.stamp.size) {
+    let shown = Shown::of(&found, web);
+    let chosen = Chosen::of(&Asked::of(text), shown.file);
+    match chosen.single(shown.file.stamp.size) {
         Some(part) if part.end - part.start <= COPIED || begun.head.method == Method::Head => {
             send_now(client, begun, &shown, &chosen, cx)
         }
-        Some(_) | None => Stage::Fresh,
+        Some(_) | None => {
+            let owner = begun.outer.as_ref().unwrap_or(&begun.current);
+            let keeps = keeps(client, owner, &begun.head);
+            let facts = Facts::of(client, owner, keeps);
+            let pieces = compose(&facts, begun.head.method, &shown, &chosen);
+            client.served().shard().answered(chosen.status());
+            Stage::Composed(pieces, keeps)
+        }
+    }
+}
+
+/// The codings that may be sent.
+fn accepted(web: &WebSettings, head: Head<'_>) -> Accepted {
+    if web.is_precompressed {
+        Accepted::of(head)
+    } else {
+        Accepted::default()
     }
 }
 
@@ -233,40 +250,52 @@ async fn answer(client: &mut Client, mut request: WebRequest) -> Next {
             let is_good = client.say_held(held).await;
             return if is_good { next } else { Next::Close };
         }
-        Stage::Fresh => respond(client, &request).await,
+        Stage::Composed(pieces, keeps) => return send_pieces(client, &request, pieces, keeps).await,
+        Stage::Fresh => respond(client, &mut request).await,
     };
     match answered {
         Ok(next) => next,
-        Err(said) => say(client, &request, said).await,
+        Err(page) => say(client, &request, page).await,
     }
 }
 
-/// Answers with what is asked for.
+/// Does what is asked for.
 ///
 /// # Errors
 /// The page that is the answer instead.
-async fn respond(client: &mut Client, request: &WebRequest) -> Result<Next, Said> {
-    if !matches!(request.head.method, Method::Get | Method::Head) {
-        return Err(BAD_METHOD);
+async fn respond(client: &mut Client, request: &mut WebRequest) -> Result<Next, Page<'static>> {
+    match Head::new(&request.text).method() {
+        b"GET" | b"HEAD" => get(client, request).await,
+        b"PUT" => store::put(client, request).await,
+        b"DELETE" => store::delete(client, request).await,
+        _ => Err(BAD_METHOD.into()),
     }
+}
+
+/// Answers with a file, with several, or with what is in a directory.
+///
+/// # Errors
+/// The page that is the answer instead.
+async fn get(client: &mut Client, request: &WebRequest) -> Result<Next, Page<'static>> {
     let text = Head::new(&request.text);
-    let path = path::parse(text.target()).map_err(|_| BOGUS)?;
+    let path = match path::parse(text.target()) {
+        Ok(path) => path,
+        Err(path::Other::Bogus) => return Err(BOGUS.into()),
+        Err(path::Other::Several(several)) => return concat::send(client, request, several).await,
+    };
     let (root, web) = docroot(&request.current).ok_or(UNCONFIGURED)?;
     let place = place(client.local(), root, web, Patience::Wait);
-    match place.seek(&path).await {
-        Found::File(file, name) => {
-            let shown = Shown {
-                file: &file,
-                kind: kind(&request.current, &name),
-            };
-            let chosen = Chosen::of(&Asked::of(text), &file);
+    match place.seek(&path, accepted(web, text)).await {
+        Found::File(found) => {
+            let shown = Shown::of(&found, web);
+            let chosen = Chosen::of(&Asked::of(text), shown.file);
             Ok(send(client, request, &shown, &chosen).await)
         }
         Found::Directory(stamp) if web.lists => list(client, request, stamp, &path).await,
-        Found::Directory(_) => Err(NOT_LISTED),
+        Found::Directory(_) => Err(NOT_LISTED.into()),
         Found::Failed(error) => {
             tracing::debug!(%error, cause = ?error.source(), "a file is not sent");
-            Err(refusal(&error))
+            Err(refusal(&error).into())
         }
     }
 }
@@ -294,45 +323,58 @@ fn is_missing(error: &io::Error) -> bool {
 /// Sends what was chosen of a file.
 async fn send(client: &mut Client, request: &WebRequest, shown: &Shown<'_>, chosen: &Chosen) -> Next {
     let keeps = request.keeps(client);
+    let facts = Facts::of(client, request.owner(), keeps);
+    let pieces = compose(&facts, request.head.method, shown, chosen);
+    client.served().shard().answered(chosen.status());
+    send_pieces(client, request, pieces, keeps).await
+}
+
+/// Puts an answer together of what was chosen of a file.
+fn compose(facts: &Facts<'_>, method: Method, shown: &Shown<'_>, chosen: &Chosen) -> Pieces {
     let mut head = Vec::new();
-    Facts::of(client, request.owner(), keeps).write(shown, chosen, &mut head);
-    let (file, size) = (&shown.file.file, shown.file.stamp.size);
+    facts.write(shown, chosen, &mut head);
+    let (file, size) = (shown.file, shown.file.stamp.size);
     let mut pieces = Pieces::default();
     pieces.text(head);
     match chosen {
-        _ if request.head.method == Method::Head => {}
-        Chosen::All => pieces.file(Sending::new(Arc::clone(file), 0..size)),
-        Chosen::One(part) => pieces.file(Sending::new(Arc::clone(file), part.clone())),
+        _ if method == Method::Head => {}
+        Chosen::All => pieces.file(Sending::new(Rc::clone(file), 0..size)),
+        Chosen::One(part) => pieces.file(Sending::new(Rc::clone(file), part.clone())),
         Chosen::Several(parts, boundary) => {
             for part in parts {
                 pieces.text(before_part(part, boundary, shown.kind, size));
-                pieces.file(Sending::new(Arc::clone(file), part.clone()));
+                pieces.file(Sending::new(Rc::clone(file), part.clone()));
             }
             pieces.text(after_parts(boundary));
         }
         Chosen::NotModified | Chosen::NoSuchPart | Chosen::Failed => {}
     }
-    client.served().shard().answered(chosen.status());
-    send_pieces(client, request, pieces, keeps).await
+    pieces
 }
 
 /// Lists a directory.
 ///
 /// # Errors
 /// The page that is the answer instead.
-async fn list(client: &mut Client, request: &WebRequest, stamp: Stamp, path: &[u8]) -> Result<Next, Said> {
+async fn list(
+    client: &mut Client,
+    request: &WebRequest,
+    stamp: Stamp,
+    path: &[u8],
+) -> Result<Next, Page<'static>> {
     let (root, _) = docroot(&request.current).ok_or(UNCONFIGURED)?;
     let (root, below) = (root.to_owned(), files::relative(path));
-    let entries = tokio::task::spawn_blocking(move || files::entries(&root, &below)).await;
-    let entries = entries
-        .map_err(|_| UNREADABLE)?
-        .map_err(|error| refusal(&error))?;
-    let page = listing::page(path, &entries);
+    let entries = files::blocking(move || files::entries(&root, &below)).await;
+    let page = listing::page(path, &entries.map_err(|error| refusal(&error))?);
     let keeps = request.keeps(client);
     let mut head = Vec::new();
     let modified = stamp.last_modified();
-    let facts = Facts::of(client, request.owner(), keeps);
-    facts.write_made(modified.as_bytes(), "text/html", page.len() as u64, &mut head);
+    let made = Made {
+        modified: modified.as_bytes(),
+        kind: "text/html",
+        length: Some(page.len() as u64),
+    };
+    Facts::of(client, request.owner(), keeps).write_made(made, &mut head);
     let mut pieces = Pieces::default();
     pieces.text(head);
     if request.head.method != Method::Head {
@@ -354,9 +396,8 @@ async fn send_pieces(client: &mut Client, request: &WebRequest, pieces: Pieces, 
 }
 
 /// Answers with a page.
-async fn say(client: &mut Client, request: &WebRequest, (status, reason, message): Said) -> Next {
+async fn say(client: &mut Client, request: &WebRequest, page: Page<'_>) -> Next {
     let keeps = request.keeps(client);
-    let page = Page::new(status, reason, message);
     if client.answer(page, request.head.method, keeps).await {
         end(client, request, keeps)
     } else {

@@ -16,7 +16,7 @@ use crate::http::Special;
 use crate::plugin::Routes;
 pub use settings::{QueueSettings, ReproxySettings, RetrySettings, UploadSettings};
 use settings::{seconds, size};
-pub use web::WebSettings;
+pub use web::{StoreSettings, WebSettings};
 
 /// A service of one version, as this node runs it.
 #[derive(Debug)]

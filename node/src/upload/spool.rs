@@ -13,6 +13,8 @@ use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::files::blocking;
+
 /// What is written or read in one step, in bytes.
 pub const PIECE: usize = 64 * 1024;
 
@@ -283,10 +285,6 @@ fn read(mut file: OnDisk, rewind: bool, length: usize) -> io::Result<(OnDisk, Ve
             Err(error)
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

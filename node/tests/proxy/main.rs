@@ -12,6 +12,7 @@ mod files;
 mod fixture;
 mod handover;
 mod messages;
+mod puts;
 mod queueing;
 mod reproxy;
 mod running;

@@ -80,6 +80,11 @@ impl MimeTypes {
 
     /// The type of a file of this name or path: by its last extension, in any case.
     pub fn of(&self, name: &[u8]) -> &str {
+        self.find(name).unwrap_or(Self::PLAIN)
+    }
+
+    /// The same, if the extension has one.
+    pub fn find(&self, name: &[u8]) -> Option<&str> {
         let start = name.iter().rposition(|byte| !is_word(*byte)).unwrap_or_default();
         let extension = match name.get(start..) {
             Some([b'.', extension @ ..]) => std::str::from_utf8(extension).unwrap_or_default(),
@@ -87,7 +92,7 @@ impl MimeTypes {
         };
         let known = self.0.get(extension);
         let known = known.or_else(|| self.0.get(&extension.to_ascii_lowercase()));
-        known.map_or(Self::PLAIN, String::as_str)
+        known.map(String::as_str)
     }
 }
 

@@ -4,7 +4,6 @@
 //! A client is read no faster than its body is put away, and what of it is in memory is bounded: one read, the buffer
 //! that `buffer_backend_connect` allows, or one piece on its way to disk.
 
-use std::future::poll_fn;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,7 +15,8 @@ use crate::clock;
 use crate::http::{Framing, ProxyError, RequestHead};
 use crate::role::client::Client;
 use crate::role::connection::Next;
-use crate::role::held::{Held, poll_read};
+use crate::role::held::Held;
+use crate::role::intake::{Failure, Intake};
 use crate::role::local::{Local, Served};
 use crate::snapshot::{ServiceView, UploadSettings};
 use crate::upload::spool::PIECE;
@@ -127,13 +127,6 @@ pub(in crate::role) async fn run(
     })
 }
 
-enum Failure {
-    /// The client is.
-    Gone,
-    /// The client is told.
-    Refused(ProxyError),
-}
-
 struct Collecting<'c> {
     client: &'c mut Client,
     request: &'c mut Request,
@@ -223,48 +216,21 @@ impl Collecting<'_> {
 
     /// Reads until there are so many bytes in memory, or the body is complete.
     async fn fill(&mut self, limit: usize) -> Result<(), Failure> {
-        // It is in memory already; nothing stays behind that others would have to look for.
-        let ahead = std::mem::take(&mut self.client.input);
-        self.take_in(ahead.bytes())?;
-        drop(ahead);
-        while self.piece.len() < limit && !self.request.upload.is_done() {
-            poll_fn(|cx| self.poll_read(cx, limit)).await?;
-        }
-        Ok(())
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), Failure>> {
-        if self.client.timed_out() {
-            return Poll::Ready(Err(Failure::Refused(ProxyError::RequestTimeout)));
-        }
-        let mut buffer = self.client.counted.local.buffers.take();
-        let room = limit.saturating_sub(self.piece.len()).min(buffer.len());
-        let window = buffer.get_mut(..room).unwrap_or_default();
-        let read = poll_read(&mut self.client.io, cx, window);
-        let taken = read.map(|read| match read {
-            Ok(length @ 1..) => self.take_in(buffer.get(..length).unwrap_or_default()),
-            Ok(_) | Err(_) => Err(Failure::Gone),
-        });
-        self.client.counted.local.buffers.give(buffer);
-        taken
-    }
-
-    fn take_in(&mut self, input: &[u8]) -> Result<(), Failure> {
-        if input.is_empty() {
-            return Ok(());
-        }
-        let before = self.piece.len();
-        let taken = self.request.upload.take_content(input, &mut self.piece);
-        let taken = taken.map_err(|error| Failure::Refused(error.into()))?;
-        self.client.input.append(input.get(taken..).unwrap_or_default());
-        let came = self.piece.len() - before;
-        self.done += came as u64;
-        let settings = &self.request.current.view.settings;
-        self.client.arm(settings.idle_timeout);
-        if let Some(upload) = &mut self.request.upload_plan {
-            upload.came(came, &self.client.counted.local, &settings.uploads);
-        }
-        Ok(())
+        let request = &mut *self.request;
+        let settings = &request.current.view.settings;
+        let intake = Intake {
+            body: &mut request.upload,
+            piece: &mut self.piece,
+            patience: settings.idle_timeout,
+        };
+        let (done, plan) = (&mut self.done, &mut request.upload_plan);
+        let came = |local: &Local, came| {
+            *done += came as u64;
+            if let Some(upload) = plan.as_mut().filter(|_| came > 0) {
+                upload.came(came, local, &settings.uploads);
+            }
+        };
+        intake.fill(self.client, limit, came).await
     }
 }
 

@@ -4,27 +4,60 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// The target leads out, or is none that could lead anywhere.
+/// A target that is no path of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bogus;
+pub(super) enum Other<'a> {
+    /// It leads out, or is none that could lead anywhere.
+    Bogus,
+    /// It names several files (section 6.3).
+    Several(Several<'a>),
+}
+
+/// `/base/??one,other?query`: several files of one directory. Nothing of it is decoded yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Several<'a> {
+    base: &'a [u8],
+    names: &'a [u8],
+}
 
 /// The path of a target, decoded once; the query is not part of it.
 #[inline]
-pub(super) fn parse(target: &[u8]) -> Result<Cow<'_, [u8]>, Bogus> {
+pub(super) fn parse(target: &[u8]) -> Result<Cow<'_, [u8]>, Other<'_>> {
     let end = memchr::memchr(b'?', target).unwrap_or(target.len());
     let path = target.get(..end).unwrap_or_default();
-    let path = match memchr::memchr(b'%', path) {
-        None => Cow::Borrowed(path),
-        Some(_) => Cow::from(percent_decode(path)),
-    };
+    if let Some([b'?', b'?', names @ ..]) = target.get(end..) {
+        let end = memchr::memchr(b'?', names).unwrap_or(names.len());
+        let names = names.get(..end).unwrap_or_default();
+        return Err(Other::Several(Several { base: path, names }));
+    }
+    let path = decode(path);
     if !path.starts_with(b"/") || leads_up(&path) {
-        return Err(Bogus);
+        return Err(Other::Bogus);
     }
     Ok(path)
 }
 
-/// Whether a component is `..`.
-fn leads_up(path: &[u8]) -> bool {
+impl<'a> Several<'a> {
+    /// The path of their directory; none if it is none that could lead anywhere.
+    pub(super) fn base(self) -> Option<Cow<'a, [u8]>> {
+        parse(self.base).ok()
+    }
+
+    /// Their paths below it, in order.
+    pub(super) fn names(self) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        self.names.split(|byte| *byte == b',').map(decode)
+    }
+}
+
+fn decode(path: &[u8]) -> Cow<'_, [u8]> {
+    match memchr::memchr(b'%', path) {
+        None => Cow::Borrowed(path),
+        Some(_) => Cow::from(percent_decode(path)),
+    }
+}
+
+/// Whether a component behind a slash is `..`.
+pub(super) fn leads_up(path: &[u8]) -> bool {
     memchr::memmem::find_iter(path, b"/..").any(|at| matches!(path.get(at + 3), None | Some(b'/')))
 }
 
@@ -62,7 +95,33 @@ mod tests {
             "",
             "a",
         ] {
-            assert_eq!(parse(target.as_bytes()), Err(Bogus), "{target}");
+            assert_eq!(parse(target.as_bytes()), Err(Other::Bogus), "{target}");
+        }
+    }
+
+    #[test]
+    fn several_files_have_one_base() {
+        let parts = |target: &str| {
+            let Err(Other::Several(several)) = parse(target.as_bytes()) else {
+                return None;
+            };
+            let text = |bytes: Cow<'_, [u8]>| String::from_utf8(bytes.into_owned()).unwrap();
+            Some((
+                several.base().map(text),
+                several.names().map(text).collect::<Vec<_>>(),
+            ))
+        };
+        let some = |base: &str, names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Some((Some(base.to_owned()), names))
+        };
+        assert_eq!(parts("/a/??b,c/d"), some("/a/", &["b", "c/d"]));
+        assert_eq!(parts("/??b?x??y"), some("/", &["b"]));
+        assert_eq!(parts("/a%20/??b%2C,c"), some("/a /", &["b,", "c"]));
+        assert_eq!(parts("/??"), some("/", &[""]));
+        assert_eq!(parts("/../??a"), Some((None, vec!["a".to_owned()])));
+        for one in ["/a?b??c", "/a%3F%3Fb", "/a?"] {
+            assert_eq!(parts(one), None, "{one}");
         }
     }
 }

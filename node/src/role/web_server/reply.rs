@@ -1,14 +1,16 @@
 //! Heads of answers that carry a file, or a part of it, or say that there is no need to (Perlbal, reference section 6).
 
 use std::ops::Range;
-
-use fleetbal_raft::model::MimeTypes;
+use std::rc::Rc;
 
 use crate::files::OpenFile;
 use crate::http::conditional::{Asked, Validators, Verdict};
 use crate::http::range::{Parts, select_all};
 use crate::role::client::Client;
 use crate::role::local::Current;
+use crate::snapshot::WebSettings;
+
+use super::seek::FoundFile;
 
 /// What every answer to a request says, whatever file it carries.
 pub(super) struct Facts<'a> {
@@ -22,9 +24,36 @@ pub(super) struct Facts<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shown<'a> {
     /// It.
-    pub(super) file: &'a OpenFile,
+    pub(super) file: &'a Rc<OpenFile>,
     /// Its `Content-Type`.
     pub(super) kind: &'a str,
+    /// Its `Content-Encoding`.
+    coding: Option<&'static str>,
+    /// Whether another client may get it coded in another way.
+    varies: bool,
+}
+
+impl<'a> Shown<'a> {
+    /// What was found of it, by what a service says.
+    pub(super) fn of(found: &'a FoundFile<'_>, web: &'a WebSettings) -> Self {
+        Self {
+            file: &found.file,
+            kind: web.types.of(&found.name),
+            coding: found.coding,
+            varies: web.is_precompressed,
+        }
+    }
+}
+
+/// What was put together for a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made<'a> {
+    /// `Last-Modified`, as a value.
+    pub(super) modified: &'a [u8],
+    /// Its `Content-Type`.
+    pub(super) kind: &'a str,
+    /// Its size in bytes; none: the client has it.
+    pub(super) length: Option<u64>,
 }
 
 /// What is sent of a file.
@@ -131,12 +160,19 @@ impl<'a> Facts<'a> {
                 b"\r\nAccept-Ranges: bytes\r\n",
             ],
         );
+        if shown.varies {
+            out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
+        }
+        if let Some(coding) = shown.coding {
+            append(out, &[b"Content-Encoding: ", coding.as_bytes(), b"\r\n"]);
+        }
         let size = file.stamp.size;
         match chosen {
             Chosen::All => entity(shown.kind, size, out),
             Chosen::One(part) => {
+                append(out, &[b"Content-Type: ", shown.kind.as_bytes(), b"\r\n"]);
                 write_content_range(part, size, out);
-                entity(shown.kind, part.end - part.start, out);
+                write_length(part.end - part.start, out);
             }
             Chosen::Several(parts, boundary) => {
                 let kind = format!("multipart/byteranges; boundary={boundary}");
@@ -152,11 +188,15 @@ impl<'a> Facts<'a> {
         append(out, &[self.connection, b"\r\n"]);
     }
 
-    /// Appends the head of a listing.
-    pub(super) fn write_made(&self, modified: &[u8], kind: &str, length: u64, out: &mut Vec<u8>) {
-        self.begin(b"200 OK", out);
-        append(out, &[b"Last-Modified: ", modified, b"\r\n"]);
-        entity(kind, length, out);
+    /// Appends the head of an answer with what was put together.
+    pub(super) fn write_made(&self, made: Made<'_>, out: &mut Vec<u8>) {
+        let status = made.length.map_or(Chosen::NotModified, |_| Chosen::All);
+        self.begin(status.status_line(), out);
+        append(out, &[b"Last-Modified: ", made.modified, b"\r\n"]);
+        match made.length {
+            Some(length) => entity(made.kind, length, out),
+            None => append(out, &[b"Content-Type: ", made.kind.as_bytes(), b"\r\n"]),
+        }
         append(out, &[self.connection, b"\r\n"]);
     }
 
@@ -179,16 +219,15 @@ fn append(out: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 fn entity(kind: &str, length: u64, out: &mut Vec<u8>) {
+    append(out, &[b"Content-Type: ", kind.as_bytes(), b"\r\n"]);
+    write_length(length, out);
+}
+
+fn write_length(length: u64, out: &mut Vec<u8>) {
     let mut digits = itoa::Buffer::new();
     append(
         out,
-        &[
-            b"Content-Type: ",
-            kind.as_bytes(),
-            b"\r\nContent-Length: ",
-            digits.format(length).as_bytes(),
-            b"\r\n",
-        ],
+        &[b"Content-Length: ", digits.format(length).as_bytes(), b"\r\n"],
     );
 }
 
@@ -216,10 +255,4 @@ fn several_length(parts: &[Range<u64>], boundary: &str, kind: &str, size: u64) -
         before + part.end - part.start
     });
     each.sum::<u64>() + after_parts(boundary).len() as u64
-}
-
-/// The type of a file of that name.
-pub(super) fn kind<'a>(current: &'a Current, name: &[u8]) -> &'a str {
-    let types = current.view.web.as_ref().map(|web| &web.types);
-    types.map_or(MimeTypes::PLAIN, |types| types.of(name))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fleetbal_raft::model::{MimeTypes, Service, Value};
 
 use super::super::variables::NodeVariables;
-use super::settings::path;
+use super::settings::{path, size};
 
 /// What a service serves, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,27 @@ pub struct WebSettings {
     pub index_files: Arc<[String]>,
     /// Whether directories without one are listed (`dirindexing`).
     pub lists: bool,
+    /// Whether several files can be had as one (`enable_concatenate_get`).
+    pub concatenates: bool,
+    /// Whether what lies compressed beside a file may stand for it (`enable_precompressed`).
+    pub is_precompressed: bool,
+    /// What clients may do to the files.
+    pub store: StoreSettings,
+}
+
+/// What clients may do to files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Whether they may put some (`enable_put`).
+    pub puts: bool,
+    /// Whether they may remove some (`enable_delete`).
+    pub deletes: bool,
+    /// Whether `Content-MD5` is checked (`enable_md5`).
+    pub checks_md5: bool,
+    /// Bytes of one file, at most (`max_put_size`); none: any number.
+    pub max_size: Option<u64>,
+    /// So many directories lead at least to a file, and have to be there (`min_put_directory`).
+    pub min_directories: usize,
 }
 
 impl WebSettings {
@@ -33,6 +54,15 @@ impl WebSettings {
             types: Arc::clone(types),
             index_files,
             lists: service.flag("dirindexing"),
+            concatenates: service.flag("enable_concatenate_get"),
+            is_precompressed: service.flag("enable_precompressed"),
+            store: StoreSettings {
+                puts: service.flag("enable_put"),
+                deletes: service.flag("enable_delete"),
+                checks_md5: service.flag("enable_md5"),
+                max_size: Some(service.number("max_put_size")).filter(|size| *size > 0),
+                min_directories: size(service, "min_put_directory"),
+            },
         }
     }
 }
