@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "fleetbal/v1/state.proto",
             "fleetbal/v1/gossip.proto",
             "fleetbal/v1/manage.proto",
+            "fleetbal/v1/handover.proto",
         ],
         ["."],
     )?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::SocketAddrV4;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, ensure};
 use nix::sys::signal::{self, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::{Result, wait};
@@ -116,7 +118,15 @@ pub fn fleetbal() -> Result<Command> {
 /// A running process; killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
-    child: Child,
+    life: Life,
+}
+
+#[derive(Debug)]
+enum Life {
+    /// It was started here.
+    Child(Child),
+    /// It was started by one that was, and has ended.
+    Orphan(Pid, Option<ExitStatus>),
 }
 
 impl Process {
@@ -130,7 +140,9 @@ impl Process {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        Ok(Self { child })
+        Ok(Self {
+            life: Life::Child(child),
+        })
     }
 
     /// Starts it, with its two streams in files of their own.
@@ -144,12 +156,36 @@ impl Process {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        Ok(Self { child })
+        Ok(Self {
+            life: Life::Child(child),
+        })
+    }
+
+    /// Makes this process the parent of whatever its children leave behind, so that their end is seen.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn adopt_orphans() -> Result<()> {
+        Ok(nix::sys::prctl::set_child_subreaper(true)?)
+    }
+
+    /// Takes over a process whose parent is about to end, after [`Self::adopt_orphans`].
+    ///
+    /// # Errors
+    /// When that is no process id.
+    pub fn adopt(pid: u32) -> Result<Self> {
+        let pid = Pid::from_raw(pid.try_into()?);
+        Ok(Self {
+            life: Life::Orphan(pid, None),
+        })
     }
 
     /// Its id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.life {
+            Life::Child(child) => child.id(),
+            Life::Orphan(pid, _) => pid.as_raw().unsigned_abs(),
+        }
     }
 
     /// The sockets that it has open at one of its addresses, by inode: listeners and what they accepted.
@@ -157,26 +193,7 @@ impl Process {
     /// # Errors
     /// When the system does not tell.
     pub fn sockets_at(&self, address: SocketAddrV4) -> Result<BTreeSet<u64>> {
-        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid()))?;
-        let octets = u32::from_le_bytes(address.ip().octets());
-        let wanted = format!("{octets:08X}:{:04X}", address.port());
-        let mut listed = BTreeSet::new();
-        for line in table.lines().skip(1) {
-            let cells: Vec<_> = line.split_whitespace().collect();
-            if cells.get(1) == Some(&wanted.as_str()) {
-                listed.insert(cells.get(9).context("no inode")?.parse()?);
-            }
-        }
-        let mut open = BTreeSet::new();
-        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid()))? {
-            let target = fs::read_link(entry?.path()).unwrap_or_default();
-            let name = target.to_string_lossy();
-            let inode = name
-                .strip_prefix("socket:[")
-                .and_then(|rest| rest.strip_suffix(']'));
-            open.extend(inode.and_then(|inode| inode.parse::<u64>().ok()));
-        }
-        Ok(listed.intersection(&open).copied().collect())
+        sockets_of(self.pid(), address)
     }
 
     /// The CPU time that all of its threads have had, by the kernel's account.
@@ -212,7 +229,7 @@ impl Process {
     /// # Errors
     /// When it is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id())?;
+        let pid = i32::try_from(self.pid())?;
         signal::kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot send {signal} to {pid}"))
     }
 
@@ -221,7 +238,18 @@ impl Process {
     /// # Errors
     /// When the system does not say.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
+        match &mut self.life {
+            Life::Child(child) => Ok(child.try_wait()?),
+            Life::Orphan(_, Some(status)) => Ok(Some(*status)),
+            Life::Orphan(pid, status) => {
+                *status = match waitpid(*pid, Some(WaitPidFlag::WNOHANG))? {
+                    WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
+                    WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
+                    _ => None,
+                };
+                Ok(*status)
+            }
+        }
     }
 
     /// Waits for its end.
@@ -230,9 +258,7 @@ impl Process {
     /// When it still runs after `within`.
     pub fn wait_end(&mut self, within: Duration) -> Result<ExitStatus> {
         let pid = self.pid();
-        wait::until(format!("process {pid} to end"), within, || {
-            Ok(self.child.try_wait()?)
-        })
+        wait::until(format!("process {pid} to end"), within, || self.ended())
     }
 
     /// Kills it at once and waits until it is gone.
@@ -240,18 +266,45 @@ impl Process {
     /// # Errors
     /// When it cannot be killed.
     pub fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+        self.signal(Signal::SIGKILL)?;
+        self.wait_end(wait::PATIENCE).map(drop)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already; there is nobody to tell of either.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        if matches!(self.ended(), Ok(None)) {
+            drop(self.kill());
+        }
     }
+}
+
+/// The sockets that a process has open at one of its addresses, by inode.
+///
+/// # Errors
+/// When the system does not tell.
+fn sockets_of(pid: u32, address: SocketAddrV4) -> Result<BTreeSet<u64>> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+    let octets = u32::from_le_bytes(address.ip().octets());
+    let wanted = format!("{octets:08X}:{:04X}", address.port());
+    let mut listed = BTreeSet::new();
+    for line in table.lines().skip(1) {
+        let cells: Vec<_> = line.split_whitespace().collect();
+        if cells.get(1) == Some(&wanted.as_str()) {
+            listed.insert(cells.get(9).context("no inode")?.parse()?);
+        }
+    }
+    let mut open = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let target = fs::read_link(entry?.path()).unwrap_or_default();
+        let name = target.to_string_lossy();
+        let inode = name
+            .strip_prefix("socket:[")
+            .and_then(|rest| rest.strip_suffix(']'));
+        open.extend(inode.and_then(|inode| inode.parse::<u64>().ok()));
+    }
+    Ok(listed.intersection(&open).copied().collect())
 }
 
 /// How a process ended that was run to its end.

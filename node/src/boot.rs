@@ -3,40 +3,42 @@
 mod hindrances;
 mod join;
 mod peers;
+mod plane;
 mod ports;
+mod replace;
 mod start_config;
 mod store_watch;
 mod tasks;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbal_raft::Cluster;
 use fleetbal_raft::model::NodeName;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::checks::{Health, Runner};
+use crate::checks::Health;
 use crate::cli::exit;
-use crate::effects::{self, Effects};
-use crate::gossip::FleetView;
-use crate::health::Told;
+use crate::effects::Effects;
+use crate::handover::{Inheritance, Predecessor, Program};
 use crate::lifecycle::{DRAIN_TIMEOUT, Lifecycle, Signals, Stop};
 use crate::manage::access::{Access, TokenFileError};
 use crate::manage::query::node::LastProc;
 use crate::manage::script::Script;
-use crate::manage::{Context, Started, remote};
+use crate::manage::{Context, remote};
 use crate::monitor::readiness::Readiness;
-use crate::monitor::stats::Stats;
 use crate::service_manager;
 use crate::settings::Settings;
-use crate::snapshot::{NodeVariables, Publisher, Report, Reports, View};
+use crate::snapshot::NodeVariables;
 use crate::sockets::Sockets;
 use crate::workers::Workers;
-use hindrances::Hindrances;
-use peers::{Peers, Said};
+use peers::Peers;
+use plane::DataPlane;
 use ports::{Management, NodePorts, OwnListeners};
+use replace::Replaced;
 use tasks::Tasks;
 
 /// How long a leader may take to hand over, and the store to close, at the end.
@@ -93,32 +95,78 @@ struct Node {
     tasks: Tasks,
 }
 
-/// Runs a node until it is asked to end.
+/// What a process runs a node with.
+#[derive(Debug)]
+pub struct Process<'a> {
+    /// What this node alone was told.
+    pub settings: &'a Settings,
+    /// Its config file.
+    pub script: &'a Script,
+    /// What it was given to listen with.
+    pub sockets: &'a Sockets,
+    /// How to start the process that takes its place one day.
+    pub program: Program,
+    /// The process whose place it takes.
+    pub takeover: Option<Takeover>,
+}
+
+/// A place that this process takes.
+#[derive(Debug)]
+pub struct Takeover {
+    /// Whose it is.
+    pub place: Place,
+    /// What comes with it.
+    pub inheritance: Inheritance,
+}
+
+/// The place of another process.
+#[derive(Debug)]
+pub struct Place {
+    /// That process.
+    pub predecessor: Predecessor,
+    /// The file that will hold this process's number.
+    pub pidfile: Option<PathBuf>,
+}
+
+/// Runs a node until it is asked to end, or another process has its place.
 ///
 /// # Errors
 /// Why it did not start, or failed.
-pub async fn run(settings: Settings, script: &Script, sockets: Sockets) -> Result<(), BootError> {
+pub async fn run(process: Process<'_>) -> Result<(), BootError> {
     let lifecycle = Lifecycle::default();
     let signals = Signals::register().map_err(BootError::running)?;
     let report = || tracing::info!("USR1: nothing to report yet");
     let signals = tokio::spawn(signals.follow(lifecycle.clone(), report));
+    let (place, inheritance) = process
+        .takeover
+        .map(|takeover| (takeover.place, takeover.inheritance))
+        .unzip();
     let given = Given {
-        settings: &settings,
-        script,
-        sockets: &sockets,
+        settings: process.settings,
+        script: process.script,
+        sockets: process.sockets,
+        inheritance: inheritance.as_ref(),
     };
-    let starting = Box::pin(start(given, lifecycle.clone()));
+    let starting = Box::pin(start(given, lifecycle.clone(), None));
     let node = tokio::select! {
         node = starting => node?,
         // Nothing is in flight yet, so there is nothing to drain.
         _ = lifecycle.requested() => return Ok(()),
     };
     println!("Running.\nbeginning run");
+    let _pidfile = match place {
+        Some(place) => replace::take(place).await?,
+        None => None,
+    };
     service_manager::ready("running");
-    for address in sockets.unused() {
+    for address in process.sockets.unused() {
         tracing::warn!(%address, "the service manager passed a socket for an address that no service listens on");
     }
-    let outcome = node.until_asked_to_end().await;
+    let given = Given {
+        inheritance: None,
+        ..given
+    };
+    let outcome = Box::pin(live(node, given, &process.program)).await;
     signals.abort();
     println!("ending run");
     outcome
@@ -130,9 +178,33 @@ struct Given<'a> {
     settings: &'a Settings,
     script: &'a Script,
     sockets: &'a Sockets,
+    /// What the process before it left, or this one before it tried to give its place away.
+    inheritance: Option<&'a Inheritance>,
 }
 
-async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError> {
+/// What a node is asked for.
+enum Asked {
+    End(Stop),
+    Replacement,
+    /// Nothing: a part of it failed.
+    Failed(String),
+}
+
+async fn live(mut node: Node, given: Given<'_>, program: &Program) -> Result<(), BootError> {
+    loop {
+        match node.asked().await {
+            Asked::End(stop) => return node.end(stop).await,
+            Asked::Failed(reason) => return Err(BootError::Running(reason)),
+            Asked::Replacement => match Box::pin(replace::replace(node, given, program)).await? {
+                Replaced::No(same) => node = *same,
+                Replaced::Yes => return Ok(()),
+            },
+        }
+    }
+}
+
+/// Starts a node, around a data plane where there is one already.
+async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>) -> Result<Node, BootError> {
     let Given {
         settings, sockets, ..
     } = given;
@@ -141,10 +213,10 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     let mut own = OwnListeners::bind(settings, sockets).map_err(BootError::Config)?;
     let cluster = Box::pin(join::cluster(given)).await?;
     let variables = variables(settings, cluster.name());
-    let (publisher, view, reports) = first_view(&cluster, variables.clone());
     let (told, backends) = watch::channel(Arc::default());
-    let plane = DataPlane::start(settings, view)?;
-    plane.readiness.set_draining(cluster.is_drained());
+    let plane = plane.map_or_else(|| DataPlane::start(settings), Ok)?;
+    plane.begin(cluster.is_drained(), given.inheritance);
+    let (publisher, reports) = plane.first_view(&cluster, variables.clone());
     let (runner, effects) = plane.effects(publisher, variables.clone(), &lifecycle);
     let health = Health::new(cluster.name().as_str());
     let peers = Peers {
@@ -178,7 +250,9 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
     let ports = NodePorts::new(plane.workers.clone(), listeners);
     tasks.spawn(runner.run(cluster.feed(), ports));
     start_config::apply(given, &cluster).await?;
-    settle(&cluster, &effects, settings).await?;
+    settle(&cluster, &effects, given).await?;
+    plane.close_what_is_not_in(&cluster.feed().latest().state.config);
+    sockets.close_unclaimed();
     tasks.spawn(effects.nodefiles(variables).run(cluster.clone()));
     tasks.spawn(catch_up(plane.readiness.clone(), cluster.clone()));
     plane.readiness.start_finished();
@@ -190,84 +264,6 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle) -> Result<Node, BootError
         management,
         tasks,
     })
-}
-
-/// What this node knew last, so that whoever asks as soon as the management port is open reads no empty configuration.
-fn first_view(cluster: &Cluster, variables: NodeVariables) -> (Publisher, View, mpsc::Receiver<Report>) {
-    let (publisher, view) = Publisher::new(variables);
-    let (seen, reports) = Reports::channel();
-    let mut publisher = publisher.reporting(seen);
-    publisher.publish(&cluster.feed().latest().state.config);
-    (publisher, view, reports)
-}
-
-/// What carries traffic, and goes on doing so whatever the rest of the node does.
-#[derive(Debug)]
-struct DataPlane {
-    view: View,
-    stats: Arc<Stats>,
-    workers: Arc<Workers>,
-    readiness: Readiness,
-    started: Started,
-}
-
-impl DataPlane {
-    /// What keeps it as the configuration asks for.
-    fn effects(
-        &self,
-        publisher: Publisher,
-        variables: NodeVariables,
-        lifecycle: &Lifecycle,
-    ) -> (effects::Runner, Effects) {
-        effects::effects(publisher, variables, self.workers.tls(), lifecycle)
-    }
-
-    fn start(settings: &Settings, view: View) -> Result<Self, BootError> {
-        let stats = Arc::new(Stats::new());
-        let workers = Workers::start(settings.workers, view.clone(), stats.clone());
-        Ok(Self {
-            view,
-            stats,
-            workers: Arc::new(workers.map_err(BootError::running)?),
-            readiness: Readiness::default(),
-            started: Started::now(),
-        })
-    }
-
-    fn said(&self, effects: &Effects, health: &Health, backends: watch::Receiver<Arc<Told>>) -> Said {
-        let hindrances = Hindrances {
-            effects: effects.clone(),
-            health: health.clone(),
-        };
-        Said {
-            hindrances,
-            backends,
-            view: self.view.clone(),
-            stats: self.stats.clone(),
-            readiness: self.readiness.clone(),
-            started: self.started,
-            effects: effects.clone(),
-        }
-    }
-
-    /// What keeps the view of the backends' health, by reports of requests; what it tells the others goes to the other
-    /// end.
-    fn checks(
-        &self,
-        health: &Health,
-        effects: &Effects,
-        fleet: &FleetView,
-        (reports, told): (mpsc::Receiver<Report>, watch::Sender<Arc<Told>>),
-    ) -> Runner {
-        Runner {
-            health: health.clone(),
-            view: self.view.clone(),
-            settled: effects.settled(),
-            reports,
-            fleet: fleet.clone(),
-            told,
-        }
-    }
 }
 
 /// Tells the service manager of life in the control plane and in every worker, where it wants to know.
@@ -288,7 +284,7 @@ async fn catch_up(readiness: Readiness, cluster: Cluster) {
 
 /// Waits until the effects of what is applied were tried. A node that stands alone, and one that was just given its
 /// configuration, does not start where one of them failed; a member goes on trying.
-async fn settle(cluster: &Cluster, effects: &Effects, settings: &Settings) -> Result<(), BootError> {
+async fn settle(cluster: &Cluster, effects: &Effects, given: Given<'_>) -> Result<(), BootError> {
     let version = cluster.feed().latest().state.config.version;
     let mut settled = effects.settled();
     let reached = settled.wait_for(|at| *at >= version);
@@ -298,8 +294,9 @@ async fn settle(cluster: &Cluster, effects: &Effects, settings: &Settings) -> Re
         ));
     }
     let failures = effects.failures();
+    let begins_alone = given.settings.cluster.is_none() && given.inheritance.is_none();
     match failures.first() {
-        Some(failure) if settings.cluster.is_none() => Err(BootError::Config(format!(
+        Some(failure) if begins_alone => Err(BootError::Config(format!(
             "{}: {}",
             failure.object, failure.reason
         ))),
@@ -328,22 +325,25 @@ fn variables(settings: &Settings, name: &NodeName) -> NodeVariables {
 }
 
 impl Node {
-    async fn until_asked_to_end(mut self) -> Result<(), BootError> {
-        let stop = tokio::select! {
-            stop = self.lifecycle.requested() => stop,
+    async fn asked(&mut self) -> Asked {
+        tokio::select! {
+            stop = self.lifecycle.requested() => Asked::End(stop),
             () = self.cluster.removed() => {
                 let drain = Stop::Graceful(Some(DRAIN_TIMEOUT));
                 self.lifecycle.request(drain);
-                drain
+                Asked::End(drain)
             }
-            failure = self.tasks.failed() => return Err(BootError::Running(failure)),
-        };
+            () = self.lifecycle.replacement_requested() => Asked::Replacement,
+            failure = self.tasks.failed() => Asked::Failed(failure),
+        }
+    }
+
+    async fn end(self, stop: Stop) -> Result<(), BootError> {
         service_manager::stopping("draining");
         if let Stop::Graceful(within) = stop {
-            let lifecycle = self.lifecycle.clone();
             tokio::select! {
                 () = self.leave(within) => {}
-                () = lifecycle.requested_now() => {}
+                () = self.lifecycle.requested_now() => {}
             }
         }
         if self.cluster.was_removed() {
@@ -358,11 +358,15 @@ impl Node {
         tracing::info!("draining");
         self.plane.workers.drain(within).await;
         self.management.cancel();
-        if tokio::time::timeout(LEAVE_WITHIN, self.cluster.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::warn!("the store took too long to close; it is safe all the same");
-        }
+        shut_down(&self.cluster).await;
+    }
+}
+
+async fn shut_down(cluster: &Cluster) {
+    if tokio::time::timeout(LEAVE_WITHIN, cluster.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the store took too long to close; it is safe all the same");
     }
 }

@@ -12,6 +12,7 @@ pub mod cluster_port;
 pub mod effects;
 pub mod files;
 pub mod gossip;
+pub mod handover;
 pub mod health;
 pub mod http;
 pub mod lifecycle;

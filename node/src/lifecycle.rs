@@ -1,12 +1,13 @@
-//! How a node ends: who may ask for it, and the signals that do.
+//! How a process of a node ends, or gives its place to another: who may ask for it, and the signals that do.
 //!
 //! Whoever wants the process to stop calls [`Lifecycle::request`]; `boot` alone carries it out. Asking again ends it
 //! at once, so that nobody has to wait for a drain that hangs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::service_manager;
 
@@ -27,6 +28,7 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Lifecycle {
     stop: watch::Sender<Option<Stop>>,
     reload: watch::Sender<u64>,
+    replace: Arc<Notify>,
 }
 
 impl Default for Lifecycle {
@@ -34,6 +36,7 @@ impl Default for Lifecycle {
         Self {
             stop: watch::Sender::new(None),
             reload: watch::Sender::new(0),
+            replace: Arc::default(),
         }
     }
 }
@@ -54,6 +57,16 @@ impl Lifecycle {
     /// Counts how often that was asked for.
     pub fn reloads(&self) -> watch::Receiver<u64> {
         self.reload.subscribe()
+    }
+
+    /// Asks for another process in the place of this one.
+    pub fn replace(&self) {
+        self.replace.notify_one();
+    }
+
+    /// Waits until that is asked for. Asked for again while it is being done, it is done once more.
+    pub async fn replacement_requested(&self) {
+        self.replace.notified().await;
     }
 
     /// Whether an end was asked for.
@@ -85,6 +98,7 @@ pub struct Signals {
     interrupt: Signal,
     hangup: Signal,
     user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -98,6 +112,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -114,6 +129,7 @@ impl Signals {
                     service_manager::ready("running");
                 }
                 Some(()) = self.user1.recv() => report(),
+                Some(()) = self.user2.recv() => lifecycle.replace(),
                 else => return,
             }
         }

@@ -22,35 +22,28 @@ const BACKLOG: i32 = 4096;
 /// How long a worker that cannot accept waits: what it lacks (descriptors, memory) is not there at once.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Listeners for each of `count` workers: those that were given, shared by all where they are too few; else one each,
-/// bound here, over which the system spreads connections.
+/// A listener for each of `count` workers, over which the system spreads connections.
 ///
 /// # Errors
 /// When the address is taken or not this machine's. An address that anybody else listens on is taken, also where
 /// that listener would share it.
-pub(crate) fn open_shared(
-    address: SocketAddr,
-    count: usize,
-    given: Vec<StdListener>,
-) -> io::Result<Vec<Vec<StdListener>>> {
-    if !given.is_empty() {
-        return share_out(given, count);
-    }
+pub(crate) fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<StdListener>> {
     drop(bind(address, false)?);
     (0..count)
         .map(|_| {
             let socket = bind(address, true)?;
-            // Accepted connections inherit it.
-            socket.set_tcp_nodelay(true)?;
-            socket.set_nonblocking(true)?;
             socket.listen(BACKLOG)?;
-            Ok(vec![socket.into()])
+            Ok(socket.into())
         })
         .collect()
 }
 
-/// No listener is left over, for what waits in its queue has to be accepted; and no worker without one.
-fn share_out(given: Vec<StdListener>, count: usize) -> io::Result<Vec<Vec<StdListener>>> {
+/// Listeners for each of `count` workers, shared by all where they are too few. No listener is left over, for what
+/// waits in its queue has to be accepted; and no worker without one.
+///
+/// # Errors
+/// When the system has no descriptor left.
+pub(crate) fn share_out(given: Vec<StdListener>, count: usize) -> io::Result<Vec<Vec<StdListener>>> {
     let mut shares: Vec<Vec<StdListener>> = (0..count).map(|_| Vec::new()).collect();
     let copies: io::Result<Vec<_>> = (given.len()..count)
         .filter_map(|worker| given.get(worker % given.len()))

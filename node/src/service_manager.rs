@@ -23,6 +23,11 @@ pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
+/// Another process is the one to watch from now on.
+pub fn main_process(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// How often the service manager wants a sign of life; none where it wants none.
 pub fn watchdog() -> Option<Duration> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();

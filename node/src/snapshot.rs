@@ -71,7 +71,7 @@ impl Snapshot {
 }
 
 /// Reads the latest snapshot. Clones read the same.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct View(Arc<ArcSwap<Snapshot>>);
 
 impl View {
@@ -97,13 +97,17 @@ pub struct Publisher {
 impl Publisher {
     /// A publisher of a node with these variables, and the view that reads what it publishes: at first, version 0.
     pub fn new(variables: NodeVariables) -> (Self, View) {
-        let view = View(Arc::new(ArcSwap::default()));
-        let publisher = Self {
+        let view = View::default();
+        (Self::of(&view, variables), view)
+    }
+
+    /// The next writer of a view whose last one is gone.
+    pub fn of(view: &View, variables: NodeVariables) -> Self {
+        Self {
             variables,
             view: view.clone(),
             reports: Reports::default(),
-        };
-        (publisher, view)
+        }
     }
 
     /// The same; what the data plane sees of backends is reported there.

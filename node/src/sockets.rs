@@ -1,12 +1,14 @@
-//! The listening sockets that this process was given, in place of those it would bind itself.
+//! The listening sockets of this process: those that it was given, in place of those that it would bind itself, and
+//! those that it has open, to be given to its successor.
 //!
-//! A service manager opens them before the process runs, and keeps them open whatever becomes of it; which service one
-//! is for is told by its address alone. Nothing here knows what a socket is used for.
+//! A service manager opens them before the process runs, and keeps them open whatever becomes of it; the process whose
+//! place this one takes passes all that it has. Which service one is for is told by its address alone. Nothing here
+//! knows what a socket is used for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use listenfd::ListenFd;
@@ -20,22 +22,56 @@ pub enum Kind {
     Datagram,
 }
 
-/// What this process was given. Clones share it.
+/// What this process was given, and has open. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Sockets(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
-    given: Vec<Given>,
+    given: Vec<Passed>,
     /// What somebody asked for.
     used: BTreeSet<(Kind, SocketAddr)>,
+    /// What is listened on, and is not the service manager's.
+    open: BTreeMap<u64, Passed>,
+    next: u64,
 }
 
+/// Who opened a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A service manager: it stays open, so that a service can be disabled and enabled again.
+    ServiceManager,
+    /// A process of this node: it is whose service asks for it, and closed where none does.
+    Node,
+}
+
+/// A socket that goes from one process to another.
 #[derive(Debug)]
-struct Given {
-    kind: Kind,
-    address: SocketAddr,
-    socket: OwnedFd,
+pub struct Passed {
+    /// What comes in there.
+    pub kind: Kind,
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// Who opened it.
+    pub origin: Origin,
+    /// The socket.
+    pub socket: OwnedFd,
+}
+
+/// Sockets that are open, for as long as whoever has them listens.
+#[derive(Debug, Default)]
+pub struct Open {
+    sockets: Sockets,
+    numbers: Vec<u64>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut held = self.sockets.held();
+        for number in &self.numbers {
+            held.open.remove(number);
+        }
+    }
 }
 
 impl Sockets {
@@ -61,46 +97,135 @@ impl Sockets {
         held.given.iter().any(|given| given.is_for(kind, address))
     }
 
-    /// All listeners for this address; none where they have to be bound.
+    /// Listeners for this address: all that were given, else those that `bind` makes; and what counts them as open.
     ///
     /// # Errors
-    /// When the system has no descriptor left.
-    pub fn streams(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
-        let all = self.all(Kind::Stream, address)?;
-        all.into_iter()
-            .map(TcpListener::from)
-            .map(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .collect()
+    /// Those of `bind`, or when the system has no descriptor left.
+    pub fn streams(
+        &self,
+        address: SocketAddr,
+        bind: impl FnOnce() -> io::Result<Vec<TcpListener>>,
+    ) -> io::Result<(Vec<TcpListener>, Open)> {
+        self.listen(Kind::Stream, address, bind, |listener| {
+            listener.set_nonblocking(true)
+        })
     }
 
-    /// A socket for the datagrams of this address; none where it has to be bound.
+    /// The same for datagrams, of which one socket is enough.
     ///
     /// # Errors
-    /// When the system has no descriptor left.
-    pub fn datagrams(&self, address: SocketAddr) -> io::Result<Option<UdpSocket>> {
-        let socket = self.all(Kind::Datagram, address)?.pop().map(UdpSocket::from);
-        if let Some(socket) = &socket {
-            socket.set_nonblocking(true)?;
+    /// As [`Sockets::streams`].
+    pub fn datagrams(
+        &self,
+        address: SocketAddr,
+        bind: impl FnOnce() -> io::Result<UdpSocket>,
+    ) -> io::Result<(UdpSocket, Open)> {
+        let bind = || bind().map(|socket| vec![socket]);
+        let (mut sockets, open) = self.listen(Kind::Datagram, address, bind, |socket| {
+            socket.set_nonblocking(true)
+        })?;
+        let socket = sockets.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok((socket, open))
+    }
+
+    fn listen<S: From<OwnedFd> + AsFd>(
+        &self,
+        kind: Kind,
+        address: SocketAddr,
+        bind: impl FnOnce() -> io::Result<Vec<S>>,
+        prepare: impl Fn(&S) -> io::Result<()>,
+    ) -> io::Result<(Vec<S>, Open)> {
+        let (given, origin) = self.given(kind, address)?;
+        let sockets: Vec<S> = if given.is_empty() {
+            bind()?
+        } else {
+            given.into_iter().map(S::from).collect()
+        };
+        sockets.iter().try_for_each(prepare)?;
+        let mut open = Open::default();
+        if origin == Origin::Node {
+            open = self.count(kind, address, &sockets)?;
         }
-        Ok(socket)
+        Ok((sockets, open))
     }
 
-    /// Where this process was given a socket that nobody asked for yet.
-    pub fn unused(&self) -> Vec<SocketAddr> {
-        let held = self.held();
-        let unused = held
-            .given
-            .iter()
-            .filter(|given| !held.used.contains(&(given.kind, given.address)));
-        unused.map(|given| given.address).collect()
-    }
-
-    /// Copies of the sockets: the service manager's own stay, so that a service can be disabled and enabled again.
-    fn all(&self, kind: Kind, address: SocketAddr) -> io::Result<Vec<OwnedFd>> {
+    /// What was given for this address, and by whom: copies of the service manager's, or else what a process of this
+    /// node passed, which then is nobody else's.
+    fn given(&self, kind: Kind, address: SocketAddr) -> io::Result<(Vec<OwnedFd>, Origin)> {
         let mut held = self.held();
         held.used.insert((kind, address));
         let fitting = held.given.iter().filter(|given| given.is_for(kind, address));
-        fitting.map(|given| given.socket.try_clone()).collect()
+        let kept = fitting.filter(|given| given.origin == Origin::ServiceManager);
+        let kept = kept
+            .map(|given| given.socket.try_clone())
+            .collect::<io::Result<Vec<_>>>()?;
+        if !kept.is_empty() {
+            return Ok((kept, Origin::ServiceManager));
+        }
+        let passed = held.given.extract_if(.., |given| given.is_for(kind, address));
+        Ok((passed.map(|given| given.socket).collect(), Origin::Node))
+    }
+
+    fn count<S: AsFd>(&self, kind: Kind, address: SocketAddr, sockets: &[S]) -> io::Result<Open> {
+        let copies = sockets.iter().map(|socket| socket.as_fd().try_clone_to_owned());
+        let copies = copies.collect::<io::Result<Vec<_>>>()?;
+        let mut held = self.held();
+        let mut numbers = Vec::new();
+        for socket in copies {
+            let number = held.next;
+            held.next += 1;
+            numbers.push(number);
+            let origin = Origin::Node;
+            held.open.insert(
+                number,
+                Passed {
+                    kind,
+                    address,
+                    origin,
+                    socket,
+                },
+            );
+        }
+        Ok(Open {
+            sockets: self.clone(),
+            numbers,
+        })
+    }
+
+    /// Copies of all that was given and is open, for the process that takes the place of this one.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn copies(&self) -> io::Result<Vec<Passed>> {
+        let held = self.held();
+        held.given
+            .iter()
+            .chain(held.open.values())
+            .map(Passed::copy)
+            .collect()
+    }
+
+    /// Takes what a process of this node passed.
+    pub fn take(&self, passed: impl IntoIterator<Item = Passed>) {
+        self.held().given.extend(passed);
+    }
+
+    /// Closes what a process of this node passed and nobody asked for.
+    pub fn close_unclaimed(&self) {
+        self.held()
+            .given
+            .retain(|given| given.origin == Origin::ServiceManager);
+    }
+
+    /// Where a service manager gave this process a socket that nobody asked for yet.
+    pub fn unused(&self) -> Vec<SocketAddr> {
+        let held = self.held();
+        let kept = held
+            .given
+            .iter()
+            .filter(|given| given.origin == Origin::ServiceManager);
+        let unused = kept.filter(|given| !held.used.contains(&(given.kind, given.address)));
+        unused.map(|given| given.address).collect()
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -108,14 +233,21 @@ impl Sockets {
     }
 }
 
-impl Given {
+impl Passed {
     fn is_for(&self, kind: Kind, address: SocketAddr) -> bool {
         self.kind == kind && self.address == address
+    }
+
+    fn copy(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            ..*self
+        })
     }
 }
 
 /// A listener, else a socket for datagrams.
-fn take(passed: &mut ListenFd, index: usize) -> io::Result<Option<Given>> {
+fn take(passed: &mut ListenFd, index: usize) -> io::Result<Option<Passed>> {
     if let Ok(listener) = passed.take_tcp_listener(index) {
         return given(Kind::Stream, listener, TcpListener::local_addr);
     }
@@ -130,12 +262,13 @@ fn given<S: Into<OwnedFd>>(
     kind: Kind,
     socket: Option<S>,
     address: impl FnOnce(&S) -> io::Result<SocketAddr>,
-) -> io::Result<Option<Given>> {
+) -> io::Result<Option<Passed>> {
     let Some(socket) = socket else { return Ok(None) };
     let address = address(&socket)?;
-    Ok(Some(Given {
+    Ok(Some(Passed {
         kind,
         address,
+        origin: Origin::ServiceManager,
         socket: socket.into(),
     }))
 }

@@ -8,7 +8,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use crate::monitor::stats::Stats;
 use crate::reproxy;
 use crate::role::{Place, Queues, Shared};
 use crate::snapshot::View;
+use crate::sockets::{Open, Sockets};
 use crate::tls::Servers;
 use crate::upload::Tracker;
 use worker::Order;
@@ -60,6 +61,8 @@ struct Listener {
     address: SocketAddr,
     /// Every worker's listener has a share of it.
     alive: Weak<()>,
+    /// Dropped before they close: what waits in their queues is for the workers to accept.
+    held: Open,
 }
 
 impl Workers {
@@ -128,17 +131,12 @@ impl Workers {
     }
 
     /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is
-    /// done. Where some for that address were given to this process, they are taken and nothing is bound. May wait a
-    /// moment for own listeners at this address that are being closed.
+    /// done. Where `sockets` has some for that address, they are taken and nothing is bound. May wait a moment for own
+    /// listeners at this address that are being closed.
     ///
     /// # Errors
     /// When the address is taken or not this machine's; then nothing was changed.
-    pub fn open(
-        &self,
-        service: &ServiceName,
-        address: SocketAddr,
-        given: Vec<TcpListener>,
-    ) -> io::Result<()> {
+    pub fn open(&self, service: &ServiceName, address: SocketAddr, sockets: &Sockets) -> io::Result<()> {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if listeners
             .open
@@ -148,7 +146,9 @@ impl Workers {
             return Ok(());
         }
         listeners.wait_for_closed(address);
-        let shares = listen::open_shared(address, self.threads.len(), given)?;
+        let count = self.threads.len();
+        let (opened, held) = sockets.streams(address, || listen::bind_all(address, count))?;
+        let shares = listen::share_out(opened, count)?;
         let alive = Arc::new(());
         for (worker, listeners) in self.threads.iter().zip(shares) {
             worker.order(Order::Open {
@@ -160,6 +160,7 @@ impl Workers {
         let listener = Listener {
             address,
             alive: Arc::downgrade(&alive),
+            held,
         };
         // A worker that opens a service again closes what it had for it.
         if let Some(old) = listeners.open.insert(service.clone(), listener) {
@@ -174,6 +175,7 @@ impl Workers {
         let Some(old) = listeners.open.remove(service) else {
             return;
         };
+        drop(old.held);
         listeners.closing.push((old.address, old.alive));
         for worker in &self.threads {
             let ordered = worker.order(Order::Close {
@@ -182,6 +184,22 @@ impl Workers {
             if let Err(error) = ordered {
                 tracing::error!(%error, %service, "cannot close a listener");
             }
+        }
+    }
+
+    /// Closes the listeners of all services but these.
+    pub fn close_all_but(&self, keep: impl Fn(&ServiceName) -> bool) {
+        let others: Vec<_> = {
+            let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners
+                .open
+                .keys()
+                .filter(|service| !keep(service))
+                .cloned()
+                .collect()
+        };
+        for service in &others {
+            self.close(service);
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use fleetbal::manage::script;
 use fleetbal::monitor::stats::Stats;
 use fleetbal::snapshot::{NodeVariables, Publisher, Snapshot, View};
+use fleetbal::sockets::Sockets;
 use fleetbal::workers::Workers;
 use fleetbal_raft::model::{BackendAddress, Batch, Change, FleetConfig, PoolName, ServiceName};
 
@@ -245,7 +246,7 @@ fn serve(node: &mut Node, backend: SocketAddr) -> (Workers, Arc<Stats>, SocketAd
     let stats = Arc::new(Stats::new());
     let workers = Workers::start(1, node.view.clone(), Arc::clone(&stats)).unwrap();
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    workers.open(&service, listen, Vec::new()).unwrap();
+    workers.open(&service, listen, &Sockets::default()).unwrap();
     (workers, stats, listen)
 }
 

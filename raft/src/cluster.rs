@@ -153,12 +153,16 @@ impl Heard {
 }
 
 impl Cluster {
-    /// A fleet of one that keeps nothing and opens no port: the same code path as any fleet.
+    /// A fleet of one that keeps nothing and opens no port: the same code path as any fleet. It begins with nothing, or
+    /// with the [`Cluster::state`] of another.
     ///
     /// # Errors
-    /// When the consensus does not come up.
-    pub async fn standalone(node: NodeName, clock: Clock) -> Result<Self, OpenError> {
-        let (machine, feed) = StateMachine::open(SnapshotPlace::Memory)?;
+    /// When that state cannot be read, or the consensus does not come up.
+    pub async fn standalone(node: NodeName, clock: Clock, state: Option<&[u8]>) -> Result<Self, OpenError> {
+        let (machine, feed) = match state {
+            Some(state) => StateMachine::with_state(state)?,
+            None => StateMachine::open(SnapshotPlace::Memory)?,
+        };
         let parts = Parts {
             node_id: FOUNDER,
             name: node.clone(),
@@ -252,6 +256,11 @@ impl Cluster {
     /// What a request was answered, if it was applied here and is not forgotten.
     pub fn answer(&self, request: RequestId) -> Option<Answer> {
         self.0.machine.answer(request)
+    }
+
+    /// All that is replicated, as bytes for [`Cluster::standalone`].
+    pub fn state(&self) -> Vec<u8> {
+        self.0.machine.state()
     }
 
     /// Proposes a command under a new request id. Dropping the future leaves the outcome open.

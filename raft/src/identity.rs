@@ -151,6 +151,14 @@ impl DataDir {
         Ok(Self(Arc::new(Locked { path, _lock: lock })))
     }
 
+    /// Whether this release can read what lies in a directory, which may be in use; where there is nothing yet, it can.
+    ///
+    /// # Errors
+    /// When a later release wrote it, or it is damaged or unreadable.
+    pub fn check_readable(path: &Path) -> Result<(), OpenError> {
+        read_identity(path).map(drop)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0.path

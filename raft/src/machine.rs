@@ -8,6 +8,7 @@ mod salvage;
 mod snapshot;
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, TryStreamExt};
@@ -23,6 +24,7 @@ use crate::feed::{Feed, FeedWriter};
 use crate::model::{Answer, RequestId};
 use crate::store::StoreError;
 use crate::types::{LogId, Snapshot, SnapshotData, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::wire::{decode_state, encode_state};
 
 /// Entries that are applied before what they made is shown and answered.
 const PUBLISH_EVERY: usize = 64;
@@ -50,14 +52,35 @@ impl StateMachine {
     /// When the snapshot is damaged or of a later release, or the place cannot be used.
     pub fn open(place: SnapshotPlace) -> Result<(Self, Feed), StoreError> {
         let (shelf, replicated) = Shelf::open(place)?;
-        let replicated = replicated.unwrap_or_default();
+        Ok(Self::on(shelf, replicated.unwrap_or_default()))
+    }
+
+    /// Begins with a state that another log made, in memory: the log that follows begins anew.
+    ///
+    /// # Errors
+    /// When the state is damaged or of a later release.
+    pub fn with_state(state: &[u8]) -> Result<(Self, Feed), StoreError> {
+        let (state, answers) =
+            decode_state(state).map_err(|error| StoreError::corrupt(Path::new("(memory)"), error))?;
+        let (shelf, _) = Shelf::open(SnapshotPlace::Memory)?;
+        let replicated = Replicated::new(state, answers, None, StoredMembership::default());
+        Ok(Self::on(shelf, replicated))
+    }
+
+    fn on(shelf: Shelf, replicated: Replicated) -> (Self, Feed) {
         let (writer, feed) = FeedWriter::new(replicated.applied());
         let shared = Arc::new(Shared {
             replicated: Mutex::new(replicated),
             feed: writer,
             shelf,
         });
-        Ok((Self { shared }, feed))
+        (Self { shared }, feed)
+    }
+
+    /// The state as bytes for [`StateMachine::with_state`].
+    pub fn state(&self) -> Vec<u8> {
+        let replicated = self.shared.replicated();
+        encode_state(&replicated.state, &replicated.answers)
     }
 
     /// What a request was answered, if it was applied here and is not forgotten.

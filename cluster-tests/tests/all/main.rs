@@ -30,6 +30,8 @@ mod proxy;
 mod readiness;
 mod readme;
 mod remote;
+mod replaced;
+mod roll;
 mod service_manager;
 mod standalone;
 mod start_refused;

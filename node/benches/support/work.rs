@@ -14,6 +14,7 @@ use fleetbal::http::{Body, ForwardedFor, Forwarding, ResponseRules, request, res
 use fleetbal::manage::script;
 use fleetbal::monitor::stats::Stats;
 use fleetbal::snapshot::{NodeVariables, PoolView, Publisher, View};
+use fleetbal::sockets::Sockets;
 use fleetbal::workers::Workers;
 use fleetbal_raft::model::ServiceName;
 use rand::SeedableRng;
@@ -185,7 +186,7 @@ fn worker_step() -> Result<Step> {
     let backend = TcpListener::bind("127.0.0.1:0")?;
     let view = configuration(1, Some(backend.local_addr()?), listen)?;
     let workers = Workers::start(1, view, Arc::new(Stats::new()))?;
-    workers.open(&ServiceName::parse("s0")?, listen, Vec::new())?;
+    workers.open(&ServiceName::parse("s0")?, listen, &Sockets::default())?;
     thread::spawn(move || {
         for stream in backend.incoming().flatten() {
             thread::spawn(move || answer(stream));

@@ -1,26 +1,39 @@
 //! How this node comes to its configuration: alone, founding, joining, or resuming what its directory holds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetbal_raft::cluster;
+use fleetbal_raft::error::OpenError;
 use fleetbal_raft::identity::{self, DataDir, Identity};
 use fleetbal_raft::{Clock, Cluster, JoinToken, StartOptions, Timing};
+
+use tokio::time::{Instant, sleep};
 
 use super::{BootError, Given, start_config};
 use crate::clock;
 use crate::settings::{Begin, ClusterSettings, FLEET, Settings, TokenSource};
+
+/// How long a data directory that is inherited may still be in use, and how often to look.
+const LET_GO_WITHIN: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The handle on the replicated configuration of a node with these settings.
 pub(super) async fn cluster(given: Given<'_>) -> Result<Cluster, BootError> {
     let settings = given.settings;
     let clock: Clock = Arc::new(clock::now);
     let Some(clustered) = &settings.cluster else {
-        start_config::check(given)?;
-        return Cluster::standalone(settings.node.clone(), clock)
+        let state = given
+            .inheritance
+            .and_then(|inheritance| inheritance.state.as_deref());
+        if state.is_none() {
+            start_config::check(given)?;
+        }
+        return Cluster::standalone(settings.node.clone(), clock, state)
             .await
             .map_err(BootError::config);
     };
-    let dir = DataDir::open(&clustered.data_dir).map_err(BootError::config)?;
+    let dir = open(clustered, given.inheritance.is_some()).await?;
     let identity = match dir.identity().map_err(BootError::config)? {
         Some(identity) => resume(settings, clustered, identity)?,
         None => begin(given, clustered, &dir).await?,
@@ -33,6 +46,17 @@ pub(super) async fn cluster(given: Given<'_>) -> Result<Cluster, BootError> {
         clock,
     };
     Cluster::start(options).await.map_err(BootError::config)
+}
+
+/// The data directory; what had it until now, in this process or in the one before, may need a moment to let go of it.
+async fn open(clustered: &ClusterSettings, is_inherited: bool) -> Result<DataDir, BootError> {
+    let give_up = Instant::now() + LET_GO_WITHIN;
+    loop {
+        match DataDir::open(&clustered.data_dir) {
+            Err(OpenError::Locked(_)) if is_inherited && Instant::now() < give_up => sleep(LOOK).await,
+            opened => return opened.map_err(BootError::config),
+        }
+    }
 }
 
 /// A directory that belongs to a fleet is resumed, also where the flags that made it are still there; flags that

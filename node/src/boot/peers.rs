@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use fleetbal_raft::Cluster;
 use fleetbal_raft::model::Version;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
 use super::hindrances::Hindrances;
+use super::ports::Bound;
 use super::store_watch;
 use super::tasks::Tasks;
 use crate::cluster_port;
@@ -67,11 +67,12 @@ impl Peers<'_> {
 }
 
 /// Opens the cluster port, where there is one: not where the node stands alone.
-pub(super) fn open(port: Option<TcpListener>, cluster: &Cluster, routes: Routes, tasks: &mut Tasks) {
-    let Some((port, tls)) = port.zip(cluster.tls()) else {
+pub(super) fn open(port: Option<Bound>, cluster: &Cluster, routes: Routes, tasks: &mut Tasks) {
+    let Some(((port, open), tls)) = port.zip(cluster.tls()) else {
         return;
     };
     tasks.spawn(async move {
+        let _open = open;
         if let Err(error) = cluster_port::serve(port, tls, routes, std::future::pending()).await {
             tracing::error!(%error, "the cluster port failed");
         }

@@ -1,6 +1,7 @@
 //! The listeners that the configuration asks for: traffic goes to the workers, management to the control plane.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use std::sync::Arc;
 use fleetbal_raft::model::{Role, ServiceName};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::effects::{Listener, Ports};
 use crate::manage::{self, Context, Secured, access::Access};
 use crate::os_error;
 use crate::settings::Settings;
-use crate::sockets::Sockets;
+use crate::sockets::{Open, Sockets};
 use crate::tls::Servers;
 use crate::upload::tracker;
 use crate::workers::Workers;
@@ -47,17 +49,17 @@ impl Ports for NodePorts {
     fn open(&mut self, service: &ServiceName, listener: Listener) -> io::Result<()> {
         match listener.role {
             Role::ReverseProxy | Role::Selector | Role::WebServer => {
-                let given = self.sockets.streams(listener.address)?;
-                self.workers.open(service, listener.address, given)
+                self.workers.open(service, listener.address, &self.sockets)
             }
             Role::Management => {
                 let servers = self.workers.tls().clone();
                 self.management.open(service, listener.address, servers)
             }
             Role::UploadTracker => {
-                let given = self.sockets.datagrams(listener.address)?;
-                let socket = given.map_or_else(|| tracker::bind(listener.address), UdpSocket::from_std)?;
-                self.trackers.open(service, socket, &self.workers);
+                let bind = || std::net::UdpSocket::bind(listener.address);
+                let (socket, open) = self.sockets.datagrams(listener.address, bind)?;
+                self.trackers
+                    .open(service, (UdpSocket::from_std(socket)?, open), &self.workers);
                 Ok(())
             }
         }
@@ -72,14 +74,17 @@ impl Ports for NodePorts {
     }
 }
 
+/// A listener, and what counts it as open.
+pub(super) type Bound = (TcpListener, Open);
+
 /// The listeners that are this node's alone, bound before anything else happens, so that a taken address ends a start
 /// that has changed nothing.
 #[derive(Debug)]
 pub(super) struct OwnListeners {
     /// The cluster port; none where the node stands alone.
-    pub(super) cluster: Option<TcpListener>,
-    management: Option<TcpListener>,
-    metrics: Option<TcpListener>,
+    pub(super) cluster: Option<Bound>,
+    management: Option<Bound>,
+    metrics: Option<Bound>,
 }
 
 impl OwnListeners {
@@ -110,8 +115,12 @@ pub(super) struct Management {
     access: Arc<Access>,
     /// The listener of this node alone, which stays whatever the configuration says.
     own: Option<SocketAddr>,
-    open: BTreeMap<ServiceName, CancellationToken>,
+    open: BTreeMap<ServiceName, (CancellationToken, Option<Open>)>,
+    /// What counts the listeners of this node alone as open.
+    _own_open: Vec<Open>,
     all: CancellationToken,
+    /// The listeners with their connections.
+    serving: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Management {
@@ -122,84 +131,86 @@ impl Management {
         access: Access,
         all: CancellationToken,
     ) -> Self {
-        if let Some(listener) = own.metrics {
-            tokio::spawn(manage::serve_metrics(
-                listener,
-                Arc::clone(&context),
-                all.child_token(),
-            ));
-        }
-        let management = Self {
-            own: own
-                .management
-                .as_ref()
-                .and_then(|listener| listener.local_addr().ok()),
+        let (metrics, metrics_open) = own.metrics.unzip();
+        let (listener, open) = own.management.unzip();
+        let mut management = Self {
+            own: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+            _own_open: metrics_open.into_iter().chain(open).collect(),
             context,
             access: Arc::new(access),
             open: BTreeMap::new(),
             all,
+            serving: Vec::new(),
         };
-        if let Some(listener) = own.management {
-            management.serve(listener, None, management.all.child_token());
+        let all = management.all.clone();
+        if let Some(listener) = metrics {
+            let context = Arc::clone(&management.context);
+            management.keep(manage::serve_metrics(listener, context, all.child_token()));
+        }
+        if let Some(listener) = listener {
+            management.serve(listener, None, all.child_token());
         }
         management
     }
 
     fn open(&mut self, service: &ServiceName, address: SocketAddr, servers: Servers) -> io::Result<()> {
         let stop = self.all.child_token();
+        let mut held = None;
         // The configuration may name the address of this node's own listener: that one serves it then.
         if self.own != Some(address) {
+            let (listener, open) = control(address, &self.context.sockets)?;
             let service = service.clone();
-            self.serve(
-                control(address, &self.context.sockets)?,
-                Some(Secured { service, servers }),
-                stop.clone(),
-            );
+            self.serve(listener, Some(Secured { service, servers }), stop.clone());
+            held = Some(open);
         }
-        self.open.insert(service.clone(), stop);
+        self.open.insert(service.clone(), (stop, held));
         Ok(())
     }
 
     fn close(&mut self, service: &ServiceName) {
-        if let Some(stop) = self.open.remove(service) {
+        if let Some((stop, _)) = self.open.remove(service) {
             stop.cancel();
         }
     }
 
-    fn serve(&self, listener: TcpListener, tls: Option<Secured>, stop: CancellationToken) {
+    fn serve(&mut self, listener: TcpListener, tls: Option<Secured>, stop: CancellationToken) {
         let (context, access) = (Arc::clone(&self.context), Arc::clone(&self.access));
-        tokio::spawn(manage::serve(listener, context, access, tls, stop));
+        self.keep(manage::serve(listener, context, access, tls, stop));
+    }
+
+    /// Connections may outlive their listener, but not this.
+    fn keep(&mut self, serving: impl Future<Output = ()> + Send + 'static) {
+        self.serving.retain(|serving| !serving.is_finished());
+        self.serving.push(AbortOnDropHandle::new(tokio::spawn(serving)));
     }
 }
 
 /// The trackers of uploads of a node; all of them tell the same memory.
 #[derive(Debug)]
 struct Trackers {
-    open: BTreeMap<ServiceName, CancellationToken>,
+    open: BTreeMap<ServiceName, (CancellationToken, Open)>,
     all: CancellationToken,
 }
 
 impl Trackers {
-    fn open(&mut self, service: &ServiceName, socket: UdpSocket, workers: &Workers) {
+    fn open(&mut self, service: &ServiceName, (socket, open): (UdpSocket, Open), workers: &Workers) {
         let stop = self.all.child_token();
         let known = Arc::clone(workers.tracker());
         tokio::spawn(tracker::listen(socket, known, stop.clone()));
-        self.open.insert(service.clone(), stop);
+        self.open.insert(service.clone(), (stop, open));
     }
 
     fn close(&mut self, service: &ServiceName) {
-        if let Some(stop) = self.open.remove(service) {
+        if let Some((stop, _)) = self.open.remove(service) {
             stop.cancel();
         }
     }
 }
 
 /// A listener for the control plane: the one that was given for this address, else one that is bound here.
-fn control(address: SocketAddr, sockets: &Sockets) -> io::Result<TcpListener> {
-    let listener = match sockets.streams(address)?.pop() {
-        Some(given) => given,
-        None => std::net::TcpListener::bind(address)?,
-    };
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+fn control(address: SocketAddr, sockets: &Sockets) -> io::Result<Bound> {
+    let bind = || std::net::TcpListener::bind(address).map(|listener| vec![listener]);
+    let (mut listeners, open) = sockets.streams(address, bind)?;
+    let listener = listeners.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok((TcpListener::from_std(listener)?, open))
 }

@@ -24,6 +24,7 @@ pub(super) fn check(given: Given<'_>) -> Result<(), BootError> {
         settings,
         script,
         sockets,
+        ..
     } = given;
     let variables = super::variables(settings, &settings.node);
     let script = script.with_nodefiles(&variables).map_err(wrong)?;
@@ -51,6 +52,9 @@ pub(super) fn check(given: Given<'_>) -> Result<(), BootError> {
 /// Brings the config file's changes in, where they are this node's to bring.
 pub(super) async fn apply(given: Given<'_>, cluster: &Cluster) -> Result<(), BootError> {
     let Given { settings, script, .. } = given;
+    if given.inheritance.is_some() {
+        return Ok(());
+    }
     let config = cluster.feed().latest().state.config.clone();
     let founds = match &settings.cluster {
         None => true,

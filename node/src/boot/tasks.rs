@@ -16,6 +16,11 @@ impl Tasks {
         self.set.spawn(task);
     }
 
+    /// Ends all of them.
+    pub(super) async fn end(mut self) {
+        self.set.shutdown().await;
+    }
+
     /// Waits for a task that ends in a panic. A task may end well; that is no event.
     pub(super) async fn failed(&mut self) -> String {
         loop {

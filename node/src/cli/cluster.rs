@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 mod backup;
 mod recover;
+mod roll;
 
 use super::client::{Answer, Server, print, print_lines, report};
 use super::exit;
@@ -74,6 +75,8 @@ enum ClusterCommand {
         /// Its name
         node: String,
     },
+    /// Go round the fleet: drain a node, run a command, wait until it is ready and caught up, and on to the next
+    Roll(roll::RollArgs),
     /// Save the configuration to a file
     Backup(backup::BackupArgs),
     /// Make a new fleet's configuration what a backup says
@@ -82,9 +85,10 @@ enum ClusterCommand {
     Recover(recover::RecoverArgs),
 }
 
-/// What decides the exit code of `status`.
+/// What decides the exit code of `status`, and whether a node may be stopped.
 #[derive(Debug, Deserialize)]
 struct Health {
+    leader: Option<String>,
     in_sync: bool,
     quorum: Quorum,
     nodes: Vec<Member>,
@@ -93,21 +97,51 @@ struct Health {
 #[derive(Debug, Deserialize)]
 struct Quorum {
     ok: bool,
+    voters: u32,
+    tolerates: u32,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Member {
+    name: String,
+    address: String,
     state: String,
+    role: String,
     ready: Option<bool>,
+    not_ready_because: Option<String>,
+    requests_total: Option<u64>,
+}
+
+impl Member {
+    fn is_fine(&self) -> bool {
+        match self.state.as_str() {
+            "left" => true,
+            state => state == "alive" && self.ready == Some(true),
+        }
+    }
 }
 
 impl Health {
     fn is_fine(&self) -> bool {
-        let here = |member: &Member| match member.state.as_str() {
-            "left" => true,
-            state => state == "alive" && member.ready == Some(true),
-        };
-        self.in_sync && self.quorum.ok && self.nodes.iter().all(here)
+        self.in_sync && self.quorum.ok && self.nodes.iter().all(Member::is_fine)
+    }
+
+    fn node(&self, name: &str) -> Option<&Member> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// What keeps it from being fine, in words.
+    fn amiss(&self) -> String {
+        let bad = self.nodes.iter().find(|node| !node.is_fine());
+        match bad {
+            _ if !self.quorum.ok => "the fleet has no quorum".to_owned(),
+            Some(node) if node.state != "alive" => format!("{} is {}", node.name, node.state),
+            Some(node) => {
+                let because = node.not_ready_because.as_deref().unwrap_or("not known why");
+                format!("{} is not ready: {because}", node.name)
+            }
+            None => "the nodes are not in sync".to_owned(),
+        }
     }
 }
 
@@ -130,6 +164,7 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
         ClusterCommand::Demote { node } => about("demote", node),
         ClusterCommand::Transfer { node } => about("transfer", node),
         ClusterCommand::Revoke { id } => about("revoke", id),
+        ClusterCommand::Roll(roll) => roll::roll(&args.server, roll),
         ClusterCommand::Backup(backup) => backup::backup(&args.server, backup),
         ClusterCommand::Restore(restore) => backup::restore(&args.server, restore),
         ClusterCommand::Recover(recover) => recover::recover(recover),
@@ -185,7 +220,8 @@ mod tests {
         let fine = |text: &str| serde_json::from_str::<Health>(text).unwrap().is_fine();
         let status = |in_sync: bool, ok: bool, state: &str, ready: &str| {
             format!(
-                r#"{{"in_sync":{in_sync},"quorum":{{"ok":{ok},"voters":3}},"nodes":[{{"state":"{state}","ready":{ready}}}]}}"#
+                r#"{{"leader":"n1","in_sync":{in_sync},"quorum":{{"ok":{ok},"voters":3,"tolerates":1}},"nodes":[{{"name":"n1",
+                "address":"10.0.0.1:7400","role":"leader","state":"{state}","ready":{ready}}}]}}"#
             )
         };
         assert!(fine(&status(true, true, "alive", "true")));

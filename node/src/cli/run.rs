@@ -1,10 +1,13 @@
 //! The daemon itself, and `--check`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use fleetbal_raft::identity::DataDir;
+
 use super::exit;
-use crate::boot::{self, BootError};
+use crate::boot::{self, BootError, Place, Process, Takeover};
+use crate::handover::{Predecessor, Program};
 use crate::manage::script::{self, Script, ScriptError};
 use crate::os_settings::{self, PidFile, ServerSetting};
 use crate::settings::{LogFormat, RunFlags, Settings, config_file};
@@ -18,6 +21,8 @@ const NOTHING_TO_DO: &str = "No services or management port configured.  Nothing
 
 /// Runs a node until it is asked to end.
 pub(super) fn run(flags: RunFlags) -> ExitCode {
+    // Asked before anybody replaces the file.
+    let program = Program::current();
     if let Err(problem) = start_log(&flags) {
         eprintln!("fleetbal: {problem}");
         return ExitCode::from(exit::USAGE);
@@ -37,22 +42,66 @@ pub(super) fn run(flags: RunFlags) -> ExitCode {
         Ok(sockets) => sockets,
         Err(problem) => return config_error(problem),
     };
+    let takes_over = flags.take_over;
     let settings = match Settings::build(flags, &script.settings) {
         Ok(settings) => settings,
         Err(error) => return config_error(error),
     };
-    if does_nothing(&settings, &script) {
+    if !takes_over && does_nothing(&settings, &script) {
         return config_error(NOTHING_TO_DO);
     }
-    let _pidfile = match set_up_process(&script.server) {
+    let pidfile = match set_up_process(&script.server) {
         Ok(pidfile) => pidfile,
         Err(problem) => return config_error(problem),
     };
-    boot(settings, (&script, file.as_deref()), sockets)
+    let program = match program {
+        Ok(program) => program,
+        Err(error) => return config_error(format!("cannot tell where this program is: {error}")),
+    };
+    let mut process = Process {
+        settings: &settings,
+        script: &script,
+        sockets: &sockets,
+        program,
+        takeover: None,
+    };
+    if takes_over {
+        process.takeover = match takeover(&settings, &sockets, pidfile) {
+            Ok(takeover) => Some(takeover),
+            Err(problem) => return config_error(problem),
+        };
+        return boot(process, file.as_deref());
+    }
+    let written = pidfile.map(|path| PidFile::write(path)).transpose();
+    match written {
+        Ok(_written) => boot(process, file.as_deref()),
+        Err(problem) => config_error(problem),
+    }
 }
 
-/// Carries out the `SERVER` lines of a config file that are about this process; the last pidfile counts.
-fn set_up_process(settings: &[ServerSetting]) -> Result<Option<PidFile>, String> {
+/// Checks what can be checked while another process is the node, and waits until that one passes what it has.
+fn takeover(settings: &Settings, sockets: &Sockets, pidfile: Option<&PathBuf>) -> Result<Takeover, String> {
+    let predecessor = Predecessor::at_stdin().map_err(|error| format!("standard input: {error}"))?;
+    let predecessor = predecessor.ok_or_else(|| {
+        "--take-over is for a process that another one starts at USR2, and not for the command line"
+            .to_owned()
+    })?;
+    if let Some(clustered) = &settings.cluster {
+        DataDir::check_readable(&clustered.data_dir).map_err(|error| error.to_string())?;
+    }
+    let mut inheritance = predecessor
+        .inherit()
+        .map_err(|error| format!("the process before this one keeps its place: {error}"))?;
+    sockets.take(std::mem::take(&mut inheritance.sockets));
+    let place = Place {
+        predecessor,
+        pidfile: pidfile.cloned(),
+    };
+    Ok(Takeover { place, inheritance })
+}
+
+/// Carries out the `SERVER` lines of a config file that are about this process; which pidfile is to be written: the last.
+fn set_up_process(settings: &[ServerSetting]) -> Result<Option<&PathBuf>, String> {
     let mut pidfile = None;
     for setting in settings {
         if let ServerSetting::PidFile(path) = setting {
@@ -61,7 +110,7 @@ fn set_up_process(settings: &[ServerSetting]) -> Result<Option<PidFile>, String>
             os_settings::apply(setting)?;
         }
     }
-    pidfile.map(|path| PidFile::write(path)).transpose()
+    Ok(pidfile)
 }
 
 /// Reads and checks a config file.
@@ -80,7 +129,7 @@ fn check_passed(file: Option<&Path>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn boot(settings: Settings, (script, file): (&Script, Option<&Path>), sockets: Sockets) -> ExitCode {
+fn boot(process: Process<'_>, file: Option<&Path>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -94,7 +143,7 @@ fn boot(settings: Settings, (script, file): (&Script, Option<&Path>), sockets: S
             return ExitCode::from(exit::FAILED);
         }
     };
-    let outcome = runtime.block_on(Box::pin(boot::run(settings, script, sockets)));
+    let outcome = runtime.block_on(Box::pin(boot::run(process)));
     // Whatever still blocks must not hold up the end.
     runtime.shutdown_background();
     match outcome {

@@ -30,7 +30,9 @@ pub(super) struct TestNode {
 impl TestNode {
     pub(super) async fn start() -> Self {
         let name = NodeName::parse("n1").unwrap();
-        let cluster = Cluster::standalone(name, Arc::new(clock::now)).await.unwrap();
+        let cluster = Cluster::standalone(name, Arc::new(clock::now), None)
+            .await
+            .unwrap();
         let variables = NodeVariables {
             name: "n1".to_owned(),
             ip: Some("127.0.0.1".parse().unwrap()),

@@ -26,6 +26,10 @@ pub struct RunFlags {
     #[arg(long)]
     pub check: bool,
 
+    /// Given by a node's process to the one that takes its place (signal USR2)
+    #[arg(long, hide = true)]
+    pub take_over: bool,
+
     /// This node's name, unique in the fleet [default: host name]
     #[arg(long, value_name = "NAME", env = "FLEETBAL_NODE")]
     pub node: Option<String>,

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use announce::{Announcer, Report};
-pub use listen::{bind, listen};
+pub use listen::listen;
 pub use target::{session, status_session};
 
 /// How long an upload is remembered that nothing was heard of.

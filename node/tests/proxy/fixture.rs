@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fleetbal::monitor::stats::Stats;
 use fleetbal::snapshot::{NodeVariables, Publisher, View};
+use fleetbal::sockets::Sockets;
 use fleetbal::workers::Workers;
 use fleetbal_raft::model::{BackendAddress, Batch, Change, FleetConfig, PoolName, ServiceName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -149,7 +150,10 @@ impl Proxy {
         changes.extend(settings.iter().map(|(key, value)| set(key, value)));
         changes.push(enable(true));
         proxy.change(changes);
-        proxy.workers.open(&service(), proxy.address, Vec::new()).unwrap();
+        proxy
+            .workers
+            .open(&service(), proxy.address, &Sockets::default())
+            .unwrap();
         proxy
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fleetbal::sockets::Sockets;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::fixture::{
@@ -108,21 +109,30 @@ async fn listeners_open_move_and_close() {
     let mut proxy = Proxy::start_with(2, &[origin.address], &[]);
     assert_eq!(proxy.workers.address(&service()), Some(proxy.address));
     // Again is no error.
-    proxy.workers.open(&service(), proxy.address, Vec::new()).unwrap();
+    proxy
+        .workers
+        .open(&service(), proxy.address, &Sockets::default())
+        .unwrap();
     // A taken address is one, and leaves everything as it was.
     let taken = TcpListener::bind(free_address()).await.unwrap();
     let error = proxy
         .workers
-        .open(&service(), taken.local_addr().unwrap(), Vec::new())
+        .open(&service(), taken.local_addr().unwrap(), &Sockets::default())
         .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert_eq!(proxy.get("/").await.text(), "x");
     // Also one that another service has.
     let other = fleetbal_raft::model::ServiceName::parse("other").unwrap();
-    let error = proxy.workers.open(&other, proxy.address, Vec::new()).unwrap_err();
+    let error = proxy
+        .workers
+        .open(&other, proxy.address, &Sockets::default())
+        .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     let old = std::mem::replace(&mut proxy.address, free_address());
-    proxy.workers.open(&service(), proxy.address, Vec::new()).unwrap();
+    proxy
+        .workers
+        .open(&service(), proxy.address, &Sockets::default())
+        .unwrap();
     assert_eq!(proxy.get("/").await.text(), "x");
     let give_up = Instant::now() + crate::fixture::PATIENCE;
     while TcpStream::connect(old).await.is_ok() {
@@ -132,7 +142,10 @@ async fn listeners_open_move_and_close() {
     // Closed and opened again at once.
     for _ in 0..10 {
         proxy.workers.close(&service());
-        proxy.workers.open(&service(), proxy.address, Vec::new()).unwrap();
+        proxy
+            .workers
+            .open(&service(), proxy.address, &Sockets::default())
+            .unwrap();
         assert_eq!(proxy.get("/").await.text(), "x");
     }
     proxy.workers.close(&service());

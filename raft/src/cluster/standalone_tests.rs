@@ -11,7 +11,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 
 async fn alone() -> Cluster {
     let name = NodeName::parse("n1").unwrap();
-    Cluster::standalone(name, Arc::new(|| UnixMillis(1_000)))
+    Cluster::standalone(name, Arc::new(|| UnixMillis(1_000)), None)
         .await
         .unwrap()
 }
@@ -79,4 +79,22 @@ async fn refuses_what_is_too_large_what_it_cannot_and_what_comes_too_late() {
         cluster.read_index(WITHIN).await.unwrap_err(),
         ProposeError::Stopped
     );
+}
+
+#[tokio::test]
+async fn another_one_goes_on_where_it_ended() {
+    let cluster = alone().await;
+    let id = RequestId([7; 16]);
+    let first = cluster.propose_as(id, create("web"), "", WITHIN).await.unwrap();
+    cluster.shutdown().await;
+    let name = NodeName::parse("n1").unwrap();
+    let clock = Arc::new(|| UnixMillis(2_000));
+    let next = Cluster::standalone(name.clone(), clock.clone(), Some(&cluster.state()))
+        .await
+        .unwrap();
+    assert!(next.feed().latest().state.config.pool("web").is_some());
+    assert_eq!(next.answer(id), Some(first.answer));
+    let second = next.propose(create("api"), "", WITHIN).await.unwrap();
+    assert_eq!(second.answer, Answer::Applied(Version(2)));
+    assert!(Cluster::standalone(name, clock, Some(b"nonsense")).await.is_err());
 }

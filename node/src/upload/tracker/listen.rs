@@ -1,7 +1,5 @@
 //! The `upload_tracker` role: hears of uploads by UDP.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,16 +13,6 @@ const LONGEST: usize = 256;
 
 /// How long to wait where the socket fails.
 const BACK_OFF: Duration = Duration::from_millis(50);
-
-/// Binds a tracker's address.
-///
-/// # Errors
-/// When it is taken, or not this machine's.
-pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
-    socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
-}
 
 /// Takes in what comes, until it is stopped.
 pub async fn listen(socket: UdpSocket, tracker: Arc<Tracker>, stop: CancellationToken) {
@@ -51,9 +39,8 @@ mod tests {
 
     #[tokio::test]
     async fn hears_until_it_is_stopped() {
-        let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        assert!(bind(address).is_err());
         let (tracker, stop) = (Arc::new(Tracker::default()), CancellationToken::new());
         let listening = tokio::spawn(listen(socket, Arc::clone(&tracker), stop.clone()));
         let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -64,6 +51,6 @@ mod tests {
         }
         stop.cancel();
         listening.await.unwrap();
-        bind(address).unwrap();
+        UdpSocket::bind(address).await.unwrap();
     }
 }
