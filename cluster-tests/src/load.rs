@@ -38,6 +38,7 @@ pub struct Load {
 struct Shared {
     address: SocketAddr,
     target: String,
+    retries: bool,
     done: AtomicU64,
     report: Mutex<Report>,
 }
@@ -55,6 +56,8 @@ pub struct Report {
     pub kinds: BTreeMap<String, u64>,
     /// The longest time that one took.
     pub slowest: Duration,
+    /// How many were sent once more, since their connection was cut.
+    pub retried: u64,
 }
 
 impl Report {
@@ -95,11 +98,24 @@ impl Load {
     /// # Errors
     /// When nothing is answered.
     pub fn of(address: SocketAddr, shape: &Shape) -> Result<Self> {
+        Self::with(address, shape, false)
+    }
+
+    /// The same, of clients that send a request once more where its connection was cut or could not be had.
+    ///
+    /// # Errors
+    /// When nothing is answered.
+    pub fn that_retries_once(address: SocketAddr, shape: &Shape) -> Result<Self> {
+        Self::with(address, shape, true)
+    }
+
+    fn with(address: SocketAddr, shape: &Shape, retries: bool) -> Result<Self> {
         let mut load = Self {
             stop: Arc::default(),
             shared: Arc::new(Shared {
                 address,
                 target: shape.target.clone(),
+                retries,
                 done: AtomicU64::new(0),
                 report: Mutex::default(),
             }),
@@ -125,10 +141,17 @@ impl Load {
     /// # Errors
     /// When they do not.
     pub fn pass(&self, more: u64) -> Result<()> {
-        let goal = self.done() + more;
+        self.reach(self.done() + more, wait::PATIENCE)
+    }
+
+    /// Waits until so many have ended since the start.
+    ///
+    /// # Errors
+    /// When they do not within that time.
+    pub fn reach(&self, goal: u64, within: Duration) -> Result<()> {
         wait::for_true(
-            format!("{more} more requests at {}", self.shared.address),
-            wait::PATIENCE,
+            format!("{goal} requests at {}", self.shared.address),
+            within,
             || Ok(self.done() >= goal),
         )
     }
@@ -166,7 +189,12 @@ fn drive(stop: &AtomicBool, shared: &Shared, keeps: bool) {
     let mut connection = None;
     while !stop.load(Ordering::SeqCst) {
         let start = Instant::now();
-        let outcome = one_request(&mut connection, shared);
+        let mut outcome = one_request(&mut connection, shared);
+        let retries = shared.retries && outcome.is_err();
+        if retries {
+            connection = None;
+            outcome = one_request(&mut connection, shared);
+        }
         if !keeps {
             connection = None;
         }
@@ -174,6 +202,7 @@ fn drive(stop: &AtomicBool, shared: &Shared, keeps: bool) {
         {
             let mut report = shared.report.lock().unwrap_or_else(PoisonError::into_inner);
             report.slowest = report.slowest.max(took);
+            report.retried += u64::from(retries);
             match outcome {
                 Ok(body) => {
                     report.answered += 1;

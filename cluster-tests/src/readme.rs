@@ -1,4 +1,4 @@
-//! The commands that the README promises to work, taken from it as they stand.
+//! The commands that the documentation promises to work, taken from it as they stand.
 
 use std::fs;
 
@@ -7,22 +7,20 @@ use anyhow::{Context, ensure};
 use crate::Result;
 use crate::process;
 
-/// What marks a block that is run as written: `sh by-hand`.
-const MARK: &str = "```sh by-hand";
-
-/// All blocks of the README that are marked, one behind the other.
+/// All blocks of a page that are marked as `sh MARK`, one behind the other.
 ///
 /// # Errors
 /// When there are none.
-pub fn marked_commands() -> Result<String> {
-    let path = process::workspace().join("README.md");
+pub fn marked_commands(page: &str, mark: &str) -> Result<String> {
+    let path = process::workspace().join(page);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let commands = extract(&text);
-    ensure!(!commands.is_empty(), "no block of the README is marked '{MARK}'");
+    let commands = extract(&text, mark);
+    ensure!(!commands.is_empty(), "no block of {page} is marked '{mark}'");
     Ok(commands)
 }
 
-fn extract(text: &str) -> String {
+fn extract(text: &str, mark: &str) -> String {
+    let mark = format!("```sh {mark}");
     let mut inside = false;
     let mut commands = String::new();
     for line in text.lines() {
@@ -31,7 +29,7 @@ fn extract(text: &str) -> String {
         } else if inside {
             commands.push_str(line);
             commands.push('\n');
-        } else if line == MARK {
+        } else if line == mark {
             inside = true;
         }
     }
@@ -45,6 +43,6 @@ mod tests {
     #[test]
     fn takes_marked_blocks_alone() {
         let text = "a\n```sh\nno\n```\n```sh by-hand\none\n```\nb\n```sh by-hand\ntwo\n```\n";
-        assert_eq!(extract(text), "one\ntwo\n");
+        assert_eq!(extract(text, "by-hand"), "one\ntwo\n");
     }
 }

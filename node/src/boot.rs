@@ -60,6 +60,8 @@ pub enum BootError {
         line: usize,
         /// What Perlbal prints behind `ERROR: `.
         text: String,
+        /// What to do, where that is not plain.
+        remedy: String,
     },
     /// It failed while running. Exit code 1.
     #[error("{0}")]

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fleetbal_raft::cluster::Peer;
 use fleetbal_raft::model::NodeName;
 
 pub use flags::{LogFormat, RunFlags};
@@ -63,8 +64,8 @@ pub enum Begin {
     Found(Option<String>),
     /// Join one: addresses of members, and the token as text or file.
     Join {
-        /// `ip:port` of cluster ports.
-        peers: Vec<String>,
+        /// Their cluster ports.
+        peers: Vec<Peer>,
         /// Where the token comes from.
         token: Option<TokenSource>,
     },
@@ -231,11 +232,9 @@ fn begin(flags: &RunFlags) -> Result<Begin, SettingsError> {
         )),
         (true, true) => Ok(Begin::Found(flags.cluster.clone())),
         (false, false) => {
-            for peer in &flags.join {
-                address("--join", peer)?;
-            }
+            let peers = flags.join.iter().map(String::as_str).map(peer_of);
             Ok(Begin::Join {
-                peers: flags.join.clone(),
+                peers: peers.collect::<Result<_, _>>()?,
                 token,
             })
         }
@@ -264,6 +263,14 @@ fn address(setting: &'static str, text: &str) -> Result<SocketAddr, SettingsErro
         setting,
         value: text.to_owned(),
         problem: "is not ip:port, e.g. 10.0.0.1:7400 or [::1]:7400".to_owned(),
+    })
+}
+
+fn peer_of(text: &str) -> Result<Peer, SettingsError> {
+    text.parse().map_err(|_| SettingsError::Value {
+        setting: "--join",
+        value: text.to_owned(),
+        problem: "is not HOST:PORT, e.g. 10.0.0.1:7400, [::1]:7400 or n1.example.org:7400".to_owned(),
     })
 }
 
@@ -345,7 +352,7 @@ mod tests {
     fn each_mistake_gets_one_clear_error() {
         let cases: [(&[&str], &str); 6] = [
             (&["--init", "--join", "10.0.0.1:7400"], "give only one of them"),
-            (&["--join", "n1:7400"], "--join: 'n1:7400' is not ip:port"),
+            (&["--join", "n1"], "--join: 'n1' is not HOST:PORT"),
             (
                 &["--init", "--advertise", "0.0.0.0:7400"],
                 "is no address that another node could reach",

@@ -9,6 +9,8 @@ mod farewell;
 pub(crate) mod forward;
 mod join;
 mod membership;
+mod past;
+mod peer;
 mod start;
 mod status;
 mod stop;
@@ -45,6 +47,7 @@ use crate::types::{ClusterMember, NodeId, TypeConfig};
 use crate::wire::encode_entry;
 
 pub use join::join;
+pub use peer::Peer;
 pub use status::RaftStatus;
 pub use token::{JoinToken, TokenError};
 
@@ -195,7 +198,7 @@ impl Cluster {
     /// Resumes a node: a founder founds its fleet with its first start, a joiner waits to be taken up.
     ///
     /// # Errors
-    /// When the store is damaged, of a later release or held by another, or the consensus does not come up.
+    /// When the store is damaged, of a later release, of the past or held by another, or the consensus does not come up.
     pub async fn start(options: StartOptions) -> Result<Self, OpenError> {
         let StartOptions {
             dir,
@@ -217,6 +220,7 @@ impl Cluster {
             advertise,
             known,
         };
+        past::check(&home, &log).await?;
         let parts = Parts {
             node_id,
             name,

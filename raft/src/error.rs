@@ -2,17 +2,36 @@
 //! act on.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::model::RequestId;
 use crate::store::StoreError;
+
+/// Whose a directory is that this process may not use, or else what it would lie in, and what to do.
+fn whose(path: &Path, source: &io::Error) -> String {
+    let user = |path: &Path| std::fs::metadata(path).map(|found| found.uid());
+    let place = path
+        .ancestors()
+        .find_map(|place| Some((place, user(place).ok()?)));
+    let (Some((place, owner)), Ok(own), io::ErrorKind::PermissionDenied) =
+        (place, user(Path::new("/proc/self")), source.kind())
+    else {
+        return String::new();
+    };
+    let (place, path) = (place.display(), path.display());
+    format!(
+        "; {place} belongs to user {owner}, and this process is user {own}'s: make the directory and give it away \
+         (`install -d -o {own} -m 700 {path}` as root), or name another with --data-dir"
+    )
+}
 
 /// Why a data directory, or what lies in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// It cannot be made or entered.
-    #[error("data directory {path}: cannot be used: {source}")]
+    #[error("data directory {path}: cannot be used: {source}{}", whose(path, source))]
     Unusable {
         /// The directory.
         path: PathBuf,
@@ -20,7 +39,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Nothing can be written there.
-    #[error("data directory {path}: not writable: {source}")]
+    #[error("data directory {path}: not writable: {source}{}", whose(path, source))]
     NotWritable {
         /// The directory.
         path: PathBuf,
@@ -76,6 +95,21 @@ pub enum OpenError {
         /// Its fleet.
         fleet: String,
     },
+    /// It has forgotten what its node acknowledged.
+    #[error(
+        "data directory {path}: an old copy: node '{node}' has acknowledged entry {acknowledged} of the log, and this \
+         ends at {last}; take the latest one, or `cluster remove {node}` and join with an empty directory and a new token"
+    )]
+    Past {
+        /// The directory.
+        path: PathBuf,
+        /// The node.
+        node: String,
+        /// The last entry that it has.
+        last: u64,
+        /// The last entry that the leader has its word for.
+        acknowledged: u64,
+    },
     /// A file in it does not hold what it must.
     #[error("{path}: damaged ({reason}); restore it from a backup, or join again with an empty directory")]
     Damaged {
@@ -117,10 +151,13 @@ pub enum JoinError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// Nobody was named whom to ask.
-    #[error("no member to join was given; name at least one as IP:PORT")]
+    #[error("no member to join was given; name at least one as HOST:PORT")]
     NoPeers,
     /// A peer's address cannot be read.
-    #[error("'{0}' is not an address of a member; it must be IP:PORT")]
+    #[error(
+        "'{0}' is not an address of a member; it must be HOST:PORT, e.g. 10.0.0.1:7400, [::1]:7400 or \
+         n1.example.org:7400"
+    )]
     Peer(String),
     /// The other side is of another fleet, or is an impostor.
     #[error(

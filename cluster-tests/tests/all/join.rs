@@ -1,6 +1,9 @@
 //! Founding and joining.
 
+use std::net::TcpListener;
+
 use anyhow::{Context, ensure};
+use fleetbal_cluster_tests::process::Process;
 use fleetbal_cluster_tests::{Fleet, Plan, Result, wait};
 
 #[test]
@@ -101,4 +104,69 @@ fn a_single_node_is_a_fleet_too() -> Result {
     fleet.wait_served_by(1, &["b1", "b2"])?;
     ensure!(fleet.node(1)?.dump()? == before, "the configuration changed");
     fleet.passed()
+}
+
+/// `localhost` is a name that every machine knows; a founder that listens everywhere is found by it.
+#[test]
+fn a_node_joins_by_a_name() -> Result {
+    let mut fleet = Fleet::prepare(&Plan {
+        nodes: 2,
+        ..Plan::default()
+    })?;
+    let nowhere = replaced(fleet.place_flags(2)?, "--node", "n9");
+    let nowhere = replaced(
+        nowhere,
+        "--data-dir",
+        &fleet.dir().join("n9").display().to_string(),
+    );
+    let nowhere = replaced(
+        nowhere,
+        "--cluster-listen",
+        &format!("{}:7499", fleet.node(2)?.address),
+    );
+    let nowhere = replaced(
+        nowhere,
+        "--management",
+        &format!("{}:60099", fleet.node(2)?.address),
+    );
+    let free = TcpListener::bind("0.0.0.0:0")?.local_addr()?.port();
+    let own = format!("{}:{free}", fleet.node(1)?.address);
+    let flags = replaced(
+        fleet.place_flags(1)?,
+        "--cluster-listen",
+        &format!("0.0.0.0:{free}"),
+    );
+    let mut flags = replaced(flags, "--advertise", &own);
+    let config = fleet.config_path().display().to_string();
+    flags.extend(["--init", "--config", &config].map(str::to_owned));
+    fleet.launch(1, flags)?;
+    let token = fleet.token("")?;
+    let by_name = |flags: Vec<String>, name: &str| -> Vec<String> {
+        let more = ["--join", name, "--token", &token].map(str::to_owned);
+        flags.into_iter().chain(more).collect()
+    };
+    // It takes a while to give up.
+    let log = fleet.dir().join("n9.log");
+    let command = fleet.command(&by_name(nowhere, "no-such-host.invalid:7400"))?;
+    let mut nowhere = Process::start(command, &log)?;
+    fleet.launch(2, by_name(fleet.place_flags(2)?, &format!("localhost:{free}")))?;
+    wait::for_true("n2 to know both", wait::PATIENCE, || {
+        Ok(fleet.node(2)?.status()?.nodes()?.len() == 2)
+    })?;
+    ensure!(nowhere.wait_end(wait::PATIENCE * 2)?.code() == Some(78));
+    let said = std::fs::read_to_string(log)?;
+    ensure!(
+        said.contains("no-such-host.invalid:7400: cannot find the address of that name: "),
+        "{said}"
+    );
+    fleet.passed()
+}
+
+/// Flags with another value of one of them.
+fn replaced(mut flags: Vec<String>, flag: &str, value: &str) -> Vec<String> {
+    let at = flags.iter().position(|have| have == flag);
+    if let Some(old) = at.and_then(|at| flags.get_mut(at + 1)) {
+        value.clone_into(old);
+    }
+    flags
 }

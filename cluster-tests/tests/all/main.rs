@@ -2,8 +2,10 @@
 
 mod access;
 mod backup;
+mod bad_places;
 mod confirm;
 mod containers;
+mod debian;
 mod demo;
 mod dns;
 mod files;
@@ -13,6 +15,7 @@ mod history;
 mod invisible_changes;
 mod join;
 mod join_refused;
+mod kubernetes;
 mod membership;
 mod model;
 mod nodefile;

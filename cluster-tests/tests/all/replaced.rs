@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::process::{self, Process};
@@ -22,6 +23,9 @@ const FRESH: u64 = 1_000;
 /// The whole of what is promised, for whoever has minutes.
 const ALL_KEPT: u64 = 100_000;
 const ALL_FRESH: u64 = 20_000;
+
+/// For that many.
+const LONG: Duration = Duration::from_mins(10);
 
 fn shape(kept: usize, fresh: usize) -> Shape {
     Shape {
@@ -135,13 +139,15 @@ fn replace_alone(kept: u64, fresh: u64) -> Result<()> {
     first.signal(Signal::SIGUSR2)?;
     let mut second = successor(&alone.pidfile, &first)?;
     ensure!(first.wait_end(wait::PATIENCE)?.code() == Some(0));
-    kept_load.pass(kept / 2)?;
-    fresh_load.pass(fresh / 2)?;
+    kept_load.reach(kept / 2, LONG)?;
+    fresh_load.reach(fresh / 2, LONG)?;
     second.signal(Signal::SIGUSR2)?;
     let mut third = successor(&alone.pidfile, &second)?;
     ensure!(second.wait_end(wait::PATIENCE)?.code() == Some(0));
-    kept_load.pass(kept.saturating_sub(kept_load.done()).max(100))?;
-    fresh_load.pass(fresh.saturating_sub(fresh_load.done()).max(100))?;
+    for (load, wanted) in [(&kept_load, kept), (&fresh_load, fresh)] {
+        load.pass(100)?;
+        load.reach(wanted, LONG)?;
+    }
     for load in [kept_load, fresh_load] {
         let report = load.finish();
         eprintln!("{} answered, slowest {:?}", report.answered, report.slowest);
@@ -151,7 +157,7 @@ fn replace_alone(kept: u64, fresh: u64) -> Result<()> {
     ensure!(manage.data("config version")? == version, "another version");
     ensure!(manage.data("show pool")?.contains(&"later nodes 0".to_owned()));
     let dump = manage.data("dumpconfig")?.join("\n");
-    ensure!(dump.contains("persist_client_timeout = 77"), "{dump}");
+    ensure!(dump.contains("persist_client_idle_timeout = 77"), "{dump}");
     let listening = third.sockets_at(SocketAddrV4::new(traffic.0, traffic.1))?;
     ensure!(
         sockets.intersection(&listening).count() > 0,
@@ -249,12 +255,12 @@ fn a_fleet_is_replaced_node_by_node() -> Result {
         fleet.process(number)?.signal(Signal::SIGUSR2)?;
         let status = fleet.process(number)?.wait_end(wait::PATIENCE)?;
         ensure!(status.code() == Some(0), "n{number} ended with {status}");
-        let log = fleet.node(number)?.log_text();
-        let told = log.split("pid=").nth(1).and_then(|rest| rest.split(' ').next());
+        let told = fleet.node(number)?.manage()?.data("proc")?;
         let pid = told
-            .and_then(|pid| pid.parse().ok())
-            .with_context(|| log.clone())?;
-        ensure!(pid != before);
+            .iter()
+            .find_map(|line| line.strip_prefix("pid: ")?.parse().ok());
+        let pid = pid.with_context(|| format!("{told:?}"))?;
+        ensure!(pid != before, "n{number} is the same process");
         *fleet.process(number)? = Process::adopt(pid)?;
         fleet.wait_settled()?;
     }

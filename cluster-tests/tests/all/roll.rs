@@ -1,6 +1,7 @@
 //! `fleetbal cluster roll`: round the fleet, and no request fails.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::process::{self, Ended, Process};
@@ -81,7 +82,8 @@ fn round(kept: u64, fresh: u64) -> Result<()> {
     }
     fleet.wait_settled()?;
     for (load, wanted) in loads {
-        load.pass(wanted.saturating_sub(load.done()).max(100))?;
+        load.pass(100)?;
+        load.reach(wanted, Duration::from_mins(10))?;
         let report = load.finish();
         eprintln!("{} answered, slowest {:?}", report.answered, report.slowest);
         report.expect_flawless()?;

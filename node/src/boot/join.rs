@@ -116,13 +116,14 @@ async fn begin(given: Given<'_>, clustered: &ClusterSettings, dir: &DataDir) -> 
                 )
             })?;
             let token = token(source)?;
-            tracing::info!(node = %name, ?peers, "joining");
+            let asked: Vec<_> = peers.iter().map(ToString::to_string).collect();
+            tracing::info!(node = %name, peers = asked.join(","), "joining");
             cluster::join(dir, peers, &token, name, clustered.advertise)
                 .await
                 .map_err(BootError::config)
         }
         Begin::Resume => Err(BootError::Config(format!(
-            "data directory {} belongs to no fleet yet; found one with --init, or join one with --join IP:PORT and \
+            "data directory {} belongs to no fleet yet; found one with --init, or join one with --join HOST:PORT and \
              --token T",
             clustered.data_dir.display()
         ))),

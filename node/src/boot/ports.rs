@@ -93,9 +93,10 @@ impl OwnListeners {
     pub(super) fn bind(settings: &Settings, sockets: &Sockets) -> Result<Self, String> {
         let bind = |flag: &str, address: Option<SocketAddr>| {
             let Some(address) = address else { return Ok(None) };
-            control(address, sockets)
-                .map(Some)
-                .map_err(|error| format!("{flag}: cannot listen on {address}: {}", os_error::words(&error)))
+            control(address, sockets).map(Some).map_err(|error| {
+                let (words, remedy) = (os_error::words(&error), os_error::remedy(&error, address));
+                format!("{flag}: cannot listen on {address}: {words}{remedy}")
+            })
         };
         Ok(Self {
             cluster: bind(

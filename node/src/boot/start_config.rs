@@ -29,7 +29,7 @@ pub(super) fn check(given: Given<'_>) -> Result<(), BootError> {
     let variables = super::variables(settings, &settings.node);
     let script = script.with_nodefiles(&variables).map_err(wrong)?;
     for (line, change) in &script.changes {
-        local_check::check(change, &variables).map_err(|text| BootError::Script { line: *line, text })?;
+        local_check::check(change, &variables).map_err(|text| refused(*line, text))?;
         let Change::SetEnabled {
             service: name,
             enabled: true,
@@ -42,8 +42,13 @@ pub(super) fn check(given: Given<'_>) -> Result<(), BootError> {
                 listener: settings.management,
                 sockets,
             };
-            bind::check(name, service, &variables, &own)
-                .map_err(|text| BootError::Script { line: *line, text })?;
+            bind::check(name, service, &variables, &own).map_err(|bind::Refused { text, remedy }| {
+                BootError::Script {
+                    line: *line,
+                    text,
+                    remedy,
+                }
+            })?;
         }
     }
     Ok(())
@@ -86,15 +91,19 @@ fn accepted(answer: &Answer, script: &Script) -> Result<(), BootError> {
     };
     let index = usize::try_from(refusal.change).unwrap_or(usize::MAX);
     let line = script.changes.get(index).map_or(0, |(line, _)| *line);
-    Err(BootError::Script {
-        line,
-        text: refusal.text.clone(),
-    })
+    Err(refused(line, refusal.text.clone()))
 }
 
 fn wrong(wrong: WrongLine) -> BootError {
-    let WrongLine { line, text } = wrong;
-    BootError::Script { line, text }
+    refused(wrong.line, wrong.text)
+}
+
+fn refused(line: usize, text: String) -> BootError {
+    BootError::Script {
+        line,
+        text,
+        remedy: String::new(),
+    }
 }
 
 fn failed(error: &ProposeError) -> BootError {

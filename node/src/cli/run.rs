@@ -54,10 +54,6 @@ pub(super) fn run(flags: RunFlags) -> ExitCode {
         Ok(pidfile) => pidfile,
         Err(problem) => return config_error(problem),
     };
-    let program = match program {
-        Ok(program) => program,
-        Err(error) => return config_error(format!("cannot tell where this program is: {error}")),
-    };
     let mut process = Process {
         settings: &settings,
         script: &script,
@@ -149,9 +145,10 @@ fn boot(process: Process<'_>, file: Option<&Path>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if let BootError::Script { line, text } = &error {
+            if let BootError::Script { line, text, remedy } = &error {
                 println!("ERROR: {text}");
-                eprintln!("{}:{line}: {text}", file.unwrap_or(Path::new("-")).display());
+                let file = file.unwrap_or(Path::new("-")).display();
+                eprintln!("{file}:{line}: {text}{remedy}");
             }
             eprintln!("fleetbal: {error}");
             error.exit_code()

@@ -64,17 +64,14 @@ pub struct Program {
 
 impl Program {
     /// This process's. To be asked at the start: a file that is replaced later keeps its name.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn current() -> io::Result<Self> {
-        let arguments = std::env::args_os().skip(1);
-        Ok(Self {
-            path: std::env::current_exe()?,
-            arguments: arguments
-                .filter(|argument| argument != OsStr::new(TAKE_OVER))
-                .collect(),
-        })
+    pub fn current() -> Self {
+        let mut words = std::env::args_os();
+        let called = words.next().unwrap_or_default();
+        Self {
+            // The system does not tell where there is no /proc.
+            path: std::env::current_exe().unwrap_or_else(|_| PathBuf::from(called)),
+            arguments: words.filter(|word| word != OsStr::new(TAKE_OVER)).collect(),
+        }
     }
 }
 

@@ -19,6 +19,21 @@ pub struct Own<'a> {
     pub sockets: &'a Sockets,
 }
 
+/// Why a service cannot listen on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Perlbal's text.
+    pub text: String,
+    /// What to do, where that is not plain.
+    pub remedy: String,
+}
+
+impl From<Refused> for String {
+    fn from(refused: Refused) -> Self {
+        refused.text
+    }
+}
+
 /// Tries a service's address before anything is changed. A service without a role is left to the fleet to refuse.
 ///
 /// # Errors
@@ -28,20 +43,26 @@ pub fn check(
     service: &Service,
     variables: &NodeVariables,
     own: &Own<'_>,
-) -> Result<(), String> {
+) -> Result<(), Refused> {
     let Some(role) = service.role() else { return Ok(()) };
     let address = service
         .listen_on(|variable| variables.fill(variable))
-        .map_err(|reason| format!("Can't start service '{name}': {reason}"))?;
+        .map_err(|reason| Refused {
+            text: format!("Can't start service '{name}': {reason}"),
+            remedy: String::new(),
+        })?;
     match address {
         Some(address) if role == Role::Management && own.listener == Some(address) => Ok(()),
         Some(address) if own.sockets.has(kind(role), address) => Ok(()),
         Some(address) => bind(role, address).map_err(|error| {
             let reason = os_error::words(&error);
-            format!(
-                "Can't start service '{name}' on {address}: Error creating listening socket: \
-                 IO::Socket::INET: {reason}"
-            )
+            Refused {
+                text: format!(
+                    "Can't start service '{name}' on {address}: Error creating listening socket: \
+                     IO::Socket::INET: {reason}"
+                ),
+                remedy: os_error::remedy(&error, address),
+            }
         }),
         None => Ok(()),
     }

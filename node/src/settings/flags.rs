@@ -54,10 +54,10 @@ pub struct RunFlags {
     #[arg(long, value_name = "NAME", env = "FLEETBAL_CLUSTER")]
     pub cluster: Option<String>,
 
-    /// Join the fleet of these members
+    /// Join the fleet of these members, by address or name
     #[arg(
         long,
-        value_name = "IP:PORT[,…]",
+        value_name = "HOST:PORT[,…]",
         value_delimiter = ',',
         env = "FLEETBAL_JOIN"
     )]

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use super::peer::Peer;
 use super::token::JoinToken;
 use crate::error::{JoinError, OpenError};
 use crate::identity::keys::{CaHash, NodeKeys, generate_key, key_hash_of, signing_request};
@@ -54,28 +55,20 @@ pub(super) enum Attempt {
 /// When the directory is a node's already, the fleet refuses, a peer is of another fleet, or nobody answers in time.
 pub async fn join(
     dir: &DataDir,
-    peers: &[String],
+    peers: &[Peer],
     token: &JoinToken,
     node: NodeName,
     advertise: SocketAddr,
 ) -> Result<Identity, JoinError> {
     dir.check_free()?;
-    let peers = parse_peers(peers)?;
-    let request = Request::prepare(dir, token, node, advertise)?;
-    let (identity, known) = request.ask_all(&peers).await?;
-    dir.settle(&identity, &known)?;
-    tracing::info!(fleet = %identity.fleet, node = %identity.name, id = identity.node_id, "joined");
-    Ok(identity)
-}
-
-fn parse_peers(peers: &[String]) -> Result<Vec<SocketAddr>, JoinError> {
     if peers.is_empty() {
         return Err(JoinError::NoPeers);
     }
-    peers
-        .iter()
-        .map(|peer| peer.parse().map_err(|_| JoinError::Peer(peer.clone())))
-        .collect()
+    let request = Request::prepare(dir, token, node, advertise)?;
+    let (identity, known) = request.ask_all(peers).await?;
+    dir.settle(&identity, &known)?;
+    tracing::info!(fleet = %identity.fleet, node = %identity.name, id = identity.node_id, "joined");
+    Ok(identity)
 }
 
 pub(super) struct Request<'a> {
@@ -127,12 +120,12 @@ impl<'a> Request<'a> {
         })
     }
 
-    pub(super) async fn ask_all(&self, peers: &[SocketAddr]) -> Result<(Identity, KnownMembers), JoinError> {
+    pub(super) async fn ask_all(&self, peers: &[Peer]) -> Result<(Identity, KnownMembers), JoinError> {
         let deadline = Instant::now() + DEADLINE;
         let mut last = String::new();
         loop {
             for peer in peers {
-                match self.ask(*peer).await {
+                match self.ask_each(peer).await {
                     Ok(joined) => return Ok(joined),
                     Err(Attempt::Final(error)) => return Err(error),
                     Err(Attempt::Again(why)) => {
@@ -150,6 +143,21 @@ impl<'a> Request<'a> {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// Asks at each of its addresses, until one takes the node up. A name of all members may be this node's too.
+    async fn ask_each(&self, peer: &Peer) -> Result<(Identity, KnownMembers), Attempt> {
+        let mut addresses = peer.addresses().await.map_err(Attempt::Again)?;
+        addresses.retain(|address| address.to_string() != self.message.address);
+        let mut last = Attempt::Again("it is this node's own address, and no member's".to_owned());
+        for address in addresses {
+            match self.ask(address).await {
+                Ok(joined) => return Ok(joined),
+                Err(Attempt::Final(error)) => return Err(Attempt::Final(error)),
+                Err(again) => last = again,
+            }
+        }
+        Err(last)
     }
 
     async fn ask(&self, peer: SocketAddr) -> Result<(Identity, KnownMembers), Attempt> {
@@ -224,6 +232,11 @@ pub(super) async fn connect_pinned(ca: CaHash, peer: SocketAddr) -> Result<Chann
             let peer = peer.to_string();
             return Err(Attempt::Final(JoinError::WrongFleet { peer }));
         }
+        Ok(Err(error)) if is_of_another_time(&error) => {
+            let why =
+                "its certificate is not valid at the time that this machine's clock tells; set that right";
+            return Err(Attempt::Again(why.to_owned()));
+        }
         Ok(Err(error)) => return Err(again(error)),
         Err(_) => return Err(again(io::ErrorKind::TimedOut.into())),
     };
@@ -239,11 +252,42 @@ pub(super) async fn connect_pinned(ca: CaHash, peer: SocketAddr) -> Result<Chann
 }
 
 fn is_wrong_ca(error: &io::Error) -> bool {
-    let tls = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(certificate_error(error), Some(CertificateError::UnknownIssuer))
+}
+
+/// Certificates are renewed long before they end, so it is the clock here that is wrong.
+fn is_of_another_time(error: &io::Error) -> bool {
     matches!(
-        tls,
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
+        certificate_error(error),
+        Some(
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        )
     )
+}
+
+fn certificate_error(error: &io::Error) -> Option<&CertificateError> {
+    let error = error.get_ref()?.downcast_ref()?;
+    if let rustls::Error::InvalidCertificate(error) = error {
+        return Some(error);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_told_from_a_wrong_fleet() {
+        let failed = |error| io::Error::other(rustls::Error::InvalidCertificate(error));
+        for error in [CertificateError::Expired, CertificateError::NotValidYet] {
+            assert!(is_of_another_time(&failed(error)));
+        }
+        let stranger = failed(CertificateError::UnknownIssuer);
+        assert!(!is_of_another_time(&stranger) && is_wrong_ca(&stranger));
+        assert!(!is_of_another_time(&io::ErrorKind::ConnectionReset.into()));
+    }
 }

@@ -199,15 +199,8 @@ fn joins_are_refused_with_one_clear_sentence() {
     assert!(begin.elapsed() < Duration::from_secs(2));
 
     let dir = DataDir::open(fleet.path("n3")).unwrap();
-    let refuse = |peers: &[&str]| {
-        let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
-        run(join(&dir, &peers, &good, name("n3"), fleet.nodes[0].address)).unwrap_err()
-    };
-    assert!(matches!(refuse(&[]), JoinError::NoPeers));
-    assert_eq!(
-        refuse(&["n1"]).to_string(),
-        "'n1' is not an address of a member; it must be IP:PORT"
-    );
+    let nobody = run(join(&dir, &[], &good, name("n3"), fleet.nodes[0].address)).unwrap_err();
+    assert!(matches!(nobody, JoinError::NoPeers));
     assert!(dir.identity().unwrap().is_none(), "nothing came of any of it");
 }
 
@@ -217,13 +210,12 @@ fn a_join_that_lost_its_answer_is_the_same_join() {
     let token = fleet.token(Some(1));
     let dir = DataDir::open(fleet.path("n2")).unwrap();
     let (_listener, address) = fleet.listen();
-    let peers = [fleet.nodes[0].address];
+    let peers = [fleet.nodes[0].address.to_string().parse().unwrap()];
     let lost = run(Request::prepare(&dir, &token, name("n2"), address)
         .unwrap()
         .ask_all(&peers))
     .unwrap();
     // The process died here; it starts again with nothing but its directory.
-    let peers = peers.map(|peer| peer.to_string());
     let identity = run(join(&dir, &peers, &token, name("n2"), address)).unwrap();
     assert_eq!(identity.node_id, lost.0.node_id);
     assert_eq!(identity.keys.key_hash().unwrap(), lost.0.keys.key_hash().unwrap());

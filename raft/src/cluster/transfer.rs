@@ -8,6 +8,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Inner;
+use super::past::matched;
 use crate::error::ProposeError;
 use crate::types::NodeId;
 
@@ -124,10 +125,6 @@ impl Inner {
     /// Whether a voter was heard of lately and has all of the log: nobody else could take the leadership over.
     pub(super) fn can_lead(&self, node: NodeId) -> bool {
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let matched = metrics
-            .replication
-            .as_ref()
-            .and_then(|replication| *replication.get(&node)?);
-        self.acknowledged(&metrics, node) && matched.map(|id| id.index) == metrics.last_log_index
+        self.acknowledged(&metrics, node) && matched(&metrics, node) == metrics.last_log_index
     }
 }

@@ -211,7 +211,9 @@ pub enum Rejection {
     #[error("the join token has been used up; `cluster token` on a member prints a new one")]
     UsedToken,
     /// A join under another member's name.
-    #[error("the node name '{0}' is taken by another member; choose one with --node")]
+    #[error(
+        "the node name '{0}' is taken by another member; choose one with --node, or let `cluster remove {0}` free it"
+    )]
     NameTaken(NodeName),
     /// A second founding.
     #[error("this fleet has been founded already")]

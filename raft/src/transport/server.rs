@@ -210,7 +210,15 @@ impl Joining for Service {
     }
 
     async fn standing(&self, request: Request<v1::StandingRequest>) -> Reply<v1::StandingResponse> {
-        let removed = self.0.reads_removed(request.get_ref().node_id);
-        Ok(Response::new(v1::StandingResponse { removed }))
+        let node_id = request.get_ref().node_id;
+        let is_itself = PeerIdentity::member(&request).is_ok_and(|peer| peer == node_id);
+        Ok(Response::new(v1::StandingResponse {
+            removed: self.0.reads_removed(node_id),
+            acknowledged: if is_itself {
+                self.0.acknowledged_by(node_id)
+            } else {
+                0
+            },
+        }))
     }
 }

@@ -188,7 +188,7 @@ fn check_bind(name: &ServiceName, config: &FleetConfig, context: &Context) -> Re
                 listener: context.own_listener,
                 sockets: &context.sockets,
             };
-            bind::check(name, service, &context.variables, &own)
+            Ok(bind::check(name, service, &context.variables, &own)?)
         }
         Some(_) | None => Ok(()),
     }

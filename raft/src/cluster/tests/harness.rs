@@ -126,7 +126,7 @@ impl Fleet {
         node: &str,
         token: &JoinToken,
     ) -> Result<NodeId, JoinError> {
-        let peers = [self.nodes.last().unwrap().address.to_string()];
+        let peers = [self.nodes.last().unwrap().address.to_string().parse().unwrap()];
         let (listener, address) = self.listen();
         let dir = DataDir::open(self.path(path)).unwrap();
         let identity = run(join(&dir, &peers, token, name(node), address))?;
