@@ -297,3 +297,28 @@ fn process_one_is_not_replaced() -> Result {
     ensure!(client::get((alone.place.net.node(1), 8080).into(), "/")?.status()? == 200);
     Ok(())
 }
+
+/// systemd's own sockets are passed on as such: they outlive their service in the new process too.
+#[test]
+fn what_systemd_holds_is_passed_on() -> Result {
+    let alone = Alone::new()?;
+    let traffic = (alone.place.net.node(1), 8080);
+    let inner = alone.command()?;
+    let mut command = Command::new("systemd-socket-activate");
+    command.arg(format!("--listen={}:{}", traffic.0, traffic.1));
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(alone.place.dir.path());
+    let mut process = Process::start(command, &alone.log())?;
+    let is_served = || Ok(client::get(traffic.into(), "/")?.status()? == 200);
+    wait::for_true("the first request to be answered", wait::PATIENCE, is_served)?;
+    process.signal(Signal::SIGUSR2)?;
+    let _successor = successor(&alone.pidfile, &process)?;
+    ensure!(process.wait_end(wait::PATIENCE)?.code() == Some(0));
+    let mut manage = alone.manage()?;
+    manage.change("DISABLE www")?;
+    let waiting = std::net::TcpStream::connect(traffic)?;
+    manage.change("ENABLE www")?;
+    let mut waiting = client::Http::over(waiting)?;
+    ensure!(waiting.request("GET", "/", b"")?.status()? == 200, "not served");
+    Ok(())
+}
