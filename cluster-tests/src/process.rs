@@ -242,11 +242,12 @@ impl Process {
             Life::Child(child) => Ok(child.try_wait()?),
             Life::Orphan(_, Some(status)) => Ok(Some(*status)),
             Life::Orphan(pid, status) => {
-                *status = match waitpid(*pid, Some(WaitPidFlag::WNOHANG))? {
-                    WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
-                    WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
-                    _ => None,
-                };
+                let seen = waitpid(*pid, Some(WaitPidFlag::WNOHANG))?;
+                if let WaitStatus::Exited(_, code) = seen {
+                    *status = Some(ExitStatus::from_raw(code << 8));
+                } else if let WaitStatus::Signaled(_, signal, _) = seen {
+                    *status = Some(ExitStatus::from_raw(signal as i32));
+                }
                 Ok(*status)
             }
         }
@@ -305,6 +306,24 @@ fn sockets_of(pid: u32, address: SocketAddrV4) -> Result<BTreeSet<u64>> {
         open.extend(inode.and_then(|inode| inode.parse::<u64>().ok()));
     }
     Ok(listed.intersection(&open).copied().collect())
+}
+
+/// Kills, when it is dropped, every process that works in a directory: also the successors of those that a test started,
+/// of which a test that fails may not know.
+#[derive(Debug)]
+pub struct Sweeper(pub PathBuf);
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name().to_string_lossy().parse().ok();
+            let is_there = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == self.0);
+            if let Some(pid) = pid.filter(|_| is_there) {
+                // It may have ended meanwhile.
+                signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_default();
+            }
+        }
+    }
 }
 
 /// How a process ended that was run to its end.

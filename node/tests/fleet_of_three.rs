@@ -66,7 +66,7 @@ impl Node {
     async fn join(name: &str, peer: SocketAddr, token: &JoinToken) -> Self {
         let (dir, data, listener, address) = place().await;
         let name = NodeName::parse(name).unwrap();
-        join(&data, &[peer.to_string()], token, name, address)
+        join(&data, &[peer.to_string().parse().unwrap()], token, name, address)
             .await
             .unwrap();
         Self::start(dir, data, listener).await

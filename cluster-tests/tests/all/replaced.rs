@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use fleetbal_cluster_tests::process::{self, Process};
+use fleetbal_cluster_tests::process::{self, Process, Sweeper};
 use fleetbal_cluster_tests::{Backend, Fleet, Load, Manage, Result, Shape, client, wait};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -46,6 +46,7 @@ fn successor(pidfile: &Path, before: &Process) -> Result<Process> {
 
 /// A node that stands alone, whose binary is a copy that can be replaced.
 struct Alone {
+    _sweeper: Sweeper,
     place: Place,
     binary: PathBuf,
     pidfile: PathBuf,
@@ -64,6 +65,7 @@ impl Alone {
         fs::copy(process::binary()?, &binary)?;
         let pidfile = place.dir.path().join("pid");
         Ok(Self {
+            _sweeper: Sweeper(place.dir.path().to_owned()),
             place,
             binary,
             pidfile,
@@ -245,6 +247,7 @@ fn systemd_is_told_of_the_new_process() -> Result {
 fn a_fleet_is_replaced_node_by_node() -> Result {
     Process::adopt_orphans()?;
     let mut fleet = Fleet::of_three()?;
+    let _sweeper = Sweeper(fleet.dir().to_owned());
     let mut loads = Vec::new();
     for number in [1, 2, 3] {
         loads.push(Load::of(fleet.node(number)?.traffic(), &shape(3, 2))?);

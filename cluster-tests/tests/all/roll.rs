@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use fleetbal_cluster_tests::process::{self, Ended, Process};
+use fleetbal_cluster_tests::process::{self, Ended, Process, Sweeper};
 use fleetbal_cluster_tests::{Fleet, Load, Plan, Result, Shape, wait};
 
 /// Replaces the node's process by USR2, and returns when the new one is the node: a service manager's part in this test.
@@ -44,6 +44,7 @@ fn write_pids(fleet: &mut Fleet) -> Result<()> {
 fn round(kept: u64, fresh: u64) -> Result<()> {
     Process::adopt_orphans()?;
     let mut fleet = Fleet::of_three()?;
+    let _sweeper = Sweeper(fleet.dir().to_owned());
     write_pids(&mut fleet)?;
     let mut loads = Vec::new();
     for number in [1, 2, 3] {
