@@ -253,8 +253,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
     tasks.spawn(runner.run(cluster.feed(), ports));
     start_config::apply(given, &cluster).await?;
     settle(&cluster, &effects, given).await?;
-    plane.close_what_is_not_in(&cluster.feed().latest().state.config);
-    sockets.close_unclaimed();
+    plane.close_what_is_left(&cluster.feed().latest().state.config, sockets);
     tasks.spawn(effects.nodefiles(variables).run(cluster.clone()));
     tasks.spawn(catch_up(plane.readiness.clone(), cluster.clone()));
     plane.readiness.start_finished();

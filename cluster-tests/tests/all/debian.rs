@@ -16,6 +16,9 @@ use crate::packages::static_binary;
 use crate::service_manager::NotifySocket;
 use crate::standalone::Place;
 
+/// Where the package has a node's settings.
+const SETTINGS: &str = "etc/fleetbal/fleetbal.env";
+
 /// A build, or a whole Debian from its mirror.
 const LONG: Duration = Duration::from_mins(20);
 
@@ -25,17 +28,14 @@ struct Debian(PathBuf);
 impl Debian {
     /// A copy of `FLEETBAL_DEBIAN_ROOT`, else a new one.
     fn make(at: PathBuf) -> Result<Self> {
-        let mut command = match std::env::var_os("FLEETBAL_DEBIAN_ROOT") {
-            Some(given) => {
-                let mut copy = Command::new("cp");
-                copy.arg("--archive").arg(given).arg(&at);
-                copy
-            }
-            None => {
-                let mut make = Command::new("debootstrap");
-                make.args(["--variant=minbase", "stable"]).arg(&at);
-                make
-            }
+        let mut command = if let Some(given) = std::env::var_os("FLEETBAL_DEBIAN_ROOT") {
+            let mut copy = Command::new("cp");
+            copy.arg("--archive").arg(given).arg(&at);
+            copy
+        } else {
+            let mut make = Command::new("debootstrap");
+            make.args(["--variant=minbase", "stable"]).arg(&at);
+            make
         };
         command.env("DEBIAN_FRONTEND", "noninteractive");
         let ended = process::run(command, LONG)?;
@@ -129,6 +129,37 @@ fn start(debian: &Debian, log: &Path) -> Result<Process> {
     Process::start(command, log)
 }
 
+/// Who may read and change what.
+fn check_installed(debian: &Debian) -> Result<()> {
+    for (path, mode) in [
+        ("usr/bin/fleetbal", 0o755),
+        ("etc/fleetbal", 0o750),
+        (SETTINGS, 0o640),
+        ("var/lib/fleetbal", 0o700),
+        ("usr/share/man/man1/fleetbal.1.gz", 0o644),
+    ] {
+        let found = fs::metadata(debian.path(path)).context(path)?;
+        ensure!(
+            found.permissions().mode() & 0o7777 == mode,
+            "{path}: {:o}",
+            found.mode()
+        );
+    }
+    Ok(())
+}
+
+/// What an administrator writes; the settings of the node.
+fn configure(debian: &Debian, place: &Place) -> Result<String> {
+    let node = place.net.node(1);
+    let settings = format!(
+        "FLEETBAL_NODE=n1\nFLEETBAL_DATA_DIR=/var/lib/fleetbal\nFLEETBAL_CLUSTER_LISTEN={node}:7400\n\
+         FLEETBAL_MANAGEMENT={node}:60001\nFLEETBAL_INIT=1\nFLEETBAL_CONFIG=/etc/fleetbal/fleetbal.conf\n"
+    );
+    fs::write(debian.path(SETTINGS), &settings)?;
+    fs::write(debian.path("etc/fleetbal/fleetbal.conf"), place.config())?;
+    Ok(settings)
+}
+
 #[test]
 #[ignore = "needs root, debootstrap, cargo-deb and minutes; see docs/CONTRIBUTING.md"]
 fn the_package_installs_runs_upgrades_and_purges() -> Result {
@@ -141,28 +172,8 @@ fn the_package_installs_runs_upgrades_and_purges() -> Result {
     let debian = Debian::make(place.dir.path().join("root"))?;
     let before = debian.files()?;
     debian.install(&old)?;
-    for (path, mode) in [
-        ("usr/bin/fleetbal", 0o755),
-        ("etc/fleetbal", 0o750),
-        ("etc/fleetbal/fleetbal.env", 0o640),
-        ("var/lib/fleetbal", 0o700),
-        ("usr/share/man/man1/fleetbal.1.gz", 0o644),
-    ] {
-        let found = fs::metadata(debian.path(path)).context(path)?;
-        ensure!(
-            found.permissions().mode() & 0o7777 == mode,
-            "{path}: {:o}",
-            found.mode()
-        );
-    }
-    // What an administrator writes.
-    let node = place.net.node(1);
-    let settings = format!(
-        "FLEETBAL_NODE=n1\nFLEETBAL_DATA_DIR=/var/lib/fleetbal\nFLEETBAL_CLUSTER_LISTEN={node}:7400\n\
-         FLEETBAL_MANAGEMENT={node}:60001\nFLEETBAL_INIT=1\nFLEETBAL_CONFIG=/etc/fleetbal/fleetbal.conf\n"
-    );
-    fs::write(debian.path("etc/fleetbal/fleetbal.env"), &settings)?;
-    fs::write(debian.path("etc/fleetbal/fleetbal.conf"), place.config())?;
+    check_installed(&debian)?;
+    let settings = configure(&debian, &place)?;
     let socket = NotifySocket::bind(&debian.path("run/notify"))?;
     fs::set_permissions(debian.path("run/notify"), fs::Permissions::from_mode(0o777))?;
     let log = place.dir.path().join("log");
@@ -170,11 +181,11 @@ fn the_package_installs_runs_upgrades_and_purges() -> Result {
     socket
         .wait_for("READY=1")
         .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
-    let traffic = (node, 8080).into();
+    let traffic = (place.net.node(1), 8080).into();
     ensure!(client::get(traffic, "/")?.status()? == 200);
     let load = Load::start(traffic, 4)?;
     debian.install(&new)?;
-    ensure!(fs::read_to_string(debian.path("etc/fleetbal/fleetbal.env"))? == settings);
+    ensure!(fs::read_to_string(debian.path(SETTINGS))? == settings);
     ensure!(process.ended()?.is_none(), "the upgrade ended it");
     // What the package asks systemd for, where that runs.
     process.signal(Signal::SIGUSR2)?;
@@ -188,10 +199,7 @@ fn the_package_installs_runs_upgrades_and_purges() -> Result {
     ensure!(process_2.wait_end(wait::PATIENCE)?.code() == Some(0));
     fs::remove_file(debian.path("run/notify"))?;
     debian.run(&["dpkg", "--remove", "fleetbal"])?;
-    ensure!(
-        debian.path("etc/fleetbal/fleetbal.env").exists(),
-        "removing took the settings"
-    );
+    ensure!(debian.path(SETTINGS).exists(), "removing took the settings");
     debian.run(&["dpkg", "--purge", "fleetbal"])?;
     let left: Vec<_> = debian.files()?.difference(&before).cloned().collect();
     ensure!(left.is_empty(), "left behind: {left:?}");

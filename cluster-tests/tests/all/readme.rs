@@ -42,7 +42,9 @@ fn logs(dir: &Path) -> String {
             text += &logs(&path);
         } else if path.extension().is_some_and(|end| end == "log") {
             let said = fs::read(&path).unwrap_or_default();
-            text += &format!("---- {}\n{}\n", path.display(), String::from_utf8_lossy(&said));
+            text += &path.display().to_string();
+            text += "\n";
+            text += &String::from_utf8_lossy(&said);
         }
     }
     text

@@ -20,6 +20,7 @@ use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
 use crate::settings::Settings;
 use crate::snapshot::{NodeVariables, Publisher, Report, Reports, View};
+use crate::sockets::Sockets;
 use crate::workers::Workers;
 
 /// What carries traffic, and goes on doing so whatever the rest of the node does.
@@ -44,12 +45,13 @@ impl DataPlane {
         }
     }
 
-    /// Closes the listeners of services that are gone since they were opened.
-    pub(super) fn close_what_is_not_in(&self, config: &FleetConfig) {
+    /// Closes the listeners of services that are gone since they were opened, and sockets that nobody wants.
+    pub(super) fn close_what_is_left(&self, config: &FleetConfig, sockets: &Sockets) {
         self.workers.close_all_but(|name| {
             let service = config.service(name.as_str());
             service.is_some_and(|service| service.enabled)
         });
+        sockets.close_unclaimed();
     }
 
     /// What this node knew last, so that whoever asks as soon as the management port is open reads no empty configuration;

@@ -198,7 +198,7 @@ mod tests {
     fn sockets_state_and_the_end_arrive() {
         let (here, there) = Link::pair().unwrap();
         let there = Link::of(there).unwrap();
-        let listeners: Vec<_> = (0..DESCRIPTORS + 1)
+        let listeners: Vec<_> = (0..=DESCRIPTORS)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
         let passed: Vec<_> = listeners

@@ -11,7 +11,7 @@ use super::link::{Link, LinkError};
 use crate::sockets::Passed;
 
 /// How long the old process may take to stop what has to be stopped, the leadership's transfer included.
-const INHERIT_WITHIN: Duration = Duration::from_secs(60);
+const INHERIT_WITHIN: Duration = Duration::from_mins(1);
 
 /// How long it may take to say that this process is the node.
 const GO_WITHIN: Duration = Duration::from_secs(10);

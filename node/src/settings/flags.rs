@@ -17,6 +17,10 @@ pub enum LogFormat {
 
 /// The flags of a running node; each also has a variable and a `CLUSTER` line.
 #[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags that are there or not, each of its own"
+)]
 pub struct RunFlags {
     /// Config file; without it /etc/fleetbal/fleetbal.conf or /etc/perlbal/perlbal.conf, where there is one
     #[arg(long, short = 'c', value_name = "FILE", env = "FLEETBAL_CONFIG")]
