@@ -9,6 +9,7 @@ pub mod answer;
 pub mod body;
 pub mod coding;
 pub mod conditional;
+pub mod edit;
 pub mod error;
 mod fields;
 mod head;

@@ -6,6 +6,7 @@ mod connection;
 mod date;
 mod deadline;
 mod held;
+mod hooked;
 mod intake;
 mod local;
 mod reverse_proxy;

@@ -57,8 +57,8 @@ pub struct PageRules<'a> {
     pub keep_alive: Option<&'a [u8]>,
 }
 
-/// Appends a whole answer.
-pub fn write_page(page: &Page<'_>, rules: PageRules<'_>, out: &mut Vec<u8>) {
+/// Appends a whole answer. How many bytes its body is said to have.
+pub fn write_page(page: &Page<'_>, rules: PageRules<'_>, out: &mut Vec<u8>) -> usize {
     let Page {
         status,
         reason,
@@ -88,6 +88,7 @@ pub fn write_page(page: &Page<'_>, rules: PageRules<'_>, out: &mut Vec<u8>) {
     if has_content && !rules.is_head {
         out.extend_from_slice(page.as_bytes());
     }
+    page.len()
 }
 
 #[cfg(test)]

@@ -269,7 +269,8 @@ fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn built_in_reason(status: u16) -> &'static str {
+/// Perlbal's reason phrase for a status (reference, section 4.4); empty where it has none.
+pub(crate) fn built_in_reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",

@@ -9,6 +9,7 @@ mod header_rules;
 mod high_priority;
 
 pub use header_rules::{HeaderRuleError, HeaderRules};
+pub(super) use header_rules::{check_field, check_name};
 pub use high_priority::{CookieRule, HighPriority, Pattern};
 
 use fleetbal_raft::model::HashBy;

@@ -51,6 +51,8 @@ pub enum Query {
     Descriptors,
     /// `plugins`
     Plugins,
+    /// A word that a plugin brings along.
+    Report(String),
     /// `reload NAME`: what cannot be, as in Perlbal.
     Reload(String),
     /// What Perlbal tells of its interpreter (`obj`, `track`, `xs` …); there is none here.

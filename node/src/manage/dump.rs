@@ -124,7 +124,11 @@ pub(super) fn dump_service(name: &str, service: &Service, lines: &mut Vec<String
             HeaderRule::Remove { name: header } => format!("  HEADER {name} REMOVE {header}"),
         });
     }
-    let plugins: Vec<_> = service.plugins().iter().map(|plugin| plugin.name()).collect();
+    let plugins: Vec<_> = service
+        .plugins()
+        .iter()
+        .map(fleetbal_raft::model::Plugin::name)
+        .collect();
     if !plugins.is_empty() {
         lines.push(format!("  SET plugins = {}", plugins.join(", ")));
     }

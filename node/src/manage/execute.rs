@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::Context;
 use super::command::{Command, Format, HistoryQuery, Query};
 use super::dump;
+use super::parse::ParseError;
 use super::query::{self, Figures};
 use super::render::Reply;
 use crate::clock;
@@ -62,6 +63,10 @@ fn answer(query: &Query, context: &Context) -> Reply {
         Query::Descriptors => query::node::descriptors()
             .map_or_else(|error| Reply::Refused(os_error::words(&error)), Reply::Lines),
         Query::Plugins => Reply::Lines(query::plugin::list(config)),
+        Query::Report(word) => query::plugin::report(word, &snapshot).map_or_else(
+            || Reply::Refused(ParseError::Unknown(word.clone()).to_string()),
+            Reply::Lines,
+        ),
         Query::Reload(name) => Reply::Refused(query::plugin::no_reload(config, name)),
         Query::Interpreter => Reply::Lines(Vec::new()),
         Query::Backends => Reply::Lines(query::live::backends(&snapshot)),

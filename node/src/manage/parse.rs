@@ -19,6 +19,7 @@ use fleetbal_raft::model::{BackendAddress, InvalidName, Template, VariableError}
 use super::command::{Command, Local, Query};
 use super::line::{Line, LineError};
 use crate::lifecycle::Stop;
+use crate::plugin::builtin;
 
 /// All commands, sorted: what `help` prints.
 pub const COMMANDS: [&str; 59] = [
@@ -205,6 +206,7 @@ fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError
         "quit" | "exit" if line.rest().is_empty() => Ok(Command::Local(Local::Quit)),
         "mime" => mime::parse(line),
         "server" => server::parse(line),
+        other if builtin::has_report(other) => Ok(Command::Query(Query::Report(other.to_owned()))),
         other => Err(ParseError::Unknown(other.to_owned())),
     }
 }

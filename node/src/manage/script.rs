@@ -280,7 +280,8 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         Query::Plugins => Some(Reply::Lines(query::plugin::list(config))),
         Query::Reload(name) => Some(unknown(query::plugin::no_reload(config, name))),
         Query::Help => Some(Reply::Lines(query::node::help())),
-        Query::Effects
+        Query::Report(_)
+        | Query::Effects
         | Query::Proc
         | Query::Descriptors
         | Query::Interpreter

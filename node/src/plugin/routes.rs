@@ -47,7 +47,7 @@ impl Routes {
     /// Those of a selector.
     pub fn new(service: &Service, header_rules: HeaderRules) -> Self {
         let tables = service.plugins().iter().map(|plugin| {
-            let spec = service.spec(*plugin);
+            let spec = service.spec(plugin);
             let directives = spec.into_iter().flat_map(PluginSpec::directives);
             match plugin {
                 Plugin::Vhosts => Table::hosts(directives),

@@ -1,9 +1,10 @@
 //! A client's connection: reads its requests, has their services begin to answer, and sends pages of this node's own.
 
+mod hooks;
 mod select;
 
 use std::future::poll_fn;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,11 +14,13 @@ use tokio::io::AsyncWrite;
 use super::connection::Next;
 use super::deadline::Deadline;
 use super::held::{Ahead, Held, poll_read};
+use super::hooked::{Hooked, Resumed};
 use super::local::{Counted, Current, Local, Served};
 use super::reverse_proxy::Request;
 use super::web_server::WebRequest;
 use crate::http::answer::{Page, PageRules, write_page};
 use crate::http::{ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
+use crate::plugin::Answer;
 use crate::snapshot::{ProxySettings, Trust};
 use crate::tls::Stream;
 
@@ -45,6 +48,12 @@ pub(super) struct Client {
     has_waited: bool,
     peer: IpAddr,
     peer_text: Box<[u8]>,
+    /// What plugins know of the request that is being answered.
+    pub(super) hooked: Option<Box<Hooked>>,
+    /// A request that was begun with, and goes on now.
+    resumed: Option<Box<Resumed>>,
+    /// This end of the connection, once a plugin could ask for it.
+    local_address: Option<SocketAddr>,
 }
 
 /// What a client sent, and what is to be done with it.
@@ -59,6 +68,8 @@ pub(super) enum Incoming {
     Refused(ProxyError),
     /// No other service answers it; the client is told, and may ask again.
     Unrouted(ProxyError, RequestHead),
+    /// A plugin answers it.
+    Said(Box<Answer>, RequestHead),
     /// It is to be looked at again after this time.
     Wait(Duration),
     /// It asks how far the upload of that name is, which this node answers.
@@ -104,6 +115,9 @@ impl Client {
             counted,
             peer,
             peer_text: peer.to_string().into_bytes().into(),
+            hooked: None,
+            resumed: None,
+            local_address: None,
         }
     }
 
@@ -134,13 +148,13 @@ impl Client {
 
     /// Reads the next head and sends it on, if a connection is idle. Dropping the future loses what it read.
     pub(super) async fn next_request(&mut self) -> Incoming {
-        if !Rc::ptr_eq(&self.serving, &self.counted.served) {
+        if !Rc::ptr_eq(&self.serving, &self.counted.served) && self.resumed.is_none() {
             // A selector decides anew for each request.
             self.serving = Rc::clone(&self.counted.served);
         }
         self.arm(self.idle_limit);
         // Whether there is something in `input` that was not looked at.
-        let mut unread = !self.input.is_empty();
+        let mut unread = !self.input.is_empty() || self.resumed.is_some();
         poll_fn(|cx| self.poll_request(cx, &mut unread)).await
     }
 
@@ -211,6 +225,9 @@ impl Client {
     /// Reads a head at the start of `input`, and has its service begin to answer. How many bytes are used; what
     /// follows them is another request. None: it is not complete yet.
     fn begin(&mut self, input: &[u8], cx: &mut Context<'_>) -> Option<(usize, Incoming)> {
+        if self.resumed.is_some() {
+            return self.resume(input, cx);
+        }
         self.hops = 0;
         match self.served().current(self.local()) {
             Some(current) => self.begin_for(current, None, input, cx),
@@ -220,6 +237,20 @@ impl Client {
 
     /// The same by the rules of this service; the connection is that of `outer`, if there is one.
     fn begin_for(
+        &mut self,
+        current: Rc<Current>,
+        outer: Option<Rc<Current>>,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Option<(usize, Incoming)> {
+        if current.view.hooks.is_some() {
+            return self.begin_hooked(current, outer, input, cx);
+        }
+        self.begin_plain(current, outer, input, cx)
+    }
+
+    /// The same, past what its plugins do to the head.
+    fn begin_plain(
         &mut self,
         current: Rc<Current>,
         outer: Option<Rc<Current>>,
@@ -285,9 +316,18 @@ impl Client {
                 .map(|settings| &settings.keep_alive_lines[..]),
         };
         let mut text = Vec::new();
-        write_page(&page, rules, &mut text);
-        self.served().shard().answered(page.status);
+        let length = write_page(&page, rules, &mut text);
+        self.answered(page.status, Some(length as u64));
         self.say(text).await
+    }
+
+    /// An answer was begun with.
+    #[inline]
+    pub(super) fn answered(&mut self, status: u16, length: Option<u64>) {
+        self.served().shard().answered(status);
+        if let Some(hooked) = &mut self.hooked {
+            hooked.context.answered(status, length);
+        }
     }
 
     /// Sends what this node says itself. Whether the connection is still good.
@@ -299,7 +339,7 @@ impl Client {
     pub(super) async fn say_held(&mut self, mut text: Held) -> bool {
         let current = self.served().current(self.local());
         self.arm(current.map_or(Some(LINGER), |current| current.view.settings.idle_timeout));
-        poll_fn(|cx| {
+        let is_said = poll_fn(|cx| {
             if self.timed_out() {
                 return Poll::Ready(false);
             }
@@ -307,7 +347,11 @@ impl Client {
             text.poll_write(&mut self.io, cx, buffers)
                 .map(|result| result.is_ok())
         })
-        .await
+        .await;
+        if is_said && let Some(hooked) = &mut self.hooked {
+            hooked.context.is_whole();
+        }
+        is_said
     }
 
     /// Closes the sending side, and reads on for a moment: a connection closed with unread bytes is reset, and the

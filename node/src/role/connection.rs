@@ -38,9 +38,11 @@ pub(super) async fn serve(counted: Counted, io: Stream, peer: IpAddr) {
             | Incoming::Refused(_)
             | Incoming::AsksStatus(..)
             | Incoming::Unrouted(..)
+            | Incoming::Said(..)
             | Incoming::Wait(_)
             | Incoming::Ended) => Box::pin(other_than_plain(&mut client, other)).await,
         };
+        client.request_ended();
         match next {
             Next::Keep => {}
             Next::Close => return,
@@ -70,6 +72,7 @@ async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
         },
         Incoming::Web(request) => web_server::run(client, *request).await,
         Incoming::Unrouted(error, head) => selector::unrouted(client, error, &head).await,
+        Incoming::Said(answer, head) => client.give(&answer, &head).await,
         Incoming::Wait(time) => {
             tokio::time::sleep(time).await;
             Next::Keep

@@ -70,6 +70,19 @@ impl Held {
         taken.bytes
     }
 
+    /// What is held of a head, and of what follows it; both are taken out.
+    pub(super) fn take_head(&mut self) -> (Vec<u8>, Vec<u8>) {
+        let mut head = self.take();
+        let body = head.split_off(head_length(&head));
+        (head, body)
+    }
+
+    /// What is held behind a head.
+    pub(super) fn behind_head(&self) -> &[u8] {
+        let held = self.bytes.get(self.at..self.end).unwrap_or_default();
+        held.get(head_length(held)..).unwrap_or_default()
+    }
+
     /// Writes all of them. Ready when none is left, and the system has them.
     pub(super) fn poll_write(
         &mut self,
@@ -88,6 +101,11 @@ impl Held {
         }
         Pin::new(io).poll_flush(cx)
     }
+}
+
+/// The length of the head that bytes begin with; all of them, where none ends.
+pub(super) fn head_length(bytes: &[u8]) -> usize {
+    memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes.len(), |at| at + 4)
 }
 
 /// Bytes that a client sent ahead of what can be done with them.

@@ -6,6 +6,7 @@
 mod attempts;
 mod collect;
 mod dispatch;
+mod hooks;
 mod opening;
 mod original;
 mod queue;

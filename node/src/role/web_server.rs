@@ -4,6 +4,7 @@
 //! up on a disk, never makes the worker wait.
 
 mod concat;
+mod hooks;
 mod listing;
 mod path;
 mod reply;
@@ -28,6 +29,7 @@ use crate::http::answer::Page;
 use crate::http::coding::Accepted;
 use crate::http::conditional::Asked;
 use crate::http::{Body, Framing, Head, Method, RequestHead};
+use crate::plugin::Point;
 use crate::snapshot::WebSettings;
 use reply::{Chosen, Facts, Made, Shown, after_parts, before_part};
 use seek::{Found, Place};
@@ -109,7 +111,12 @@ pub(super) fn begin(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>)
     client.served().shard().request_started();
     let length = begun.head.length;
     let stage = match begun.head.method {
-        Method::Get | Method::Head if begun.head.framing == Framing::Empty => try_now(client, &begun, cx),
+        Method::Get | Method::Head
+            if begun.head.framing == Framing::Empty
+                && client.hooked.as_ref().is_none_or(|hooked| !hooked.sees_files()) =>
+        {
+            try_now(client, &begun, cx)
+        }
         Method::Get | Method::Head | Method::Options | Method::Other => Stage::Fresh,
     };
     let incoming = match stage {
@@ -150,7 +157,8 @@ fn try_now(client: &mut Client, begun: &Begun<'_>, cx: &mut Context<'_>) -> Stag
             let keeps = keeps(client, owner, &begun.head);
             let facts = Facts::of(client, owner, keeps);
             let pieces = compose(&facts, begun.head.method, &shown, &chosen);
-            client.served().shard().answered(chosen.status());
+            let single = chosen.single(shown.file.stamp.size);
+            client.answered(chosen.status(), single.map(|part| part.end - part.start));
             Stage::Composed(pieces, keeps)
         }
     }
@@ -195,7 +203,7 @@ fn send_now(
     let body = buffer.get_mut(..length).unwrap_or_default();
     let stage = match shown.file.read_now(body, part.start) {
         Ok(true) => {
-            client.served().shard().answered(chosen.status());
+            client.answered(chosen.status(), Some(length as u64));
             let (written, result) = write_now(&mut client.io, cx, &head, body);
             // What is not sent yet is held, and it is mostly nothing.
             let left = if written < head.len() + body.len() && result.is_ok() {
@@ -278,22 +286,38 @@ async fn respond(client: &mut Client, request: &mut WebRequest) -> Result<Next, 
 /// The page that is the answer instead.
 async fn get(client: &mut Client, request: &WebRequest) -> Result<Next, Page<'static>> {
     let text = Head::new(&request.text);
-    let path = match path::parse(text.target()) {
+    let mut path = match path::parse(text.target()) {
         Ok(path) => path,
         Err(path::Other::Bogus) => return Err(BOGUS.into()),
         Err(path::Other::Several(several)) => return concat::send(client, request, several).await,
     };
+    if client.hooked.is_some() {
+        if let Some(next) = hooks::ask_path(client, request, path.to_mut()).await {
+            return Ok(next);
+        }
+        if !path::leads_somewhere(&path) {
+            return Err(BOGUS.into());
+        }
+    }
     let (root, web) = docroot(&request.current).ok_or(UNCONFIGURED)?;
     let place = place(client.local(), root, web, Patience::Wait);
     match place.seek(&path, accepted(web, text)).await {
         Found::File(found) => {
             let shown = Shown::of(&found, web);
+            if let Some(next) = hooks::ask_found(client, request, shown.file.stamp.modified.0).await {
+                return Ok(next);
+            }
             let chosen = Chosen::of(&Asked::of(text), shown.file);
             Ok(send(client, request, &shown, &chosen).await)
         }
         Found::Directory(stamp) if web.lists => list(client, request, stamp, &path).await,
         Found::Directory(_) => Err(NOT_LISTED.into()),
         Found::Failed(error) => {
+            if matches!(&error, OpenError::System(error) if is_missing(error))
+                && let Some(next) = hooks::ask(client, request, Point::StaticGetPoststatFileMissing).await
+            {
+                return Ok(next);
+            }
             tracing::debug!(%error, cause = ?error.source(), "a file is not sent");
             Err(refusal(&error).into())
         }
@@ -323,9 +347,14 @@ fn is_missing(error: &io::Error) -> bool {
 /// Sends what was chosen of a file.
 async fn send(client: &mut Client, request: &WebRequest, shown: &Shown<'_>, chosen: &Chosen) -> Next {
     let keeps = request.keeps(client);
-    let facts = Facts::of(client, request.owner(), keeps);
-    let pieces = compose(&facts, request.head.method, shown, chosen);
-    client.served().shard().answered(chosen.status());
+    let mut head = Vec::new();
+    Facts::of(client, request.owner(), keeps).write(shown, chosen, &mut head);
+    if let Some(next) = hooks::finish_head(client, request, chosen.status(), &mut head).await {
+        return next;
+    }
+    let length = hooks::length(client, &head);
+    client.answered(chosen.status(), length);
+    let pieces = behind(head, request.head.method, shown, chosen);
     send_pieces(client, request, pieces, keeps).await
 }
 
@@ -333,6 +362,11 @@ async fn send(client: &mut Client, request: &WebRequest, shown: &Shown<'_>, chos
 fn compose(facts: &Facts<'_>, method: Method, shown: &Shown<'_>, chosen: &Chosen) -> Pieces {
     let mut head = Vec::new();
     facts.write(shown, chosen, &mut head);
+    behind(head, method, shown, chosen)
+}
+
+/// Puts what was chosen of a file behind a head.
+fn behind(head: Vec<u8>, method: Method, shown: &Shown<'_>, chosen: &Chosen) -> Pieces {
     let (file, size) = (shown.file, shown.file.stamp.size);
     let mut pieces = Pieces::default();
     pieces.text(head);
@@ -380,14 +414,19 @@ async fn list(
     if request.head.method != Method::Head {
         pieces.text(page);
     }
-    client.served().shard().answered(200);
+    client.answered(200, None);
     Ok(send_pieces(client, request, pieces, keeps).await)
 }
 
 async fn send_pieces(client: &mut Client, request: &WebRequest, pieces: Pieces, keeps: bool) -> Next {
     let limit = request.current.view.settings.idle_timeout;
     match pieces.send(client, limit).await {
-        Ok(()) => end(client, request, keeps),
+        Ok(()) => {
+            if let Some(hooked) = &mut client.hooked {
+                hooked.context.is_whole();
+            }
+            end(client, request, keeps)
+        }
         Err(error) => {
             tracing::debug!(%error, "an answer was broken off");
             Next::Close

@@ -56,7 +56,14 @@ fn service_view(
             Arc::clone(view)
         }
         (view, _) => {
-            let mut fresh = ServiceView::new(name, service, pool.cloned(), config.mime(), variables);
+            let mut fresh = ServiceView::new(
+                name,
+                service,
+                pool.cloned(),
+                config.mime(),
+                variables,
+                view.map(|view| &**view),
+            );
             let followed = view.map(|view| &view.settings.reproxy);
             fresh.settings.reproxy.follow(followed, before.generation + 1);
             Arc::new(fresh)

@@ -13,7 +13,7 @@ use fleetbal_raft::model::{MimeTypes, Network, Role, Service, ServiceName, Value
 use super::pool::PoolView;
 use super::variables::NodeVariables;
 use crate::http::Special;
-use crate::plugin::Routes;
+use crate::plugin::{self, Hooks, Routes};
 pub use settings::{QueueSettings, ReproxySettings, RetrySettings, UploadSettings};
 use settings::{seconds, size};
 pub use web::{StoreSettings, WebSettings};
@@ -35,6 +35,8 @@ pub struct ServiceView {
     pub pool: Option<Arc<PoolView>>,
     /// Whom it hands requests to, if it is a selector.
     pub routes: Option<Routes>,
+    /// What its plugins do to requests; none where they do nothing.
+    pub hooks: Option<Arc<Hooks>>,
     /// How it forwards.
     pub settings: ProxySettings,
     /// What it serves, where it serves files.
@@ -105,13 +107,16 @@ impl ServiceView {
         pool: Option<Arc<PoolView>>,
         types: &Arc<MimeTypes>,
         variables: &NodeVariables,
+        before: Option<&Self>,
     ) -> Self {
+        let hooks_before = before.and_then(|view| view.hooks.as_deref());
         Self {
             name: name.clone(),
             role: service.role(),
             enabled: service.enabled,
             routes: (service.role() == Some(Role::Selector))
                 .then(|| Routes::new(service, special::header_rules(service, variables))),
+            hooks: plugin::builtin::hooks(name, service, hooks_before, &|variable| variables.fill(variable)),
             listen: service.listen_on(|variable| variables.fill(variable)),
             tls: service.flag("enable_ssl"),
             settings: ProxySettings::new(service, pool.as_deref(), variables),

@@ -2,6 +2,7 @@
 //! a plain connection has no room for it.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -47,6 +48,15 @@ impl Stream {
             Self::Plain(_) => false,
             Self::Tls(_) => true,
         }
+    }
+
+    /// This end of the connection, if the system tells.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        let io = match self {
+            Self::Plain(io) => io,
+            Self::Tls(stream) => &stream.io,
+        };
+        io.local_addr().ok()
     }
 
     /// Whether all that was written is with the system.

@@ -7,7 +7,7 @@ use super::name::ServiceName;
 use super::role::Role;
 
 /// A plugin that comes with this release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Plugin {
     /// A selector's choice by host.
     Vhosts,
@@ -20,7 +20,7 @@ impl Plugin {
     pub const ALL: [Self; 2] = [Self::Vhosts, Self::Vpaths];
 
     /// Its name, as Perlbal spells it.
-    pub const fn name(self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Vhosts => "Vhosts",
             Self::Vpaths => "Vpaths",
@@ -35,26 +35,26 @@ impl Plugin {
     }
 
     /// The only role whose services can have it; none: any.
-    pub const fn role(self) -> Option<Role> {
+    pub const fn role(&self) -> Option<Role> {
         match self {
             Self::Vhosts | Self::Vpaths => Some(Role::Selector),
         }
     }
 
     /// Whether a service of that role can have it.
-    pub fn fits(self, role: Option<Role>) -> bool {
+    pub fn fits(&self, role: Option<Role>) -> bool {
         self.role().is_none_or(|only| role == Some(only))
     }
 
     /// Whether `SET plugins` forgets its lines, as Perlbal does with maps: nothing else takes them back.
-    pub(super) const fn begins_anew(self) -> bool {
+    pub(super) const fn begins_anew(&self) -> bool {
         match self {
             Self::Vhosts | Self::Vpaths => true,
         }
     }
 
     /// How Perlbal spells it where it refuses a role.
-    pub(super) const fn spelled(self) -> &'static str {
+    pub(super) const fn spelled(&self) -> &'static str {
         match self {
             Self::Vhosts => "vhost",
             Self::Vpaths => "vpath",
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn names_are_sorted_and_found_in_any_case() {
-        assert!(Plugin::ALL.is_sorted_by_key(|plugin| plugin.name()));
+        assert!(Plugin::ALL.is_sorted_by_key(Plugin::name));
         for plugin in Plugin::ALL {
             assert_eq!(Plugin::find(&plugin.name().to_ascii_lowercase()), Some(plugin));
         }

@@ -60,7 +60,7 @@ pub enum Rejection {
         role: Role,
     },
     /// A line of a plugin for a service that cannot have it.
-    #[error("{}", not_of_role(.service, *.plugin))]
+    #[error("{}", not_of_role(.service, .plugin))]
     NotOfRole {
         /// The service, which may not exist.
         service: String,
@@ -234,7 +234,7 @@ pub enum Rejection {
     Malformed(String),
 }
 
-fn not_of_role(service: &str, plugin: Plugin) -> String {
+fn not_of_role(service: &str, plugin: &Plugin) -> String {
     match plugin.role() {
         Some(role) => format!("Service '{service}' is not a {role} service"),
         None => format!("Non-existent service '{service}'"),

@@ -134,19 +134,19 @@ impl Service {
     }
 
     /// What was said about its plugins, and about those that it had.
-    pub fn specs(&self) -> impl Iterator<Item = (Plugin, &PluginSpec)> {
-        self.specs.iter().map(|(plugin, spec)| (*plugin, &**spec))
+    pub fn specs(&self) -> impl Iterator<Item = (&Plugin, &PluginSpec)> {
+        self.specs.iter().map(|(plugin, spec)| (plugin, &**spec))
     }
 
     /// What was said about one plugin.
-    pub fn spec(&self, plugin: Plugin) -> Option<&PluginSpec> {
-        self.specs.get(&plugin).map(|spec| &**spec)
+    pub fn spec(&self, plugin: &Plugin) -> Option<&PluginSpec> {
+        self.specs.get(plugin).map(|spec| &**spec)
     }
 
     /// Gives it these plugins and no others.
     pub(crate) fn set_plugins(&mut self, plugins: Vec<Plugin>) -> Result<(), Rejection> {
         let unfit = plugins.iter().find(|plugin| !plugin.fits(self.role));
-        if let Some((plugin, role)) = unfit.and_then(|plugin| Some((*plugin, plugin.role()?))) {
+        if let Some((plugin, role)) = unfit.and_then(|plugin| Some((plugin.clone(), plugin.role()?))) {
             return Err(Rejection::PluginRole { plugin, role });
         }
         self.specs
@@ -162,14 +162,14 @@ impl Service {
     }
 
     /// Whether a plugin is its own, or was told something.
-    pub(crate) fn knows(&self, plugin: Plugin) -> bool {
-        self.plugins.contains(&plugin) || self.specs.contains_key(&plugin)
+    pub(crate) fn knows(&self, plugin: &Plugin) -> bool {
+        self.plugins.contains(plugin) || self.specs.contains_key(plugin)
     }
 
     /// Takes a plugin away, and what was said about it.
-    pub(crate) fn forget(&mut self, plugin: Plugin) {
-        self.plugins.retain(|one| *one != plugin);
-        self.specs.remove(&plugin);
+    pub(crate) fn forget(&mut self, plugin: &Plugin) {
+        self.plugins.retain(|one| one != plugin);
+        self.specs.remove(plugin);
     }
 
     /// Forgets the rule that does this to that header.

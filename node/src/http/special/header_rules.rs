@@ -47,14 +47,7 @@ impl HeaderRules {
     /// # Errors
     /// When there can be no such rule.
     pub fn insert(&mut self, name: &str, value: &[u8]) -> Result<(), HeaderRuleError> {
-        check_name(name)?;
-        let value = value.trim_ascii();
-        let is_printable = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
-        let is_host = Kind::of(name) == Kind::Host;
-        let is_valid = value.iter().all(is_printable) && (!is_host || target::is_host(value));
-        if !is_valid {
-            return Err(HeaderRuleError::Value);
-        }
+        let value = check_field(name, value)?;
         match self.set.iter_mut().find(|(is, _)| is.eq_ignore_ascii_case(name)) {
             Some((_, before)) => *before = value.to_vec(),
             None => self.set.push((name.to_owned(), value.to_vec())),
@@ -142,7 +135,17 @@ impl HeaderRules {
     }
 }
 
-fn check_name(name: &str) -> Result<(), HeaderRuleError> {
+/// A value as it may stand in that field, without blanks around it.
+pub(in crate::http) fn check_field<'a>(name: &str, value: &'a [u8]) -> Result<&'a [u8], HeaderRuleError> {
+    check_name(name)?;
+    let value = value.trim_ascii();
+    let is_printable = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+    let is_host = Kind::of(name) == Kind::Host;
+    let is_valid = value.iter().all(is_printable) && (!is_host || target::is_host(value));
+    is_valid.then_some(value).ok_or(HeaderRuleError::Value)
+}
+
+pub(in crate::http) fn check_name(name: &str) -> Result<(), HeaderRuleError> {
     if name.is_empty() || !name.bytes().all(is_token) {
         return Err(HeaderRuleError::Name);
     }

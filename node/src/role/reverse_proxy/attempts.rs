@@ -4,25 +4,36 @@
 use std::rc::Rc;
 
 use super::dispatch;
+use super::hooks;
 use super::opening::replenish_for_waiting;
 use super::relay::{Relay, Trouble};
 use super::request::Request;
 use super::retry::Tries;
 use crate::http::ProxyError;
+use crate::plugin::Answer;
 use crate::role::client::Client;
 use crate::role::connection::Next;
 use crate::role::local::{Local, Served};
+use crate::upstream::Lease;
 
 /// Sends a request on and its answer back.
 pub(in crate::role) async fn run(client: &mut Client, mut request: Box<Request>) -> Next {
     let in_flight = InFlight::new(client);
+    if client
+        .hooked
+        .as_ref()
+        .is_some_and(|hooked| hooked.holds_request())
+        && let Some(next) = Box::pin(hooks::before_backend(client, &mut request)).await
+    {
+        return next;
+    }
     let mut tries = Tries::default();
     let next = loop {
         let mut lease = match request.lease.take() {
-            Some(lease) => lease,
-            None => match Box::pin(dispatch::lease(client, &request, tries.failed.as_ref())).await {
+            Some(lease) if client.hooked.is_none() => lease,
+            lease => match Box::pin(lease_for(client, &mut request, lease, &tries)).await {
                 Ok(lease) => lease,
-                Err(error) => break Box::pin(answer(client, &request, error)).await,
+                Err(next) => break next,
             },
         };
         client.arm(request.current.view.settings.idle_timeout);
@@ -44,6 +55,29 @@ pub(in crate::role) async fn run(client: &mut Client, mut request: Box<Request>)
     client.trim();
     drop(in_flight);
     next
+}
+
+/// A connection that the request goes out on; what becomes of the client's, if there is none.
+async fn lease_for(
+    client: &mut Client,
+    request: &mut Request,
+    lease: Option<Lease>,
+    tries: &Tries,
+) -> Result<Lease, Next> {
+    let lease = match lease {
+        Some(lease) => lease,
+        None => match dispatch::lease(client, request, tries.failed.as_ref()).await {
+            Ok(lease) => lease,
+            Err(error) => return Err(answer(client, request, error).await),
+        },
+    };
+    if client.hooked.is_none() {
+        return Ok(lease);
+    }
+    match hooks::assigned(client, request, lease) {
+        Ok(lease) => Ok(lease),
+        Err(instead) => Err(hooks::instead(client, request, instead).await),
+    }
 }
 
 /// Counts a request as in flight for as long as it lives.
@@ -71,9 +105,24 @@ impl Drop for InFlight {
 
 /// Answers with a page. The connection stays open if the request was read to its end.
 pub(super) async fn answer(client: &mut Client, request: &Request, error: ProxyError) -> Next {
-    let is_read = request.upload.is_done();
-    let keep = request.keeps_client() && !client.local().is_draining();
+    let keep = keeps(client, request);
     let sent = client.answer(error.into(), request.head.method, keep).await;
+    behind_answer(request, sent, keep)
+}
+
+/// The same with the answer of a plugin.
+pub(super) async fn say(client: &mut Client, request: &Request, answer: &Answer) -> Next {
+    let keep = keeps(client, request);
+    let sent = client.say_answer(answer, request.head.method, keep).await;
+    behind_answer(request, sent, keep)
+}
+
+fn keeps(client: &Client, request: &Request) -> bool {
+    request.keeps_client() && !client.local().is_draining()
+}
+
+fn behind_answer(request: &Request, sent: bool, keep: bool) -> Next {
+    let is_read = request.upload.is_done();
     match (sent && keep, is_read) {
         (true, _) => Next::Keep,
         (false, false) if sent => Next::Linger,

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::opening;
-use super::queue::{Answer, Class, Ticket};
+use super::queue::{Answer, Ticket};
 use super::request::Request;
 use crate::balance::{self, Pick};
 use crate::http::ProxyError;
@@ -85,6 +85,12 @@ pub(super) fn reuse(local: &Local, served: &Served, current: &Current, turn: Tur
     }
 }
 
+/// The same for a backend that was chosen.
+pub(super) fn reuse_of(local: &Local, served: &Served, backend: Arc<BackendState>) -> Found {
+    let lease = served.idle.take_of(&backend, local.deadlines.now());
+    lease.map_or(Found::Nothing(Some(backend)), Found::Idle)
+}
+
 /// A backend that was not tried yet; those that failed a moment ago are tried last, and so is `avoided`.
 fn pick(
     local: &Local,
@@ -149,13 +155,8 @@ async fn wait(
     backend: Option<&Arc<BackendState>>,
 ) -> Result<Option<Lease>, ProxyError> {
     let (local, served) = (&client.counted.local, &client.serving);
-    let class = if request.head.high_priority {
-        Class::High
-    } else {
-        Class::Normal
-    };
     let limit = request.current.view.settings.queue.limit;
-    let ticket = served.queue.enter(class, backend, local.worker, limit);
+    let ticket = served.queue.enter(request.class, backend, local.worker, limit);
     let mut ticket = ticket.map_err(|_| QUEUE_FULL)?;
     // What became idle here since this request looked is not forgotten.
     opening::give_idle(local, served);

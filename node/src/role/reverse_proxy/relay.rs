@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::attempts::answer;
+use super::attempts::{answer, say};
+use super::hooks;
 use super::request::Request;
 use super::retry::{Tries, is_repeatable};
 use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRules, response};
+use crate::plugin::Answer as Said;
 use crate::role::client::Client;
 use crate::role::connection::Next;
 use crate::role::held::{Held, poll_read, rest, window, write_now};
@@ -33,6 +35,8 @@ pub(super) enum Trouble {
     Cut,
     /// The client gets something else, which the backend names.
     Redirected(Box<Redirected>),
+    /// The client gets what a plugin says.
+    Said(Box<Said>),
 }
 
 /// One try on one connection.
@@ -119,7 +123,8 @@ impl Relay<'_> {
     pub(super) async fn fail(self, trouble: Trouble) -> Next {
         match trouble {
             // Part of an interim answer is out; a page would end up in the middle of it.
-            Trouble::Answer(_) if !self.to_client.is_empty() => Next::Close,
+            Trouble::Answer(_) | Trouble::Said(_) if !self.to_client.is_empty() => Next::Close,
+            Trouble::Said(said) => say(self.client, &self.request, &said).await,
             Trouble::Answer(error) => answer(self.client, &self.request, error).await,
             Trouble::Redirected(said) => self.redirect(*said).await,
             Trouble::Cut => Next::Abort,
@@ -205,7 +210,10 @@ impl Relay<'_> {
                 self.lease.backend().count_failure();
                 Trouble::Answer(error)
             })?;
-            let Some(head) = head else { break };
+            let Some(mut head) = head else { break };
+            if !head.is_interim() && self.client.hooked.is_some() {
+                hooks::received(self.client, &mut head, output)?;
+            }
             if !head.is_interim() {
                 let bytes = input.get(..head.length).unwrap_or_default();
                 self.lease.learn(current.view.pool.as_deref(), bytes);
@@ -238,7 +246,7 @@ impl Relay<'_> {
     /// Sends the final head, and what is there of the body.
     fn begin_answer(
         &mut self,
-        head: ResponseHead,
+        mut head: ResponseHead,
         after: &[u8],
         output: &mut Vec<u8>,
         cx: &mut Context<'_>,
@@ -254,6 +262,9 @@ impl Relay<'_> {
             Trouble::Answer(ProxyError::BadGateway(error.0))
         })?;
         self.excess = taken < after.len();
+        if self.client.hooked.is_some() {
+            hooks::finish_head(self.client, &mut head, output);
+        }
         let verbatim = if head.dechunk { 0 } else { taken };
         let mut verbatim = after.get(..verbatim).unwrap_or_default();
         if verbatim.len() <= COPIED_BODY {
@@ -452,6 +463,9 @@ impl Relay<'_> {
             ..
         } = self;
         lease.end();
+        if let Some(hooked) = &mut client.hooked {
+            hooked.context.is_whole();
+        }
         let is_read = request.upload.is_done();
         let has_more = request.upload_plan.as_ref().is_some_and(|plan| plan.has_more());
         let is_sent = is_read && request.to_backend.is_empty() && !has_more && !upload_broken;

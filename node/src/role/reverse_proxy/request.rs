@@ -7,6 +7,7 @@ use std::task::Context;
 use super::collect::{self, Upload};
 use super::dispatch::{self, Found, Turn};
 use super::original::{self, Original};
+use super::queue::Class;
 use super::retry::is_repeatable;
 use crate::http::{Body, RequestHead};
 use crate::role::client::{Begun, Client, Incoming, refused};
@@ -20,6 +21,8 @@ use crate::upstream::Lease;
 pub(in crate::role) struct Request {
     pub(super) current: Rc<Current>,
     pub(super) head: RequestHead,
+    /// Its line in the queue.
+    pub(super) class: Class,
     /// What is still to come of its body.
     pub(super) upload: Body,
     /// What is still to be sent of what has come.
@@ -50,6 +53,7 @@ impl Request {
         Self {
             turn: Turn::next(&begun.current, begun.head.hash),
             current: begun.current,
+            class: Class::of(&begun.head),
             head: begun.head,
             upload,
             to_backend: Held::new(begun.output.to_vec()),
@@ -143,7 +147,13 @@ fn send(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>) -> (usize, 
     }
     let turn = Turn::next(&begun.current, head.hash);
     let total = output.len() + body.len();
-    let (found, to_backend) = send_on_idle(client, &begun, turn, body, cx);
+    let (found, to_backend) = match &client.hooked {
+        Some(hooked) if hooked.holds_request() => {
+            let found = Found::Nothing(None);
+            (found, Held::new([output, body].concat()))
+        }
+        Some(_) | None => send_on_idle(client, &begun, turn, body, cx),
+    };
     let (lease, picked) = found.parts();
     client.replay.clear();
     if is_repeatable(&head) {
@@ -151,6 +161,7 @@ fn send(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>) -> (usize, 
     }
     let request = Box::new(Request {
         current: begun.current,
+        class: Class::of(&head),
         head,
         upload,
         touched: lease.is_some() && to_backend.len() < total,

@@ -31,10 +31,17 @@ pub(super) fn parse(target: &[u8]) -> Result<Cow<'_, [u8]>, Other<'_>> {
         return Err(Other::Several(Several { base: path, names }));
     }
     let path = decode(path);
-    if !path.starts_with(b"/") || leads_up(&path) {
-        return Err(Other::Bogus);
+    if leads_somewhere(&path) {
+        Ok(path)
+    } else {
+        Err(Other::Bogus)
     }
-    Ok(path)
+}
+
+/// Whether a decoded path can lead anywhere.
+#[inline]
+pub(super) fn leads_somewhere(path: &[u8]) -> bool {
+    path.starts_with(b"/") && !leads_up(path)
 }
 
 impl<'a> Several<'a> {

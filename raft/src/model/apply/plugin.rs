@@ -24,8 +24,8 @@ impl FleetConfig {
         let Some(plugin) = plugin.filter(|plugin| self.loaded.remove(plugin)) else {
             return Ok(());
         };
-        for service in self.services.values_mut().filter(|one| one.knows(plugin)) {
-            Arc::make_mut(service).forget(plugin);
+        for service in self.services.values_mut().filter(|one| one.knows(&plugin)) {
+            Arc::make_mut(service).forget(&plugin);
         }
         Ok(())
     }

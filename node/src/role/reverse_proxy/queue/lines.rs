@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::Answer;
+use crate::http::RequestHead;
 
 /// How urgent a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,16 @@ pub enum Class {
 impl Class {
     /// The first one first.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// That of a request by its service's rules.
+    #[inline]
+    pub(in crate::role::reverse_proxy) fn of(head: &RequestHead) -> Self {
+        if head.high_priority {
+            Self::High
+        } else {
+            Self::Normal
+        }
+    }
 }
 
 /// How many wait, and for how long the first of them has.

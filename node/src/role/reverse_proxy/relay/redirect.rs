@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::super::attempts::{InFlight, answer, run};
 use super::super::dispatch::{self, Found, Turn};
 use super::super::original::{self, Original};
+use super::super::queue::Class;
 use super::super::request::Request;
 use super::super::retry::is_repeatable;
 use super::Relay;
@@ -231,7 +232,7 @@ impl Place {
 async fn conclude(client: &mut Client, request: &Request, outcome: Outcome) -> Next {
     match outcome {
         Outcome::Sent { status, keeps } => {
-            client.served().shard().answered(status);
+            client.answered(status, None);
             if keeps {
                 Next::Keep
             } else if request.upload.is_done() && client.input.is_empty() {
@@ -326,6 +327,7 @@ fn prepare(
     let request = Box::new(Request {
         outer,
         current,
+        class: Class::of(&head),
         head,
         upload: Body::new(head.framing),
         to_backend: Held::new(output),

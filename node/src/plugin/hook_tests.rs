@@ -1,0 +1,133 @@
+use std::sync::Mutex;
+
+use super::*;
+
+/// Writes down where it was asked, and answers what it is told to.
+#[derive(Debug)]
+struct Told {
+    name: &'static str,
+    points: Points,
+    says: fn(Point) -> Outcome,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hook for Told {
+    fn points(&self) -> Points {
+        self.points
+    }
+
+    fn run(&self, point: Point, _request: &mut RequestContext) -> Outcome {
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("{} {}", self.name, point.name()));
+        (self.says)(point)
+    }
+}
+
+type Link = (&'static str, Points, fn(Point) -> Outcome);
+
+struct Chain {
+    hooks: Arc<Hooks>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Chain {
+    fn new(role: Role, links: &[Link]) -> Self {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let hooks = links.iter().map(|(name, points, says)| {
+            let hook: Arc<dyn Hook> = Arc::new(Told {
+                name,
+                points: *points,
+                says: *says,
+                log: Arc::clone(&log),
+            });
+            (Plugin::Vhosts, hook)
+        });
+        let hooks = Hooks::new(Some(role), hooks.collect::<Vec<_>>()).unwrap();
+        Self { hooks, log }
+    }
+
+    fn run(&self, context: &mut RequestContext) -> (Outcome, Vec<String>) {
+        let outcome = self.hooks.run(self.hooks.start(), context);
+        (outcome, std::mem::take(&mut *self.log.lock().unwrap()))
+    }
+}
+
+const START: Points = Points::of(&[Point::StartProxyRequest, Point::StartHttpRequest]);
+
+#[test]
+fn every_point_has_a_name_and_a_bit_of_its_own() {
+    for (number, point) in Point::ALL.into_iter().enumerate() {
+        assert_eq!(Point::find(point.name()), Some(point));
+        assert_eq!(point.bit(), 1 << number, "{}", point.name());
+    }
+    assert_eq!(Point::find("start"), None);
+}
+
+#[test]
+fn all_are_asked_in_order_until_one_ends_the_chain() {
+    let close = |point| {
+        if point == Point::StartHttpRequest {
+            Outcome::Close
+        } else {
+            Outcome::Next
+        }
+    };
+    let chain = Chain::new(
+        Role::ReverseProxy,
+        &[
+            ("a", START, |_| Outcome::Next),
+            ("b", Points::of(&[Point::StartHttpRequest]), close),
+            ("c", START, |_| Outcome::Next),
+        ],
+    );
+    let (outcome, asked) = chain.run(&mut RequestContext::default());
+    assert_eq!(outcome, Outcome::Close);
+    let points = [
+        "a start_proxy_request",
+        "c start_proxy_request",
+        "a start_http_request",
+        "b start_http_request",
+    ];
+    assert_eq!(asked, points);
+}
+
+#[test]
+fn it_goes_on_behind_whoever_asked_to_wait() {
+    let wait = |_| Outcome::Wait(Duration::from_secs(1));
+    let next = |_| Outcome::Next;
+    let chain = Chain::new(
+        Role::ReverseProxy,
+        &[
+            ("a", START, next),
+            ("b", Points::of(&[Point::StartProxyRequest]), wait),
+            ("c", START, next),
+        ],
+    );
+    let mut context = RequestContext::default();
+    let (outcome, asked) = chain.run(&mut context);
+    assert_eq!(outcome, wait(Point::StartProxyRequest));
+    assert_eq!(asked, ["a start_proxy_request", "b start_proxy_request"]);
+    let (outcome, asked) = chain.run(&mut context);
+    assert_eq!(outcome, Outcome::Next);
+    let rest = [
+        "c start_proxy_request",
+        "a start_http_request",
+        "c start_http_request",
+    ];
+    assert_eq!(asked, rest);
+}
+
+#[test]
+fn a_service_asks_where_its_role_comes_to() {
+    let all = Points::of(&Point::ALL);
+    let chain = Chain::new(Role::WebServer, &[("a", all, |_| Outcome::Next)]);
+    assert!(!chain.hooks.has(Point::StartProxyRequest) && chain.hooks.has(Point::StartWebRequest));
+    let (_, asked) = chain.run(&mut RequestContext::default());
+    assert_eq!(asked, ["a start_web_request", "a start_http_request"]);
+    chain.hooks.end(&mut RequestContext::default());
+    assert_eq!(*chain.log.lock().unwrap(), ["a end_web_request"]);
+    let none: [(Plugin, Arc<dyn Hook>); 0] = [];
+    assert!(Hooks::new(Some(Role::WebServer), none).is_none());
+}
