@@ -149,8 +149,10 @@ fn find(head: &[u8], name: &str, from: usize) -> Option<Range<usize>> {
         let rest = head.get(start..)?;
         let end = start + memchr::memmem::find(rest, b"\r\n")? + 2;
         let line = head.get(start..end)?;
-        let (is, after) = line.split_at_checked(name.len())?;
-        if is.eq_ignore_ascii_case(name.as_bytes()) && after.starts_with(b": ") {
+        if let Some((is, after)) = line.split_at_checked(name.len())
+            && is.eq_ignore_ascii_case(name.as_bytes())
+            && after.starts_with(b": ")
+        {
             return Some(start..end);
         }
         start = end;

@@ -119,10 +119,10 @@ mod tests {
         let page = Answer::page(403, "Access denied.");
         assert_eq!(
             written(&page, false),
-            "HTTP/1.1 403 Forbidden|Content-Type: text/html|Content-Length: 37|Connection: close||\
+            "HTTP/1.1 403 Forbidden|Content-Type: text/html|Content-Length: 39|Connection: close||\
              <h1>403 - Forbidden</h1>\nAccess denied."
         );
-        assert!(written(&page, true).ends_with("Content-Length: 37|Connection: close||"));
+        assert!(written(&page, true).ends_with("Content-Length: 39|Connection: close||"));
         let moved = Answer::new(301).with_field("Location", b"http://a/").unwrap();
         assert_eq!(
             written(&moved, false),

@@ -273,11 +273,13 @@ impl Hooks {
     /// Asks the plugins that want to be asked at the first of these points, and then those of the next, from the hook on
     /// that is next to be asked, until one ends the chain.
     pub fn run(&self, points: &[Point], request: &mut RequestContext) -> Outcome {
-        for (at, point) in points.iter().enumerate().skip(request.progress.0) {
+        let (first_point, mut first_link) = std::mem::take(&mut request.progress);
+        for (at, point) in points.iter().enumerate().skip(first_point) {
+            let skipped = std::mem::take(&mut first_link);
             if !self.has(*point) {
                 continue;
             }
-            for (number, link) in self.links.iter().enumerate().skip(request.progress.1) {
+            for (number, link) in self.links.iter().enumerate().skip(skipped) {
                 if !link.points.has(*point) {
                     continue;
                 }
@@ -289,7 +291,6 @@ impl Hooks {
                     return outcome;
                 }
             }
-            request.progress = (0, 0);
         }
         Outcome::Next
     }
