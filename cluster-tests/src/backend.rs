@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -30,7 +30,12 @@ struct Shared {
     name: String,
     stopped: AtomicBool,
     count: AtomicU64,
+    /// Whether it answers what verifies connections, and fails all other requests.
+    fails: AtomicBool,
+    /// Milliseconds that every answer takes.
+    delay: AtomicU64,
     requests: Mutex<Vec<Message>>,
+    arrivals: Mutex<Vec<Instant>>,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -44,7 +49,10 @@ impl Backend {
             name: name.to_owned(),
             stopped: AtomicBool::new(false),
             count: AtomicU64::new(0),
+            fails: AtomicBool::new(false),
+            delay: AtomicU64::new(0),
             requests: Mutex::default(),
+            arrivals: Mutex::default(),
             connections: Mutex::default(),
         });
         let mut backend = Self {
@@ -80,6 +88,22 @@ impl Backend {
     /// The first requests that it got.
     pub fn requests(&self) -> Vec<Message> {
         lock(&self.shared.requests).clone()
+    }
+
+    /// When the first requests came.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        lock(&self.shared.arrivals).clone()
+    }
+
+    /// From now on it answers what verifies connections, and every other request with 500; or not any more.
+    pub fn fail_requests(&self, fails: bool) {
+        self.shared.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// From now on every answer takes so long.
+    pub fn delay(&self, time: Duration) {
+        let millis = time.as_millis().try_into().unwrap_or(u64::MAX);
+        self.shared.delay.store(millis, Ordering::SeqCst);
     }
 
     /// Listens again after a [`Self::stop`].
@@ -163,6 +187,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> Result<()> {
             let mut requests = lock(&shared.requests);
             if requests.len() < REMEMBERED {
                 requests.push(request);
+                lock(&shared.arrivals).push(Instant::now());
             }
         }
         writer.write_all(&answer)?;
@@ -194,6 +219,10 @@ fn answer(request: &Message, shared: &Shared) -> Result<Vec<u8>> {
         }
         _ => shared.name.clone().into_bytes(),
     };
+    thread::sleep(Duration::from_millis(shared.delay.load(Ordering::SeqCst)));
+    if shared.fails.load(Ordering::SeqCst) && method != "OPTIONS" {
+        status = 500;
+    }
     let mut answer = format!(
         "HTTP/1.1 {status} Fine\r\nX-Backend: {}\r\nContent-Length: {}\r\n\r\n",
         shared.name,

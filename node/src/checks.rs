@@ -160,3 +160,6 @@ impl Runner {
         table.checked(&check, started, seen.as_ref(), Instant::now());
     }
 }
+
+#[cfg(test)]
+mod scale_tests;

@@ -8,6 +8,8 @@ pub(crate) mod fixture;
 mod keeper;
 mod keys;
 mod liveness;
+#[cfg(test)]
+pub(crate) mod memory;
 mod told;
 mod transport;
 
@@ -16,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chitchat::transport::Transport;
 use fleetbal_proto::v1::gossip_server::GossipServer;
 use fleetbal_raft::cluster::Cluster;
 use tokio::sync::watch;
@@ -29,7 +32,7 @@ pub use transport::GossipService;
 
 use keeper::{Keeper, pace};
 use liveness::{Directory, MemberFacts};
-use transport::Inbox;
+use transport::{CallTransport, Inbox};
 
 /// How often a node of a small fleet gossips.
 const SMALLEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -116,18 +119,34 @@ impl Gossip {
 
     /// Begins to gossip with the members of the fleet. Needs a tokio runtime.
     pub fn start(fleet: Arc<dyn Surroundings>, options: GossipOptions, own: OwnState) -> (Self, FleetView) {
+        let inbox = Inbox::default();
+        let transport = CallTransport {
+            fleet: Arc::clone(&fleet),
+            inbox: inbox.clone(),
+        };
+        Self::over(Box::new(transport), inbox, fleet, options, own)
+    }
+
+    fn over(
+        transport: Box<dyn Transport>,
+        inbox: Inbox,
+        fleet: Arc<dyn Surroundings>,
+        options: GossipOptions,
+        own: OwnState,
+    ) -> (Self, FleetView) {
         let facts = MemberFacts {
             node_id: options.node_id,
             name: options.name.clone(),
             address: options.advertise.to_string(),
         };
         let mut gossip = Self::silent(fleet, &facts, own);
+        gossip.inbox = inbox;
         let keeper = Keeper {
             fleet: Arc::clone(&gossip.fleet),
             options,
             own: gossip.own.subscribe(),
             directory: gossip.directory.clone(),
-            inbox: gossip.inbox.clone(),
+            transport,
         };
         gossip.keeper = Some(Arc::new(AbortOnDropHandle::new(tokio::spawn(keeper.run()))));
         let view = gossip.view();
@@ -257,7 +276,8 @@ pub fn interval_for(members: usize) -> Duration {
         0..=8 => 1,
         9..=16 => 2,
         17..=32 => 3,
-        _ => 5,
+        // A message grows with the fleet, so this grows alike, and the bytes a second stay what they are.
+        _ => members.div_ceil(25).max(5).try_into().unwrap_or(u32::MAX),
     };
     SMALLEST_INTERVAL * factor
 }
@@ -274,3 +294,7 @@ fn members(fleet: &dyn Surroundings) -> Vec<MemberFacts> {
 #[cfg(test)]
 #[path = "gossip_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "gossip_scale_tests.rs"]
+mod scale_tests;

@@ -73,6 +73,16 @@ fn checks_at(fleet: &mut Fleet, backend: usize) -> Result<BTreeMap<String, usize
     Ok(by_node)
 }
 
+/// The longest time without a request at a backend.
+fn longest_gap(fleet: &mut Fleet, backend: usize) -> Result<Duration> {
+    let arrivals = fleet.backend(backend)?.arrivals();
+    let gaps = arrivals.windows(2).filter_map(|pair| match pair {
+        [one, other] => Some(other.duration_since(*one)),
+        _ => None,
+    });
+    gaps.max().context("no two checks")
+}
+
 #[test]
 fn a_dead_backend_costs_no_request_and_only_its_checkers_go_on_connecting() -> Result {
     let mut fleet = Fleet::of_three()?;
@@ -126,7 +136,7 @@ fn two_nodes_check_a_backend_however_many_there_are() -> Result {
         nodes: 6,
         backends: 2,
         pooled: 2,
-        extra: "SET web.health_path = /ok\nSET web.health_interval = 0.5\n".to_owned(),
+        extra: "SET web.health_path = /ok\nSET web.health_interval = 1\n".to_owned(),
     })?;
     let backend = fleet.backend(1)?.address().to_string();
     let found = checkers(&fleet, 1, &backend)?;
@@ -137,7 +147,7 @@ fn two_nodes_check_a_backend_however_many_there_are() -> Result {
     }
     // Who checked while the fleet grew does so no more.
     let growing = checks_at(&mut fleet, 1)?;
-    wait::for_true("both to have checked ten times more", wait::PATIENCE, || {
+    wait::for_true("both to have checked five times more", wait::PATIENCE, || {
         let now = checks_at(&mut fleet, 1)?;
         let more =
             |node: &String| now.get(node).copied().unwrap_or(0) - growing.get(node).copied().unwrap_or(0);
@@ -145,7 +155,7 @@ fn two_nodes_check_a_backend_however_many_there_are() -> Result {
         for other in others {
             ensure!(more(other) <= 1, "{other} checks as well");
         }
-        Ok(found.iter().all(|node| more(node) >= 10))
+        Ok(found.iter().all(|node| more(node) >= 5))
     })?;
     let victim: usize = found
         .first()
@@ -164,6 +174,10 @@ fn two_nodes_check_a_backend_however_many_there_are() -> Result {
         let made = checks_at(&mut fleet, 1)?;
         Ok(now.iter().all(|node| made.get(node) > before.get(node)))
     })?;
+    // Two intervals, and what a busy machine may need.
+    let gap = longest_gap(&mut fleet, 1)?;
+    println!("the longest time without a check: {gap:?}");
+    ensure!(gap < Duration::from_secs(3), "{gap:?} without a check");
     fleet.restart(victim)?;
     wait::for_true("it to check again", wait::PATIENCE, || {
         Ok(checkers(&fleet, witness, &backend)? == found)
@@ -235,5 +249,39 @@ fn a_request_that_one_node_cannot_place_tells_them_all_within_a_second() -> Resu
         )),
         "{up}"
     );
+    fleet.passed()
+}
+
+#[test]
+#[ignore = "measures on a quiet machine: see docs/CONTRIBUTING.md"]
+fn a_death_is_known_within_a_second_and_a_return_within_an_interval_and_one() -> Result {
+    let mut fleet = Fleet::of_three()?;
+    let backend = fleet.backend(2)?.address().to_string();
+    let mut loads = Vec::new();
+    for number in 1..=3 {
+        loads.push(Load::start(fleet.node(number)?.traffic(), 4)?);
+    }
+    let (mut deaths, mut returns) = (Vec::new(), Vec::new());
+    for _ in 0..11 {
+        fleet.backend(2)?.stop();
+        deaths.push(wait_standing(&fleet, &[1, 2, 3], &backend, "down")?);
+        fleet.backend(2)?.restart()?;
+        returns.push(wait_standing(&fleet, &[1, 2, 3], &backend, "up")?);
+        for load in &loads {
+            load.pass(200)?;
+        }
+    }
+    for (what, times) in [("death", &mut deaths), ("return", &mut returns)] {
+        times.sort_unstable();
+        let (median, worst) = (times.get(times.len() / 2), times.last());
+        println!("{what} known to all three after {median:?} (median), {worst:?} (worst)");
+    }
+    let second = Duration::from_secs(1);
+    ensure!(deaths.last() <= Some(&second), "{deaths:?}");
+    // `health_rise` is 1, and who is down is checked each second.
+    ensure!(returns.last() <= Some(&(second * 2)), "{returns:?}");
+    for load in loads {
+        load.finish().expect_flawless()?;
+    }
     fleet.passed()
 }

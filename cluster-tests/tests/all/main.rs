@@ -9,6 +9,7 @@ mod debian;
 mod demo;
 mod dns;
 mod files;
+mod health_faults;
 mod health_pages;
 mod health_view;
 mod history;

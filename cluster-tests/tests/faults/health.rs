@@ -84,3 +84,98 @@ fn a_node_that_alone_reaches_no_backend_leaves_the_vip_and_comes_back() -> Resul
     }
     fleet.passed()
 }
+
+#[test]
+fn one_node_that_says_down_of_all_empties_no_pool_but_its_own() -> Result {
+    let Some((world, mut fleet)) = fleet_in_a_world(4, 3, "")? else {
+        return Ok(());
+    };
+    let backends: Vec<_> = (1..=3)
+        .map(|number| Ok(fleet.backend(number)?.address().to_string()))
+        .collect::<Result<_>>()?;
+    let loads: Vec<_> = (2..=4)
+        .map(|number| Load::start(fleet.node(number)?.traffic(), 2))
+        .collect::<Result<_>>()?;
+    for backend in 1..=3 {
+        world.cut_backend(1, backend)?;
+    }
+    // Whether it checks them or not, it says so of each: one voice.
+    for backend in &backends {
+        wait::for_true(
+            format!("n1 to hold {backend} for down"),
+            wait::PATIENCE * 2,
+            || {
+                drop(fleet.node(1)?.get("/who"));
+                Ok(standing(&fleet, 1, backend)? == "down")
+            },
+        )?;
+    }
+    wait::for_true("the others to hear of it", wait::PATIENCE, || {
+        for backend in &backends {
+            let why = fleet.node(2)?.manage()?.data(&format!("health why {backend}"))?;
+            let row = why.iter().find(|line| line.starts_with("n1 ")).context("no n1")?;
+            ensure!(row.contains(" down "), "n1 says: {row}");
+        }
+        Ok(true)
+    })?;
+    for load in &loads {
+        load.pass(200)?;
+    }
+    for number in 2..=4 {
+        for backend in &backends {
+            ensure!(
+                standing(&fleet, number, backend)? == "up",
+                "n{number} believes one voice about {backend}"
+            );
+        }
+    }
+    for load in loads {
+        load.finish().expect_flawless()?;
+    }
+    world.heal()?;
+    for backend in &backends {
+        wait_standing(&fleet, &[1, 2, 3, 4], backend, "up")?;
+    }
+    fleet.passed()
+}
+
+#[test]
+fn each_side_of_a_split_goes_by_what_it_sees() -> Result {
+    let Some((world, mut fleet)) =
+        fleet_in_a_world(3, 2, "SET web.health_tcp = on\nSET web.health_interval = 1\n")?
+    else {
+        return Ok(());
+    };
+    let backend = fleet.backend(1)?.address().to_string();
+    world.isolate(3)?;
+    // Their words are old soon, and count for nothing: the side checks for itself.
+    wait::for_true("each side to be alone", wait::PATIENCE, || {
+        for (number, wanted) in [(1, 2), (2, 2), (3, 1)] {
+            let why = fleet
+                .node(number)?
+                .manage()?
+                .data(&format!("health why {backend}"))?;
+            let checkers = why
+                .iter()
+                .filter(|line| line.split_whitespace().nth(1) == Some("yes"));
+            let count = checkers.count();
+            ensure!(count == wanted, "n{number} has {count} checkers: {why:?}");
+        }
+        Ok(true)
+    })?;
+    world.cut_backend(3, 1)?;
+    wait_standing(&fleet, &[3], &backend, "down")?;
+    wait_standing(&fleet, &[1, 2], &backend, "up")?;
+    fleet.backend(1)?.stop();
+    wait_standing(&fleet, &[1, 2], &backend, "down")?;
+    fleet.backend(1)?.restart()?;
+    wait_standing(&fleet, &[1, 2], &backend, "up")?;
+    ensure!(standing(&fleet, 3, &backend)? == "down", "its line is cut");
+    for number in 1..=3 {
+        ensure!(fleet.node(number)?.get("/who")?.status()? == 200);
+    }
+    world.heal()?;
+    wait_standing(&fleet, &[1, 2, 3], &backend, "up")?;
+    fleet.wait_settled()?;
+    fleet.passed()
+}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chitchat::transport::Transport;
 use chitchat::{
     ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ListenerHandle,
     NodeState as GossipState, spawn_chitchat,
@@ -14,7 +15,6 @@ use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
 
 use super::keys::{OwnState, Said};
 use super::liveness::{Directory, Heard, NodeState, NodeView, Pace};
-use super::transport::{CallTransport, Inbox};
 use super::{GossipOptions, Surroundings, interval_for, members, told};
 use crate::health::Told;
 
@@ -44,7 +44,7 @@ pub(super) struct Keeper {
     pub(super) options: GossipOptions,
     pub(super) own: watch::Receiver<OwnState>,
     pub(super) directory: watch::Sender<Directory>,
-    pub(super) inbox: Inbox,
+    pub(super) transport: Box<dyn Transport>,
 }
 
 impl Keeper {
@@ -135,15 +135,11 @@ struct Round {
 
 impl Round {
     async fn begin(keeper: &Keeper, interval: Duration, generation: u64) -> anyhow::Result<Self> {
-        let transport = CallTransport {
-            fleet: Arc::clone(&keeper.fleet),
-            inbox: keeper.inbox.clone(),
-        };
         let own = keeper.own.borrow().clone();
         let pairs = own.pairs(keeper.fleet.term());
         let pairs = pairs.into_iter().map(|(key, value)| (key.to_owned(), value));
         let pairs = pairs.chain(told::pairs(&own.backends)).collect();
-        let handle = spawn_chitchat(keeper.config(interval, generation), pairs, &transport).await?;
+        let handle = spawn_chitchat(keeper.config(interval, generation), pairs, &*keeper.transport).await?;
         let changed = Arc::new(Notify::new());
         let notify = Arc::clone(&changed);
         let listener = handle

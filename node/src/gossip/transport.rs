@@ -26,7 +26,7 @@ use super::Surroundings;
 
 /// The largest message either way. The library keeps to 64 KiB for changes; the rest is for its digest, some 60 bytes
 /// a node.
-const MESSAGE_MAX: usize = 256 * 1024;
+pub(super) const MESSAGE_MAX: usize = 256 * 1024;
 /// What the wire adds to a message.
 const CALL_OVERHEAD: usize = 1024;
 /// Messages waiting for one peer: more than two rounds' worth would be old news.
