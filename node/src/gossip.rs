@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 mod keeper;
 mod keys;
 mod liveness;
+mod load;
 #[cfg(test)]
 pub(crate) mod memory;
 mod told;
@@ -28,7 +29,8 @@ use tonic::transport::Channel;
 
 pub use keys::{ConfigHash, HINDRANCES_MAX, OwnState, SOFTWARE_VERSION, Said, Trouble};
 pub use liveness::{NodeState, NodeView, Voice};
-pub use transport::GossipService;
+pub use load::Load;
+pub use transport::{GossipService, Traffic};
 
 use keeper::{Keeper, pace};
 use liveness::{Directory, MemberFacts};
@@ -203,7 +205,10 @@ impl Gossip {
     }
 
     fn view(&self) -> FleetView {
-        FleetView(self.directory.subscribe())
+        FleetView {
+            directory: self.directory.subscribe(),
+            traffic: Arc::clone(&self.inbox.traffic),
+        }
     }
 }
 
@@ -217,23 +222,31 @@ impl fmt::Debug for Gossip {
 
 /// The fleet as this node sees it. A clone is cheap.
 #[derive(Debug, Clone)]
-pub struct FleetView(watch::Receiver<Directory>);
+pub struct FleetView {
+    directory: watch::Receiver<Directory>,
+    traffic: Arc<Traffic>,
+}
 
 impl FleetView {
     /// Every member, and for a while who has left, by name.
     pub fn nodes(&self) -> Vec<NodeView> {
-        self.0.borrow().nodes(Instant::now())
+        self.directory.borrow().nodes(Instant::now())
     }
 
     /// What each node tells of backends.
     pub fn voices(&self) -> Vec<Voice> {
-        self.0.borrow().voices(Instant::now())
+        self.directory.borrow().voices(Instant::now())
+    }
+
+    /// What gossip has cost so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Waits until a node changed in another way than by the time it was not heard; false when gossip has ended.
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> bool {
-        self.0.changed().await.is_ok()
+        self.directory.changed().await.is_ok()
     }
 
     /// Waits until every live member balances by this version. Dropping the future loses nothing.
@@ -243,7 +256,7 @@ impl FleetView {
     pub async fn wait_version(&self, version: u64, deadline: Instant) -> Result<(), Vec<String>> {
         let mut view = self.clone();
         loop {
-            view.0.mark_unchanged();
+            view.directory.mark_unchanged();
             let behind = view.behind(version);
             if behind.is_empty() {
                 return Ok(());

@@ -19,6 +19,7 @@ pub mod remote;
 pub mod render;
 pub mod script;
 mod session;
+mod sum;
 mod transaction;
 
 use std::net::SocketAddr;

@@ -49,6 +49,7 @@ fn own(cluster: &Cluster, readiness: &Readiness) -> OwnState {
         ready: reason.is_none(),
         not_ready_because: reason.map(|reason| reason.to_string()),
         requests_total: 0,
+        load: fleetbal::gossip::Load::default(),
         troubles: Vec::new(),
         hindrances: std::collections::BTreeSet::new(),
         backends: std::sync::Arc::default(),

@@ -43,6 +43,66 @@ fn tell_a_probe_and_prometheus_the_truth() -> Result {
     fleet.passed()
 }
 
+#[test]
+fn the_fleets_figures_are_told_by_node_and_added_up() -> Result {
+    let mut fleet = Fleet::of_three()?;
+    let backend = fleet.backend(1)?.address().to_string();
+    for number in 1..=3 {
+        for _ in 0..6 {
+            fleet.node(number)?.get("/counted")?;
+        }
+    }
+    let requests_of = |lines: &[String], led_by: &str| -> Vec<u64> {
+        let start = format!("{led_by}{backend} requests ");
+        let counts = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(&start)?.parse().ok());
+        counts.collect()
+    };
+    let mut manage = fleet.node(2)?.manage()?;
+    // Each node goes round: two of six requests are this backend's.
+    wait::for_true("all requests to be counted", wait::PATIENCE, || {
+        let sum = requests_of(&manage.data("fleet sum nodes")?, "");
+        ensure!(sum == [6], "the sum is {sum:?}");
+        Ok(true)
+    })?;
+    let by_node = manage.data("fleet nodes")?;
+    for number in 1..=3 {
+        let own = requests_of(&by_node, &format!("n{number} "));
+        ensure!(own == [2], "n{number} has {own:?}");
+    }
+    let queues = manage.data("fleet sum queues")?;
+    ensure!(
+        queues.iter().any(|line| line == "www-normal.count 0"),
+        "{queues:?}"
+    );
+    let refused = manage.refused("fleet sum proc")?;
+    ensure!(refused.contains("`fleet sum` adds up"), "{refused}");
+    wait::for_true("gossip to have all loads", wait::PATIENCE, || {
+        let lines = manage.data("cluster load")?;
+        let all = lines.last().context("no line")?;
+        let figures: Vec<_> = all.split_whitespace().collect();
+        ensure!(figures.get(..2) == Some(&["all", "18"]), "{lines:?}");
+        Ok(true)
+    })?;
+    let text = client::get(fleet.node(3)?.management(), "/metrics")?.text();
+    for number in 1..=3 {
+        let requests = metric(
+            &text,
+            &format!("fleetbal_cluster_node_requests_total{{node=\"n{number}\"}}"),
+        )?;
+        ensure!((5.5..6.5).contains(&requests), "n{number}: {requests}");
+    }
+    ensure!(metric(&text, "fleetbal_gossip_sent_bytes_total")? > 1000.0);
+    let status = fleet.node(1)?.status()?;
+    ensure!(
+        status.node("n3", "queued")?.as_u64() == Some(0),
+        "{}",
+        status.json
+    );
+    fleet.passed()
+}
+
 fn metric(text: &str, name: &str) -> Result<f64> {
     let line = text
         .lines()

@@ -15,11 +15,13 @@ use super::store_watch;
 use super::tasks::Tasks;
 use crate::cluster_port;
 use crate::effects::{Effects, Failure};
-use crate::gossip::{ConfigHash, FleetView, Gossip, OwnState, Trouble};
+use crate::gossip::{ConfigHash, FleetView, Gossip, Load, OwnState, Trouble};
 use crate::health::Told;
 use crate::manage::Started;
+use crate::monitor::cpu::CpuMeter;
 use crate::monitor::readiness::Readiness;
 use crate::monitor::stats::Stats;
+use crate::role::Queues;
 use crate::snapshot::View;
 
 /// How often what changes all the time is said anew.
@@ -30,6 +32,7 @@ const SAY: Duration = Duration::from_millis(500);
 pub(super) struct Said {
     pub(super) view: View,
     pub(super) stats: Arc<Stats>,
+    pub(super) queues: Arc<Queues>,
     pub(super) readiness: Readiness,
     pub(super) started: Started,
     /// What it could not do; moves on when this node balances by another version.
@@ -56,6 +59,7 @@ impl Peers<'_> {
         let mut own = Own {
             said: self.said,
             hash: (Version::default(), ConfigHash::default()),
+            cpu: CpuMeter::default(),
         };
         let (gossip, view) = Gossip::of(self.cluster, self.advertise, own.state(self.cluster));
         let routes = self.cluster.services().add_service(gossip.service());
@@ -84,6 +88,7 @@ struct Own {
     said: Said,
     /// The hash of the version that was hashed last: hashing is for changes, not for every word.
     hash: (Version, ConfigHash),
+    cpu: CpuMeter,
 }
 
 impl Own {
@@ -100,10 +105,20 @@ impl Own {
             ready: not_ready.is_none(),
             not_ready_because: not_ready.map(|reason| reason.to_string()),
             requests_total: self.said.stats.requests_total(),
+            load: self.load(),
             started: self.said.started.at,
             troubles: self.troubles(),
             hindrances: self.said.hindrances.names(),
             backends: Arc::clone(&self.said.backends.borrow_and_update()),
+        }
+    }
+
+    fn load(&mut self) -> Load {
+        Load {
+            connections: self.said.stats.open_connections(),
+            in_flight: self.said.stats.requests_in_flight(),
+            queued: self.said.queues.waiting(),
+            cpu_percent: self.cpu.percent(),
         }
     }
 

@@ -105,6 +105,7 @@ impl DataPlane {
             backends,
             view: self.view.clone(),
             stats: self.stats.clone(),
+            queues: self.workers.queues().clone(),
             readiness: self.readiness.clone(),
             started: self.started,
             effects: effects.clone(),

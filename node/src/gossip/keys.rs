@@ -10,6 +10,7 @@ use std::sync::Arc;
 use fleetbal_raft::model::{FleetConfig, UnixMillis, Version};
 use sha2::{Digest, Sha256};
 
+use super::load::Load;
 use super::told;
 use crate::health::Told;
 
@@ -22,6 +23,7 @@ const NOT_READY_BECAUSE: &str = "not_ready_because";
 const SOFTWARE: &str = "software";
 const STARTED: &str = "started";
 const REQUESTS: &str = "requests";
+const LOAD: &str = "load";
 const TROUBLES: &str = "troubles";
 const HINDRANCES: &str = "hindrances";
 
@@ -134,6 +136,8 @@ pub struct OwnState {
     pub not_ready_because: Option<String>,
     /// Requests it has answered since its start.
     pub requests_total: u64,
+    /// What it has to do now.
+    pub load: Load,
     /// When it started.
     pub started: UnixMillis,
     /// What it could not do of the configuration.
@@ -165,7 +169,7 @@ impl OwnState {
     }
 
     /// As gossip keys and values, with the Raft term this node is in; what it tells of backends aside.
-    pub(super) fn pairs(&self, term: u64) -> [(&'static str, String); 11] {
+    pub(super) fn pairs(&self, term: u64) -> [(&'static str, String); 12] {
         let hindrances = self.hindrances.iter().take(HINDRANCES_MAX);
         let hindrances: Vec<_> = hindrances.map(|name| one_line(name, REASON_MAX)).collect();
         let reason = self.not_ready_because.as_deref().unwrap_or_default();
@@ -179,6 +183,7 @@ impl OwnState {
             (SOFTWARE, SOFTWARE_VERSION.to_owned()),
             (STARTED, self.started.0.to_string()),
             (REQUESTS, self.requests_total.to_string()),
+            (LOAD, self.load.write()),
             (TROUBLES, Trouble::write(&self.troubles)),
             (HINDRANCES, hindrances.join("\n")),
         ]
@@ -206,6 +211,8 @@ pub struct Said {
     pub started: Option<UnixMillis>,
     /// Requests it has answered since its start.
     pub requests_total: Option<u64>,
+    /// What it has to do.
+    pub load: Option<Load>,
     /// What it could not do of the configuration.
     pub troubles: Vec<Trouble>,
     /// What keeps it from serving, by name; none: it does not say.
@@ -233,6 +240,7 @@ impl Said {
                 SOFTWARE => said.software = release(value),
                 STARTED => said.started = value.parse().ok().map(UnixMillis),
                 REQUESTS => said.requests_total = value.parse().ok(),
+                LOAD => said.load = Load::read(value),
                 TROUBLES => said.troubles = Trouble::read(value),
                 HINDRANCES => {
                     let names = value.lines().take(HINDRANCES_MAX);
@@ -282,6 +290,10 @@ mod tests {
             ready: false,
             not_ready_because: Some("draining".to_owned()),
             requests_total: u64::MAX,
+            load: Load {
+                connections: 9,
+                ..Load::default()
+            },
             started: UnixMillis(1_700_000_000_000),
             troubles: vec![Trouble {
                 object: "service www".to_owned(),
@@ -310,6 +322,7 @@ mod tests {
             software: Some(SOFTWARE_VERSION.to_owned()),
             started: Some(UnixMillis(1_700_000_000_000)),
             requests_total: Some(u64::MAX),
+            load: Some(own().load),
             troubles: own().troubles,
             hindrances: Some(own().hindrances),
             backends: Arc::default(),
@@ -350,6 +363,7 @@ mod tests {
             (SOFTWARE, "0.1 0\n"),
             (STARTED, "1e9"),
             (REQUESTS, "+"),
+            (LOAD, "many"),
             ("unheard of", "x"),
         ];
         let expected = Said {
@@ -367,7 +381,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_is_read_without_a_line_break(value in ".*", key in 0_usize..11) {
+        fn any_value_is_read_without_a_line_break(value in ".*", key in 0_usize..12) {
             let key = own().pairs(0)[key].0;
             let said = Said::read([(key, value.as_str())]);
             let texts = said.not_ready_because.iter().chain(&said.software);

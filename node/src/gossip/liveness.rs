@@ -12,6 +12,7 @@ use fleetbal_raft::model::UnixMillis;
 use tokio::time::Instant;
 
 use super::keys::{ConfigHash, Said, Trouble};
+use super::load::Load;
 use crate::health::Told;
 
 /// How long a node that has left is still shown.
@@ -81,6 +82,8 @@ pub struct NodeView {
     pub started: Option<UnixMillis>,
     /// Requests answered since its start; unknown once it is dead.
     pub requests_total: Option<u64>,
+    /// What it has to do; unknown once it is dead.
+    pub load: Option<Load>,
     /// What it could not do of the configuration.
     pub troubles: Vec<Trouble>,
     /// What keeps it from serving, by name; none where it does not say.
@@ -109,6 +112,7 @@ impl NodeView {
             software: None,
             started: None,
             requests_total: None,
+            load: None,
             troubles: Vec::new(),
             hindrances: None,
             backends: Arc::default(),
@@ -370,6 +374,7 @@ impl Known {
             software: said.software,
             started: said.started,
             requests_total: said.requests_total,
+            load: said.load,
             troubles: said.troubles,
             hindrances: said.hindrances,
             backends: said.backends,
@@ -379,6 +384,7 @@ impl Known {
             view.not_ready_because = Some(state.as_str().to_owned());
             view.started = None;
             view.requests_total = None;
+            view.load = None;
         }
         view
     }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,20 +39,42 @@ const IDLE: Duration = Duration::from_mins(1);
 
 type Letter = (SocketAddr, ChitchatMessage);
 
-/// Where received messages go: to whichever gossip loop runs now.
+/// Bytes of gossip messages since the start.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Traffic {
+    /// Sent by this node, lost on their way or not.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Received by this node.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}
+
+/// Where received messages go: to whichever gossip loop runs now. And how much of them there was.
 #[derive(Clone, Default)]
-pub(super) struct Inbox(Arc<Mutex<Option<mpsc::Sender<Letter>>>>);
+pub(super) struct Inbox {
+    open: Arc<Mutex<Option<mpsc::Sender<Letter>>>>,
+    pub(super) traffic: Arc<Traffic>,
+}
 
 impl Inbox {
     fn open(&self) -> mpsc::Receiver<Letter> {
         let (sender, receiver) = mpsc::channel(INBOX);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         receiver
     }
 
     /// Dropped when nobody reads or too much waits.
     fn deliver(&self, letter: Letter) {
-        let inbox = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inbox = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let delivered = inbox.as_ref().map(|sender| sender.try_send(letter));
         if !matches!(delivered, Some(Ok(()))) {
             tracing::trace!("gossip message dropped on arrival");
@@ -86,6 +109,8 @@ impl GossipRpc for GossipService {
             if peer.as_ref().and_then(PeerIdentity::node).is_none() {
                 return Err(Status::permission_denied("members of the fleet only"));
             }
+            let bytes = message.data.len() as u64;
+            self.0.traffic.received.fetch_add(bytes, Ordering::Relaxed);
             self.0.deliver(read(&message)?);
         }
         Ok(Response::new(GossipAck {}))
@@ -115,6 +140,7 @@ impl Transport for CallTransport {
             own,
             fleet: Arc::clone(&self.fleet),
             incoming: self.inbox.open(),
+            traffic: Arc::clone(&self.inbox.traffic),
             queues: HashMap::new(),
             senders: JoinSet::new(),
         }))
@@ -126,6 +152,7 @@ struct CallSocket {
     own: SocketAddr,
     fleet: Arc<dyn Surroundings>,
     incoming: mpsc::Receiver<Letter>,
+    traffic: Arc<Traffic>,
     queues: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
     senders: JoinSet<()>,
 }
@@ -149,6 +176,7 @@ impl CallSocket {
 impl Socket for CallSocket {
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         let data = message.serialize_to_vec();
+        self.traffic.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
         if data.len() > MESSAGE_MAX {
             tracing::warn!(%to, bytes = data.len(), "gossip message too large, dropped");
         } else if self.queue(to).try_send(data).is_err() {

@@ -65,6 +65,8 @@ pub enum Query {
     ReproxyState,
     /// `cluster status [json]`
     ClusterStatus(Format),
+    /// `cluster load`
+    ClusterLoad,
     /// `cluster members [json]`
     ClusterMembers(Format),
     /// `cluster tokens`
@@ -175,6 +177,8 @@ pub enum Local {
     },
     /// `fleet COMMAND`: a read, at every live node.
     Fleet(Remote),
+    /// `fleet sum COMMAND`: the same, and the figures added up.
+    FleetSum(Remote),
     /// `config request ID`: what became of a change whose outcome was unknown.
     Outcome(RequestId),
 }
@@ -217,7 +221,8 @@ impl Command {
                 | Local::SetWish { .. }
                 | Local::Transfer(_)
                 | Local::On { .. }
-                | Local::Fleet(_) => false,
+                | Local::Fleet(_)
+                | Local::FleetSum(_) => false,
             },
         }
     }
@@ -235,6 +240,7 @@ impl Command {
                 | Local::Sync
                 | Local::Barrier(_)
                 | Local::Fleet(_)
+                | Local::FleetSum(_)
                 | Local::Outcome(_) => true,
                 Local::On { remote, .. } => remote.command.is_read(),
                 Local::Begin

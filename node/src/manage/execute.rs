@@ -88,6 +88,7 @@ fn answer(query: &Query, context: &Context) -> Reply {
             let applied = context.cluster.feed().latest();
             Reply::Lines(query::tokens::list(applied.state.tokens(), clock::now()))
         }
+        Query::ClusterLoad => Reply::Lines(fleet_status(context).load_lines()),
         Query::ClusterStatus(format) => cluster_status(*format, context),
         Query::ClusterMembers(format) => cluster_members(*format, context),
     }

@@ -23,6 +23,7 @@ use super::line::Line;
 use super::parse::parse;
 use super::render::Reply;
 use super::session::ONLY_READ;
+use super::sum;
 use crate::gossip::NodeState;
 
 /// How long a node may take to answer, beside what the command itself waits for.
@@ -54,15 +55,33 @@ pub(super) async fn on(node: &NodeName, remote: &Remote, asker: &Asker<'_>, cont
 
 /// `fleet COMMAND`: each line of each live node's answer, led by the node's name.
 pub(super) async fn fleet(remote: &Remote, asker: &Asker<'_>, context: &Context) -> Reply {
-    let nodes = context.fleet.nodes();
-    let live = nodes
-        .iter()
-        .filter(|node| matches!(node.state, NodeState::Alive | NodeState::Suspect));
+    let answers = ask_all(remote, asker, context).await.into_iter();
+    let lines: Vec<_> = answers.map(|(node, answer)| led_by(&node, answer)).collect();
+    Reply::Lines(lines.concat())
+}
+
+/// `fleet sum COMMAND`: what all of them count together; a node that does not answer is named.
+pub(super) async fn fleet_sum(remote: &Remote, asker: &Asker<'_>, context: &Context) -> Reply {
+    let (mut counted, mut missing) = (Vec::new(), Vec::new());
+    for (node, answer) in ask_all(remote, asker, context).await {
+        match answer {
+            Some(Reply::Lines(lines)) => counted.push(lines),
+            answer => missing.extend(led_by(&node, answer)),
+        }
+    }
+    let mut lines = sum::add_up(&counted);
+    lines.extend(missing);
+    Reply::Lines(lines)
+}
+
+async fn ask_all(remote: &Remote, asker: &Asker<'_>, context: &Context) -> Vec<(String, Option<Reply>)> {
+    let nodes = context.fleet.nodes().into_iter();
+    let live = nodes.filter(|node| matches!(node.state, NodeState::Alive | NodeState::Suspect));
     let answers = live.map(async |node| {
         let answer = ask(node.node_id, remote, asker, context).await;
-        led_by(&node.name, answer)
+        (node.name, answer)
     });
-    Reply::Lines(join_all(answers).await.concat())
+    join_all(answers).await
 }
 
 fn led_by(node: &str, answer: Option<Reply>) -> Vec<String> {

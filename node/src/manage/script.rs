@@ -192,6 +192,7 @@ impl Reader {
             | Local::DrainNode(_)
             | Local::On { .. }
             | Local::Fleet(_)
+            | Local::FleetSum(_)
             | Local::Outcome(_) => Err(not_in_a_file(word)),
         }
     }

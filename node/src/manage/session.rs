@@ -204,6 +204,7 @@ impl Session {
             | Local::Outcome(_)) => goes_on(execute(Command::Local(local), &self.typist, context).await),
             Local::On { node, remote } => goes_on(remote::on(&node, &remote, &self.asker(), context).await),
             Local::Fleet(remote) => goes_on(remote::fleet(&remote, &self.asker(), context).await),
+            Local::FleetSum(remote) => goes_on(remote::fleet_sum(&remote, &self.asker(), context).await),
         }
     }
 

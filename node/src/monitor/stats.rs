@@ -56,6 +56,11 @@ impl Stats {
         self.sum(ServiceStats::open_connections)
     }
 
+    /// Requests that are being served now, of all services.
+    pub fn requests_in_flight(&self) -> u64 {
+        self.sum(ServiceStats::requests_in_flight)
+    }
+
     fn sum(&self, of: impl Fn(&ServiceStats) -> u64) -> u64 {
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.values().map(|stats| of(stats)).sum()

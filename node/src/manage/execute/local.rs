@@ -49,6 +49,7 @@ pub(super) async fn execute(local: Local, typist: &Typist, context: &Context) ->
         | Local::Abort
         | Local::On { .. }
         | Local::Fleet(_)
+        | Local::FleetSum(_)
         | Local::Quit => Reply::Silent,
     }
 }

@@ -6,7 +6,7 @@ use super::super::Context;
 use super::super::execute::fleet_status;
 use super::super::query::live::class_name;
 use crate::checks::BackendHealth;
-use crate::gossip::NodeState;
+use crate::gossip::{NodeState, NodeView};
 use crate::monitor::openmetrics::{Exposition, Format, Kind};
 use crate::role::{Class, Queues};
 use crate::snapshot::{BackendState, Snapshot};
@@ -91,6 +91,20 @@ fn fleet(context: &Context, out: &mut Exposition) {
         let count = nodes.iter().filter(|node| node.state == state).count();
         out.figure(&[("state", state.as_str())], count);
     }
+    loads(&nodes, out);
+    let traffic = context.fleet.traffic();
+    out.family(
+        "fleetbal_gossip_sent_bytes_total",
+        Kind::Counter,
+        "Bytes of gossip messages that this node sent.",
+    )
+    .figure(&[], traffic.sent());
+    out.family(
+        "fleetbal_gossip_received_bytes_total",
+        Kind::Counter,
+        "Bytes of gossip messages that this node received.",
+    )
+    .figure(&[], traffic.received());
     let tolerates = fleet_status(context).quorum.tolerates;
     out.family(
         "fleetbal_cluster_failure_tolerance",
@@ -98,6 +112,51 @@ fn fleet(context: &Context, out: &mut Exposition) {
         "How many more voters may fail.",
     )
     .figure(&[], tolerates);
+}
+
+/// What each node has to do, as gossip has it; what a node is silent about is left out.
+fn loads(nodes: &[NodeView], out: &mut Exposition) {
+    type Figure = fn(&NodeView) -> Option<u64>;
+    let families: [(&'static str, Kind, &str, Figure); 5] = [
+        (
+            "fleetbal_cluster_node_requests_total",
+            Kind::Counter,
+            "Requests answered, by node of the fleet.",
+            |node| node.requests_total,
+        ),
+        (
+            "fleetbal_cluster_node_connections",
+            Kind::Gauge,
+            "Client connections that are open, by node of the fleet.",
+            |node| node.load.map(|load| load.connections),
+        ),
+        (
+            "fleetbal_cluster_node_requests_in_flight",
+            Kind::Gauge,
+            "Requests that are being served, by node of the fleet.",
+            |node| node.load.map(|load| load.in_flight),
+        ),
+        (
+            "fleetbal_cluster_node_queue_length",
+            Kind::Gauge,
+            "Requests that wait for a backend, by node of the fleet.",
+            |node| node.load.map(|load| load.queued),
+        ),
+        (
+            "fleetbal_cluster_node_cpu_percent",
+            Kind::Gauge,
+            "Per cent of one CPU that the node's process takes, by node of the fleet.",
+            |node| node.load.map(|load| load.cpu_percent),
+        ),
+    ];
+    for (name, kind, help, figure) in families {
+        out.family(name, kind, help);
+        for node in nodes {
+            if let Some(figure) = figure(node) {
+                out.figure(&[("node", node.name.as_str())], figure);
+            }
+        }
+    }
 }
 
 fn services(context: &Context, out: &mut Exposition) {

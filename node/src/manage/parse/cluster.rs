@@ -15,7 +15,7 @@ const TOKEN_TTL: Duration = Duration::from_hours(1);
 const BARRIER: Duration = Duration::from_secs(10);
 
 const CLUSTER: ParseError = ParseError::Usage(
-    "usage: cluster {status|members} [json]; cluster {token|tokens|revoke|remove|promote|demote|transfer|set}",
+    "usage: cluster {status|members} [json]; cluster {load|token|tokens|revoke|remove|promote|demote|transfer|set}",
 );
 const TOKEN: ParseError = ParseError::Usage("usage: cluster token [ttl <seconds>] [uses <number>]");
 const TOKENS: ParseError = ParseError::Usage("usage: cluster tokens");
@@ -29,6 +29,7 @@ pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
     let (word, arguments) = arguments.split_first().ok_or(CLUSTER)?;
     match word.to_ascii_lowercase().as_str() {
         "status" => Ok(Command::Query(Query::ClusterStatus(format(arguments)?))),
+        "load" if arguments.is_empty() => Ok(Command::Query(Query::ClusterLoad)),
         "members" => Ok(Command::Query(Query::ClusterMembers(format(arguments)?))),
         "token" => token(arguments).ok_or(TOKEN),
         "tokens" if arguments.is_empty() => Ok(Command::Query(Query::Tokens)),

@@ -2,15 +2,17 @@
 
 use fleetbal_raft::model::NodeName;
 
-use super::super::command::{Command, Local, Remote};
+use super::super::command::{Command, Local, Query, Remote};
 use super::super::line::Line;
 use super::{ParseError, parse};
 
 const ON: ParseError = ParseError::Usage("usage: on <node> <command>");
-const FLEET: ParseError = ParseError::Usage("usage: fleet <command>");
+const FLEET: ParseError = ParseError::Usage("usage: fleet [sum] <command>");
 const NOT_THERE: ParseError = ParseError::Usage(
     "`on` runs what concerns one node: reads, `drain node`, `undrain node`, `server`, `shutdown graceful`",
 );
+const NO_FIGURES: ParseError =
+    ParseError::Usage("`fleet sum` adds up the figures of `backends`, `nodes` and `queues`");
 const NO_READ: ParseError = ParseError::Usage("`fleet` runs reads");
 
 pub(super) fn on(line: &Line) -> Result<Command, ParseError> {
@@ -25,7 +27,19 @@ pub(super) fn on(line: &Line) -> Result<Command, ParseError> {
 }
 
 pub(super) fn fleet(line: &Line) -> Result<Command, ParseError> {
-    let remote = remote(line.rest().strip_prefix(' ').ok_or(FLEET)?, FLEET)?;
+    let rest = line.rest().strip_prefix(' ').ok_or(FLEET)?;
+    if let Some((word, typed)) = rest.split_once(' ')
+        && word.eq_ignore_ascii_case("sum")
+    {
+        let remote = remote(typed, FLEET)?;
+        return match &*remote.command {
+            Command::Query(Query::Backends | Query::Nodes(_) | Query::Queues) => {
+                Ok(Command::Local(Local::FleetSum(remote)))
+            }
+            _ => Err(NO_FIGURES),
+        };
+    }
+    let remote = remote(rest, FLEET)?;
     if !(remote.command.concerns_one_node() && remote.command.is_read()) {
         return Err(NO_READ);
     }

@@ -19,6 +19,8 @@ const COLUMNS: [&str; 13] = [
     "UPTIME", "REQUESTS",
 ];
 
+const LOAD_COLUMNS: [&str; 6] = ["NODE", "REQUESTS", "CONNECTIONS", "IN_FLIGHT", "QUEUED", "CPU%"];
+
 /// Wide enough for any state or role, so that the columns stay where they are while a node comes and goes.
 const WORD_WIDTH: usize = "suspect".len();
 const STATE_COLUMN: usize = 2;
@@ -90,6 +92,14 @@ pub struct NodeStatus {
     pub uptime_seconds: Option<u64>,
     /// Requests since its start.
     pub requests_total: Option<u64>,
+    /// Client connections that are open.
+    pub connections: Option<u64>,
+    /// Requests that are being served.
+    pub in_flight: Option<u64>,
+    /// Those of them that wait for a backend.
+    pub queued: Option<u64>,
+    /// Per cent of one CPU that it takes.
+    pub cpu_percent: Option<u64>,
 }
 
 /// The fleet at a glance; as JSON its fields are those of `cluster status json`.
@@ -176,6 +186,25 @@ impl FleetStatus {
         )
     }
 
+    /// `cluster load`: what each node has to do, and all of them together.
+    pub fn load_lines(&self) -> Vec<String> {
+        let mut rows = vec![LOAD_COLUMNS.map(str::to_owned).to_vec()];
+        rows.extend(self.nodes.iter().map(|node| {
+            let mut row = vec![node.name.clone()];
+            row.extend(node.figures().map(known));
+            row
+        }));
+        let all = self.nodes.iter().map(NodeStatus::figures);
+        let sum = all.fold([0; 5], |sum, figures| {
+            let mut both = sum.iter().zip(figures);
+            [(); 5].map(|()| both.next().map_or(0, |(sum, figure)| sum + figure.unwrap_or(0)))
+        });
+        let mut last = vec!["all".to_owned()];
+        last.extend(sum.map(|figure| figure.to_string()));
+        rows.push(last);
+        aligned(&rows, &[])
+    }
+
     /// `cluster status json`: one line.
     pub fn json(&self) -> String {
         json_line(self)
@@ -183,6 +212,16 @@ impl FleetStatus {
 }
 
 impl NodeStatus {
+    fn figures(&self) -> [Option<u64>; 5] {
+        [
+            self.requests_total,
+            self.connections,
+            self.in_flight,
+            self.queued,
+            self.cpu_percent,
+        ]
+    }
+
     fn cells(&self) -> Vec<String> {
         vec![
             self.name.clone(),
@@ -285,6 +324,10 @@ fn node_status(raft: &RaftStatus, node: &NodeView, now: UnixMillis) -> NodeStatu
         software: node.software.clone(),
         uptime_seconds: node.uptime(now).map(|uptime| uptime.as_secs()),
         requests_total: node.requests_total,
+        connections: node.load.map(|load| load.connections),
+        in_flight: node.load.map(|load| load.in_flight),
+        queued: node.load.map(|load| load.queued),
+        cpu_percent: node.load.map(|load| load.cpu_percent),
     }
 }
 

@@ -5,7 +5,7 @@ use fleetbal_raft::model::{FleetConfig, FleetId, KeyHash, Version};
 use fleetbal_raft::types::ClusterMember;
 
 use super::*;
-use crate::gossip::ConfigHash;
+use crate::gossip::{ConfigHash, Load};
 
 const NOW: UnixMillis = UnixMillis(1_000_000_000);
 
@@ -64,6 +64,12 @@ fn node(id: u64) -> NodeView {
         software: Some("0.1.0".to_owned()),
         started: Some(UnixMillis(NOW.0 - 86_400_999)),
         requests_total: Some(1_234_567),
+        load: Some(Load {
+            connections: 9,
+            in_flight: 3,
+            queued: 2,
+            cpu_percent: 41,
+        }),
         troubles: Vec::new(),
         hindrances: Some(std::collections::BTreeSet::new()),
         backends: std::sync::Arc::default(),
@@ -81,6 +87,7 @@ fn dead(id: u64) -> NodeView {
         not_ready_because: Some("dead".to_owned()),
         started: None,
         requests_total: None,
+        load: None,
         troubles: Vec::new(),
         hindrances: Some(std::collections::BTreeSet::new()),
         ..node(id)
@@ -99,6 +106,7 @@ fn never_seen(id: u64) -> NodeView {
         software: None,
         started: None,
         requests_total: None,
+        load: None,
         troubles: Vec::new(),
         hindrances: Some(std::collections::BTreeSet::new()),
         ..node(id)
@@ -285,12 +293,26 @@ fn status_as_json() {
         r#""quorum":{"voters":3,"reachable":2,"ok":true,"tolerates":0},"in_sync":false,"nodes":["#,
         r#"{"name":"n1","address":"10.0.0.1:7400","state":"alive","role":"leader","term":3,"version":42,"lag":0,"#,
         r#""hash":"42424242","ready":true,"not_ready_because":null,"seen_seconds":0.0,"software":"0.1.0","#,
-        r#""uptime_seconds":86400,"requests_total":1234567},"#,
+        r#""uptime_seconds":86400,"requests_total":1234567,"connections":9,"in_flight":3,"queued":2,"cpu_percent":41},"#,
         r#"{"name":"n2","address":"10.0.0.2:7400","state":"suspect","role":"voter","term":null,"version":null,"#,
         r#""lag":null,"hash":null,"ready":false,"not_ready_because":"catching up with the fleet","#,
-        r#""seen_seconds":null,"software":null,"uptime_seconds":null,"requests_total":null}]}"#,
+        r#""seen_seconds":null,"software":null,"uptime_seconds":null,"requests_total":null,"connections":null,"#,
+        r#""in_flight":null,"queued":null,"cpu_percent":null}]}"#,
     );
     assert_eq!(json, expected);
+}
+
+#[test]
+fn load_by_node_and_in_all() {
+    let lines = status(&raft(), &[node(1), node(2), dead(3)]).load_lines();
+    let expected = [
+        "NODE  REQUESTS  CONNECTIONS  IN_FLIGHT  QUEUED  CPU%",
+        "n1    1234567   9            3          2       41",
+        "n2    1234567   9            3          2       41",
+        "n3    -         -            -          -       -",
+        "all   2469134   18           6          4       82",
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[test]

@@ -23,6 +23,12 @@ impl Queues {
         }
     }
 
+    /// Requests that wait in all of them.
+    pub fn waiting(&self) -> u64 {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(|queue| queue.waiting() as u64).sum()
+    }
+
     /// The queue of one service, if there is one.
     pub fn find(&self, service: &ServiceName) -> Option<Arc<Queue>> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
