@@ -22,6 +22,15 @@ impl Fleet {
         process.kill()
     }
 
+    /// What the commands of a node are led by from its next start on.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn lead_by(&mut self, number: usize, words: &[&str]) -> Result<()> {
+        self.node_mut(number)?.wrapper = words.iter().map(ToString::to_string).collect();
+        Ok(())
+    }
+
     /// `kill -9` of several at the same moment: none lives to see the other go.
     ///
     /// # Errors

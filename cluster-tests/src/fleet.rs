@@ -199,15 +199,6 @@ impl Fleet {
             .with_context(|| format!("no backend b{number}"))
     }
 
-    /// What the commands of a node are led by from its next start on.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn lead_by(&mut self, number: usize, words: &[&str]) -> Result<()> {
-        self.node_mut(number)?.wrapper = words.iter().map(ToString::to_string).collect();
-        Ok(())
-    }
-
     /// The flags that every start of a node has.
     ///
     /// # Errors
