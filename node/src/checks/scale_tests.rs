@@ -124,7 +124,7 @@ async fn checks_of(nodes: u16) -> BTreeMap<String, u32> {
     let net = Net::of(nodes);
     let fleet: Vec<_> = (1..=nodes).map(|number| node(&net, number, &config)).collect();
     let is_whole =
-        |node: &Node| node.view.voices().iter().filter(|voice| voice.is_alive).count() == nodes.into();
+        |node: &Node| node.view.voices().iter().filter(|voice| voice.is_alive).count() == usize::from(nodes);
     let start = Instant::now();
     while !fleet.iter().all(is_whole) {
         assert!(

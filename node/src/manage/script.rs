@@ -288,6 +288,7 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         | Query::Interpreter
         | Query::Uptime
         | Query::ClusterStatus(_)
+        | Query::ClusterLoad
         | Query::ClusterMembers(_)
         | Query::Tokens
         | Query::ConfigVersion
