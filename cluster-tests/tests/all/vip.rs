@@ -37,7 +37,7 @@ impl<'a> Machines<'a> {
         };
         let config = format!(
             "CREATE POOL web\nPOOL web ADD {backend}\nCREATE SERVICE www\nSET role = reverse_proxy\n\
-             SET listen = 0.0.0.0:80\nSET pool = web\nSET persist_client = on\nSET persist_backend = on\nENABLE www\n"
+             SET listen = 0.0.0.0:80\nSET pool = web\nSET persist_client = on\nSET persist_backend = on\nSET backend_persist_cache = 64\nENABLE www\n"
         );
         fs::write(machines.dir.path().join("conf"), config)?;
         machines.launch(1, &["--init", "--config", "conf"])?;

@@ -153,10 +153,10 @@ pub(super) fn print(outcome: Result<Answer, ClientError>) -> ExitCode {
     }
 }
 
-/// Prints lines, without the `.` that ends an answer on the wire.
+/// Prints lines, without the `.`, or behind a dump the `OK`, that ends an answer on the wire.
 pub(super) fn print_lines(lines: &[String]) {
     let data = match lines.split_last() {
-        Some((last, data)) if last == "." => data,
+        Some((last, data)) if last == "." || (last == "OK" && !data.is_empty()) => data,
         _ => lines,
     };
     let mut out = io::stdout().lock();

@@ -55,13 +55,17 @@ fn words(line: &str) -> Option<Vec<String>> {
         match (c, quoted) {
             ('\'' | '"', None) => quoted = Some(c),
             (_, Some(quote)) if c == quote => quoted = None,
+            // A number right before it belongs to it.
+            ('>', None) if word == "2" => {
+                word.clear();
+                break;
+            }
             ('|' | '>' | '&' | ';' | '#' | ')', None) => break,
             (' ', None) => words.push(String::new()),
             _ => word.push(c),
         }
     }
-    // What stands before `2>` belongs to it.
-    words.retain(|word| !word.is_empty() && word != "2");
+    words.retain(|word| !word.is_empty());
     Some(words)
 }
 
