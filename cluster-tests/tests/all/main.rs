@@ -40,6 +40,7 @@ mod service_manager;
 mod standalone;
 mod start_refused;
 mod tls;
+mod tls_names;
 mod transactions;
 mod uploads;
 mod vip;

@@ -1,6 +1,7 @@
 //! The same requests for the same files through nginx and through fleetbal: what is sent, what is said of it, and what
 //! conditions and ranges come to is the same but for what is listed here.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -170,11 +171,10 @@ fn start(command: Command, address: SocketAddr, log: &Path) -> Result<Side> {
 
 fn nginx(dir: &Path, root: &Path, address: SocketAddr) -> Result<Side> {
     let shown = dir.display();
-    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let temporary: String = temporary
-        .iter()
-        .map(|name| format!("{name}_temp_path {shown}/{name};\n"))
-        .collect();
+    let mut temporary = String::new();
+    for name in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        writeln!(temporary, "{name}_temp_path {shown}/{name};")?;
+    }
     let config = format!(
         "daemon off;\nmaster_process off;\npid {shown}/pid;\nerror_log stderr;\nevents {{}}\n\
          http {{\naccess_log off;\n{temporary}types {{ text/html html; text/css css; text/plain txt; }}\n\

@@ -82,10 +82,12 @@ impl Incoming {
     pub fn create(spot: &Spot, digests: bool) -> Result<Self, IncomingError> {
         let (directory, name) = spot.enter(true)?;
         match statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile | FileType::Symlink => {}
-                _ => return Err(OpenError::NotAFile.into()),
-            },
+            Ok(stat) => {
+                let kind = FileType::from_raw_mode(stat.st_mode);
+                if !matches!(kind, FileType::RegularFile | FileType::Symlink) {
+                    return Err(OpenError::NotAFile.into());
+                }
+            }
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(io::Error::from(errno).into()),
         }

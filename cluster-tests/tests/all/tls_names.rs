@@ -1,0 +1,120 @@
+//! TLS where names and slow clients meet it: a selector with a certificate for each of its hosts, and handshakes that
+//! come byte by byte.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+use anyhow::ensure;
+use fleetbal_cluster_tests::tls::{Certificate, Secure, handshake};
+use fleetbal_cluster_tests::{Backend, Result};
+
+use crate::standalone::Place;
+use crate::tls::Scene;
+
+#[test]
+fn a_selector_has_a_certificate_and_a_service_for_each_host() -> Result {
+    let place = Place::new()?;
+    let dir = place.dir.path().to_owned();
+    for name in ["a", "b"] {
+        Certificate::make(
+            &dir,
+            name,
+            "ec",
+            &[&format!("{name}.example"), &format!("*.{name}.example")],
+        )?;
+    }
+    let other = place.net.backend(2);
+    let _other = Backend::start("b2", other)?;
+    let mut scene = Scene::at(place, "")?;
+    let front = SocketAddr::from((scene.place.net.node(1), 8443));
+    for line in [
+        "CREATE POOL others".to_owned(),
+        format!("POOL others ADD {other}"),
+        "CREATE SERVICE second".to_owned(),
+        "SET second.role = reverse_proxy".to_owned(),
+        "SET second.pool = others".to_owned(),
+        "LOAD Vhosts".to_owned(),
+        "CREATE SERVICE front".to_owned(),
+        "SET front.role = selector".to_owned(),
+        format!("SET front.listen = {front}"),
+        "SET front.persist_client = on".to_owned(),
+        "SET front.plugins = vhosts".to_owned(),
+        "SET front.enable_ssl = on".to_owned(),
+        "SET front.ssl_cert_file = a.pem, b.pem".to_owned(),
+        "SET front.ssl_key_file = a.key, b.key".to_owned(),
+        "VHOST front a.example = www".to_owned(),
+        "VHOST front *.a.example = www".to_owned(),
+        "VHOST front b.example = second".to_owned(),
+        "VHOST front *.b.example = second".to_owned(),
+        "ENABLE front".to_owned(),
+    ] {
+        scene.manage.change(&line)?;
+    }
+    for (name, subject, backend) in [
+        ("a.example", "CN=a.example", "b1"),
+        ("A.example", "CN=a.example", "b1"),
+        ("x.a.example", "CN=a.example", "b1"),
+        ("b.example", "CN=b.example", "b2"),
+        ("x.b.example", "CN=b.example", "b2"),
+    ] {
+        let said = handshake(front, &["-servername", name])?.replace(" = ", "=");
+        ensure!(said.contains(subject), "{name}: {said}");
+        let mut io = Secure::connect(front, &["-servername", name])?;
+        // A kept connection goes where each Host says, whatever its name was when it began.
+        let elsewhere = if backend == "b1" {
+            ("b.example", "b2")
+        } else {
+            ("a.example", "b1")
+        };
+        for (host, wanted) in [(name, backend), elsewhere, (name, backend)] {
+            io.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
+            let text = io.answer()?.text();
+            ensure!(text == wanted, "{host}: {text}");
+        }
+    }
+    Ok(())
+}
+
+/// Passes one connection on: what the client says byte by byte, what it is told as it comes.
+fn trickle(listener: &TcpListener, to: SocketAddr) -> Result {
+    let (mut client, _) = listener.accept()?;
+    let mut server = TcpStream::connect(to)?;
+    server.set_nodelay(true)?;
+    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    let back = thread::spawn(move || {
+        let copied = std::io::copy(&mut from_server, &mut to_client);
+        copied.and_then(|_| to_client.shutdown(Shutdown::Both))
+    });
+    let mut byte = [0; 1];
+    while matches!(client.read(&mut byte), Ok(1)) {
+        server.write_all(&byte)?;
+    }
+    server.shutdown(Shutdown::Write)?;
+    // Whichever side has left, this connection is over.
+    drop(back.join());
+    Ok(())
+}
+
+#[test]
+fn a_handshake_may_trickle_in() -> Result {
+    let scene = Scene::set("")?;
+    for version in ["-tls1_2", "-tls1_3"] {
+        let listener = TcpListener::bind((scene.place.net.node(3), 0))?;
+        let (relay, node) = (listener.local_addr()?, scene.traffic);
+        let relaying = thread::spawn(move || trickle(&listener, node));
+        let mut io = Secure::connect(relay, &[version])?;
+        for _ in 0..2 {
+            io.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
+            ensure!(io.answer()?.text() == "b1", "{version}");
+        }
+        io.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+        let (said, complaints) = io.rest()?;
+        ensure!(said.ends_with("b1"), "{version}: {said}");
+        ensure!(!complaints.contains("unexpected eof"), "{version}: {complaints}");
+        relaying
+            .join()
+            .map_err(|_| anyhow::anyhow!("the relay panicked"))??;
+    }
+    Ok(())
+}
