@@ -81,6 +81,7 @@ impl Node {
             advertise: address,
             timing: Timing::default(),
             clock: Arc::new(fleetbal::clock::now),
+            feature_level: fleetbal_raft::model::FEATURE_LEVEL,
         };
         let cluster = Cluster::start(options).await.unwrap();
         let readiness = Readiness::default();

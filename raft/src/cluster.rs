@@ -8,6 +8,7 @@ mod confirm;
 mod farewell;
 pub(crate) mod forward;
 mod join;
+mod level;
 mod membership;
 mod past;
 mod peer;
@@ -35,8 +36,7 @@ use crate::feed::Feed;
 use crate::identity::{DataDir, FOUNDER, Identity, KnownMembers};
 use crate::machine::{SnapshotPlace, StateMachine};
 use crate::model::{
-    Answer, Command, Entry, FEATURE_LEVEL, FleetId, KeyHash, NewMember, NodeName, RequestId, Typist,
-    UnixMillis,
+    Answer, Command, Entry, FleetId, KeyHash, NewMember, NodeName, RequestId, Typist, UnixMillis,
 };
 use crate::store::{FirstFailure, LogStore};
 use crate::timing::Timing;
@@ -75,6 +75,8 @@ pub struct StartOptions {
     pub timing: Timing,
     /// Wall-clock time.
     pub clock: Clock,
+    /// What it tells the others that it can apply: [`crate::model::FEATURE_LEVEL`].
+    pub feature_level: u32,
 }
 
 impl fmt::Debug for StartOptions {
@@ -127,6 +129,7 @@ pub(crate) struct Home {
     identity: Identity,
     tls: FleetTls,
     advertise: SocketAddr,
+    feature_level: u32,
     /// The members as they were known before the log was read.
     known: KnownMembers,
 }
@@ -206,6 +209,7 @@ impl Cluster {
             advertise,
             timing,
             clock,
+            feature_level,
         } = options;
         dir.next_generation(&mut identity)?;
         let known = dir.known_members()?;
@@ -218,6 +222,7 @@ impl Cluster {
             identity,
             tls,
             advertise,
+            feature_level,
             known,
         };
         past::check(&home, &log).await?;
@@ -413,8 +418,10 @@ impl Inner {
     ) -> Result<Proposed, ProposeError> {
         let time = (self.clock)();
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let feature_level = command.feature_level();
+        self.check_level(feature_level)?;
         let entry = encode_entry(&Entry {
-            feature_level: FEATURE_LEVEL,
+            feature_level,
             request_id,
             origin_node: self.name.to_string(),
             typist,

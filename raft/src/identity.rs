@@ -212,6 +212,7 @@ impl DataDir {
                 name: line.name,
                 address: line.address,
                 key_hash: KeyHash(hash),
+                feature_level: None,
             };
             members.insert(id, member);
         }
@@ -353,6 +354,7 @@ pub fn found(
         name: node.to_string(),
         address: advertise.to_string(),
         key_hash: keys.key_hash()?,
+        feature_level: None,
     };
     let identity = Identity {
         fleet: fleet.to_owned(),

@@ -9,6 +9,8 @@ pub mod identity;
 pub mod machine;
 pub mod model;
 pub mod recover;
+#[cfg(test)]
+mod sim;
 pub mod store;
 pub mod timing;
 pub mod transport;

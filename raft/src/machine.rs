@@ -145,7 +145,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
-            let answer = self.shared.replicated().apply(entry);
+            let index = entry.log_id.index;
+            let answer = match self.shared.replicated().apply(entry) {
+                Ok(answer) => answer,
+                Err(error) => break Err(io::Error::other(format!("entry {index} of the log: {error}"))),
+            };
             unpublished += 1;
             unanswered
                 .0

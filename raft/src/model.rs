@@ -15,6 +15,7 @@ mod diff;
 mod fleet;
 mod header;
 mod history;
+mod level;
 mod line;
 mod membership;
 mod mime;
@@ -33,14 +34,13 @@ mod value;
 
 pub use address::{BackendAddress, Network};
 pub use answers::Answers;
-pub use change::{
-    Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember, RequestId, Setting, Typist, UnixMillis,
-};
+pub use change::{Answer, Batch, Change, Command, Entry, NewMember, RequestId, Setting, Typist, UnixMillis};
 pub use config::{FleetConfig, Version};
 pub use diff::{diff, longest_rise};
 pub use fleet::{FleetId, FleetState, KeyHash, NamedMember, RecordHash, SecretHash, Token, VoteWish};
 pub use header::HeaderRule;
 pub use history::{Cause, History, HistoryError, Intact, LONGEST_CONFIRM, Pending, Record};
+pub use level::{FEATURE_LEVEL, FIRST_LEVEL};
 pub use mime::MimeTypes;
 pub use name::{InvalidName, NodeName, PoolName, ServiceName, TokenId};
 pub use plugin::{Directive, InvalidDirective, Plugin, PluginSpec};

@@ -70,7 +70,9 @@ impl Recovery {
         let next = salvage.last().map_or(0, |last| last.index + 1);
         let entries = log.entries_from(next).map_err(unreadable(&raft))?;
         for entry in entries {
-            salvage.apply(entry);
+            salvage
+                .apply(entry)
+                .map_err(|error| unreadable(&raft)(io::Error::other(error)))?;
         }
         let state = salvage.state();
         let (Some(last), true) = (salvage.last(), state.members().len() > 0) else {
@@ -83,6 +85,7 @@ impl Recovery {
             name: identity.name.to_string(),
             address: own.address.clone(),
             key_hash: own.key_hash,
+            feature_level: None,
         };
         let others = state.members().map(|(name, _)| name.clone());
         Ok(Self {

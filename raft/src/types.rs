@@ -4,10 +4,18 @@
 
 use std::fmt;
 
-use crate::model::{Answer, KeyHash};
+use crate::model::{Answer, FIRST_LEVEL, KeyHash};
 
 /// A member's id. Given once by the fleet, never given again.
 pub type NodeId = u64;
+
+/// What the consensus runs on.
+#[cfg(not(test))]
+type Runtime = openraft::impls::TokioRuntime;
+
+/// The same, but its chance can be sown.
+#[cfg(test)]
+type Runtime = crate::sim::runtime::SownRuntime;
 
 openraft::declare_raft_types!(
     /// fleetbal's choice of the consensus library's types.
@@ -16,6 +24,7 @@ openraft::declare_raft_types!(
         R = Option<Answer>,
         NodeId = NodeId,
         Node = ClusterMember,
+        AsyncRuntime = Runtime,
 );
 
 /// An encoded [`crate::model::Entry`]. Opaque in the log, so that an older node stores and passes on what it does
@@ -32,6 +41,15 @@ pub struct ClusterMember {
     pub address: String,
     /// Of its public key: who shows another one is not this member.
     pub key_hash: KeyHash,
+    /// What its release can apply, once it said so.
+    pub feature_level: Option<u32>,
+}
+
+impl ClusterMember {
+    /// What its release can apply. The first releases did not say so.
+    pub fn level(&self) -> u32 {
+        self.feature_level.unwrap_or(FIRST_LEVEL)
+    }
 }
 
 /// The identity of one log entry.

@@ -11,6 +11,8 @@ pub use change::{decode_answer, decode_entry, encode_answer, encode_entry};
 pub(crate) use config::{decode_backup, encode_backup};
 pub use config::{decode_state, encode_config, encode_state};
 
+use crate::model::FEATURE_LEVEL;
+
 /// Bytes that do not mean what they should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -20,4 +22,21 @@ pub enum WireError {
     /// A field that must be there is not, or holds what it cannot.
     #[error("invalid {0}")]
     Invalid(&'static str),
+    /// An entry of a later release.
+    #[error("it needs feature level {needed}, and this release has {here}; start a later one")]
+    Later {
+        /// What it needs.
+        needed: u32,
+        /// What this release can apply.
+        here: u32,
+    },
+}
+
+/// Refuses what belongs to a later release.
+fn check_level(needed: u32) -> Result<(), WireError> {
+    let here = FEATURE_LEVEL;
+    if needed > here {
+        return Err(WireError::Later { needed, here });
+    }
+    Ok(())
 }

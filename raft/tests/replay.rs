@@ -66,7 +66,6 @@ fn one_log_on_two_different_machines_gives_the_same_bytes() {
         "the join token has expired",
         "the join token has been used up",
         "Joined(2)",
-        "this command needs feature level 99",
         "34: Some(Applied(Version(3)))",
         "Pool 'nowhere' not found",
     ] {
@@ -163,9 +162,7 @@ fn commands() -> Vec<Vec<u8>> {
     add(1_059, join("bb", "n2"));
     add(1_060, join("bb", "n3"));
     add(1_070, Command::RevokeToken(TokenId::parse("cc").unwrap()));
-    let mut later = entry(200, 2_000, found());
-    later.feature_level = 99;
-    log.push(encode_entry(&later));
+    log.push(encode_entry(&entry(200, 2_000, found())));
     // A retry, and what is no command at all.
     log.push(log[3].clone());
     log.push(b"\xff\xff\xffnonsense".to_vec());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fleetbal_raft::cluster;
 use fleetbal_raft::error::OpenError;
 use fleetbal_raft::identity::{self, DataDir, Identity};
+use fleetbal_raft::model::FEATURE_LEVEL;
 use fleetbal_raft::{Clock, Cluster, JoinToken, StartOptions, Timing};
 
 use tokio::time::{Instant, sleep};
@@ -44,6 +45,7 @@ pub(super) async fn cluster(given: Given<'_>) -> Result<Cluster, BootError> {
         advertise: clustered.advertise,
         timing: Timing::default(),
         clock,
+        feature_level: FEATURE_LEVEL,
     };
     Cluster::start(options).await.map_err(BootError::config)
 }

@@ -49,6 +49,8 @@ pub(crate) enum Attempt {
         /// All voters.
         voters: u32,
     },
+    /// It was not taken, and no retry would be: this is why.
+    Refused(String),
     /// It may be in the log, and it may be applied.
     Perhaps,
 }
@@ -90,6 +92,8 @@ impl Inner {
             match self.attempt(entry, clock.last_attempt).await {
                 Attempt::Applied { answer, log_index } => return Ok(proposed(answer, log_index, request_id)),
                 Attempt::Perhaps => perhaps = true,
+                Attempt::Refused(_) if perhaps => {}
+                Attempt::Refused(why) => return Err(ProposeError::Refused(why)),
                 Attempt::Elsewhere(_) | Attempt::NoQuorum { .. } if perhaps || !clock.is_strained() => {}
                 Attempt::NoQuorum { reachable, voters } => {
                     return Err(ProposeError::NoQuorum { reachable, voters });
@@ -349,6 +353,7 @@ fn read_answer(answer: v1::ProposeResponse) -> Attempt {
             reachable: no.reachable,
             voters: no.voters,
         },
+        Some(Wire::Refused(why)) => Attempt::Refused(why),
         Some(Wire::Unknown(_) | Wire::TooLarge(_)) | None => Attempt::Perhaps,
     }
 }

@@ -40,6 +40,9 @@ const ASK_VOTERS: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// How often a node that moved says so until it was heard.
 const ANNOUNCE: Duration = Duration::from_millis(250);
 
+/// How often a node says so whose address is known, and what it can apply is not.
+const ANNOUNCE_LEVEL: Duration = Duration::from_secs(1);
+
 impl Inner {
     /// Starts everything that goes on beside the consensus itself.
     pub(super) fn begin_to_follow(self: &Arc<Self>) {
@@ -167,6 +170,7 @@ impl Inner {
             name: name.to_string(),
             address: member.address.clone(),
             key_hash: member.key_hash,
+            feature_level: None,
         };
         tracing::info!(node = %name, id = member.node_id, "taking up a new member");
         self.change(ChangeMembers::AddNodes(BTreeMap::from([(
@@ -245,8 +249,8 @@ impl Inner {
         }
     }
 
-    /// On the leader: a member is at another address from now on.
-    pub(crate) async fn take_over_address(&self, node: NodeId, address: String) -> bool {
+    /// On the leader: a member is at this address and of this feature level from now on.
+    pub(crate) async fn take_over(&self, node: NodeId, address: String, feature_level: Option<u32>) -> bool {
         if self.leader() != Some(self.node_id) {
             return false;
         }
@@ -254,47 +258,52 @@ impl Inner {
         let Some(member) = metrics.membership_config.membership().get_node(&node) else {
             return false;
         };
-        if member.address == address {
-            return true;
-        }
-        tracing::info!(node = %member.name, from = %member.address, to = %address, "a member moved");
         let moved = ClusterMember {
             address,
+            feature_level,
             ..member.clone()
         };
+        if moved == *member {
+            return true;
+        }
+        tracing::info!(node = %member.name, from = %member.address, to = %moved.address, ?feature_level, "a member told of itself");
         self.change(ChangeMembers::SetNodes(BTreeMap::from([(node, moved)])))
             .await
     }
 
-    /// Says until it was heard that this node came back at another address.
+    /// Says until it was heard where this node is and what it can apply, where the fleet knows otherwise.
     async fn announce(&self) {
         let Some(home) = &self.home else { return };
         let own = home.advertise.to_string();
         let mut metrics = self.raft.server_metrics();
         loop {
             let stored = metrics.borrow_and_update().membership_config.clone();
-            let address = stored
-                .membership()
-                .get_node(&self.node_id)
-                .map(|member| member.address.clone());
-            match address {
+            match stored.membership().get_node(&self.node_id) {
                 // A joiner is taken up at the address that it asked with.
                 None => {
                     if metrics.changed().await.is_err() {
                         return;
                     }
                 }
-                Some(address) if address == own => return,
-                Some(_) => {
-                    self.announce_to_all(&own).await;
-                    sleep(ANNOUNCE).await;
+                Some(member) => {
+                    let at_home = member.address == own;
+                    if at_home && member.feature_level == Some(home.feature_level) {
+                        return;
+                    }
+                    self.announce_to_all(&own, home.feature_level).await;
+                    // A leader of the first release does not keep the level.
+                    sleep(if at_home { ANNOUNCE_LEVEL } else { ANNOUNCE }).await;
                 }
             }
         }
     }
 
-    async fn announce_to_all(&self, address: &str) {
-        if self.take_over_address(self.node_id, address.to_owned()).await {
+    async fn announce_to_all(&self, address: &str, feature_level: u32) {
+        let feature_level = Some(feature_level);
+        if self
+            .take_over(self.node_id, address.to_owned(), feature_level)
+            .await
+        {
             return;
         }
         let stored = self.raft.metrics().borrow_watched().membership_config.clone();
@@ -305,6 +314,7 @@ impl Inner {
             let request = v1::AnnounceRequest {
                 node_id: self.node_id,
                 address: address.to_owned(),
+                feature_level,
             };
             if let Ok(Ok(answer)) = timeout(CHANGE, client.announce(request)).await
                 && answer.get_ref().accepted

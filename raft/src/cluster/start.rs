@@ -94,6 +94,7 @@ impl Inner {
             name: self.name.to_string(),
             address: address.clone(),
             key_hash,
+            feature_level: Some(home.feature_level),
         };
         let founding = Command::Found {
             name: home.identity.fleet.clone(),

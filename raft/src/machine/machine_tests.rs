@@ -61,6 +61,7 @@ fn membership(index: u64) -> LogEntry {
         name: format!("n{n}"),
         address: format!("10.0.0.{n}:7400"),
         key_hash: KeyHash([n; 32]),
+        feature_level: None,
     };
     let nodes: BTreeMap<u64, ClusterMember> = (1..=9).map(|n| (u64::from(n), member(n))).collect();
     LogEntry {
@@ -214,36 +215,46 @@ async fn what_was_applied_is_shown_and_answered() {
 }
 
 #[tokio::test]
-async fn a_command_that_this_release_cannot_read_is_refused_and_the_next_one_applied() {
+async fn what_is_no_command_is_refused_and_the_next_one_applied() {
     let (mut machine, feed) = memory();
-    let mut entry = Entry {
+    let garbage = LogCommand(vec![0xff; 3]);
+    let mut replicated = Replicated::default();
+    let malformed = replicated.apply(raw(0, garbage.0.clone())).unwrap();
+    let text = "not a valid command: undecodable bytes".to_owned();
+    assert_eq!(malformed, Some(Answer::Refused(Refusal { text, change: 0 })));
+    apply(&mut machine, [raw(0, garbage.0), command(1, 2, create_pool("a"))]).await;
+    assert_eq!(machine.answer(request(2)), Some(Answer::Applied(Version(1))));
+    assert_eq!(feed.latest().log_index, 1);
+}
+
+/// Those that can apply it are at another configuration from there on, so this node must not go on as if it had one.
+#[tokio::test]
+async fn an_entry_of_a_later_release_stops_this_node_before_it() {
+    let mut later = Entry {
         feature_level: FEATURE_LEVEL + 1,
         request_id: request(1),
         origin_node: String::new(),
         typist: Typist::default(),
         time: UnixMillis(1),
         deadline: UnixMillis(1),
-        command: create_pool("a"),
+        command: create_pool("b"),
     };
-    let newer = encode_entry(&entry);
-    entry.feature_level = FEATURE_LEVEL;
-    entry.request_id = request(2);
-    let garbage = LogCommand(vec![0xff; 3]);
     let mut replicated = Replicated::default();
-    let malformed = replicated.apply(raw(0, garbage.0.clone()));
-    let text = "not a valid command: undecodable bytes".to_owned();
-    assert_eq!(malformed, Some(Answer::Refused(Refusal { text, change: 0 })));
-    apply(
-        &mut machine,
-        [raw(0, garbage.0), raw(1, newer), raw(2, encode_entry(&entry))],
-    )
-    .await;
+    replicated.apply(command(0, 7, create_pool("a"))).unwrap();
+    let before = replicated.applied();
+    let error = replicated
+        .apply(raw(1, encode_entry(&later)))
+        .unwrap_err()
+        .to_string();
     assert!(
-        matches!(machine.answer(request(1)), Some(Answer::Refused(refusal))
-        if refusal.text.contains("feature level"))
+        error.contains(&format!("feature level {}", FEATURE_LEVEL + 1)),
+        "{error}"
     );
-    assert_eq!(machine.answer(request(2)), Some(Answer::Applied(Version(1))));
-    assert_eq!(feed.latest().log_index, 2);
+    assert_eq!(replicated.applied().log_index, before.log_index);
+    assert_eq!(replicated.applied().state, before.state);
+    later.feature_level = FEATURE_LEVEL;
+    replicated.apply(raw(1, encode_entry(&later))).unwrap();
+    assert_eq!(replicated.applied().log_index, 1);
 }
 
 #[tokio::test]

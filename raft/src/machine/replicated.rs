@@ -7,7 +7,7 @@ use openraft::EntryPayload;
 use crate::feed::{Applied, Members};
 use crate::model::{Answer, Answers, FleetState, Refusal, Rejection};
 use crate::types::{LogCommand, LogEntry, LogId, StoredMembership};
-use crate::wire::decode_entry;
+use crate::wire::{WireError, decode_entry};
 
 /// The replicated state with all that a snapshot keeps of it.
 #[derive(Debug, Clone, Default)]
@@ -37,36 +37,42 @@ impl Replicated {
     }
 
     /// Applies one entry; nothing is answered to those that carry no command.
-    pub(super) fn apply(&mut self, entry: LogEntry) -> Option<Answer> {
-        self.last_applied = Some(entry.log_id);
-        match entry.payload {
+    ///
+    /// # Errors
+    /// When it is of a later release. Nothing counts from there on: refusing it alone, or leaving it out, would make
+    /// this node another one than those that can apply it.
+    pub(super) fn apply(&mut self, entry: LogEntry) -> Result<Option<Answer>, WireError> {
+        let answer = match entry.payload {
             EntryPayload::Blank => None,
-            EntryPayload::Normal(command) => Some(self.apply_command(&command)),
+            EntryPayload::Normal(command) => Some(self.apply_command(&command)?),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 self.members = Arc::new(members_of(&self.membership));
                 None
             }
-        }
+        };
+        self.last_applied = Some(entry.log_id);
+        Ok(answer)
     }
 
     /// A request that was answered before gets the same answer and changes nothing.
-    fn apply_command(&mut self, command: &LogCommand) -> Answer {
+    fn apply_command(&mut self, command: &LogCommand) -> Result<Answer, WireError> {
         let entry = match decode_entry(&command.0) {
             Ok(entry) => entry,
+            Err(later @ WireError::Later { .. }) => return Err(later),
             Err(error) => {
-                return Answer::Refused(Refusal {
+                return Ok(Answer::Refused(Refusal {
                     text: Rejection::Malformed(error.to_string()).to_string(),
                     change: 0,
-                });
+                }));
             }
         };
         if let Some(answer) = self.answers.get(entry.request_id) {
-            return answer.clone();
+            return Ok(answer.clone());
         }
         let answer = self.state.apply(&entry);
         self.answers.insert(entry.request_id, entry.time, answer.clone());
-        answer
+        Ok(answer)
     }
 
     /// For the readers of the feed.

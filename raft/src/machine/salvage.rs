@@ -9,6 +9,7 @@ use super::snapshot::{self, Shelf};
 use crate::model::{FleetState, VoteWish};
 use crate::store::StoreError;
 use crate::types::{ClusterMember, LogEntry, LogId, Membership, NodeId, StoredMembership};
+use crate::wire::WireError;
 
 /// What a data directory holds, with every entry of its log applied.
 #[derive(Debug)]
@@ -31,8 +32,11 @@ impl Salvage {
     }
 
     /// Applies the next entry, whether or not a majority has it: one that was acknowledged is never left out.
-    pub(crate) fn apply(&mut self, entry: LogEntry) {
-        self.replicated.apply(entry);
+    ///
+    /// # Errors
+    /// When it is of a later release.
+    pub(crate) fn apply(&mut self, entry: LogEntry) -> Result<(), WireError> {
+        self.replicated.apply(entry).map(drop)
     }
 
     pub(crate) fn state(&self) -> &FleetState {

@@ -5,7 +5,7 @@ mod plugin;
 use std::sync::Arc;
 
 use super::address::BackendAddress;
-use super::change::{Answer, Batch, Change, Command, Entry, FEATURE_LEVEL, NewMember, UnixMillis};
+use super::change::{Answer, Batch, Change, Command, Entry, NewMember, UnixMillis};
 use super::config::{FleetConfig, Version};
 use super::fleet::{FleetState, NamedMember, SecretHash, Token, VoteWish};
 use super::name::{NodeName, PoolName, ServiceName, TokenId};
@@ -24,12 +24,6 @@ const OLD_TIMEOUT: &str = "persist_client_timeout";
 impl FleetState {
     /// Applies one entry. Answers the same on every node; a refused entry changes nothing.
     pub fn apply(&mut self, entry: &Entry) -> Answer {
-        if entry.feature_level > FEATURE_LEVEL {
-            return refused(&Rejection::FeatureLevel {
-                needed: entry.feature_level,
-                here: FEATURE_LEVEL,
-            });
-        }
         let outcome = match &entry.command {
             Command::Batch(batch) => {
                 let applied = self.apply_batch(batch, entry);

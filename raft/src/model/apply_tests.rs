@@ -1,4 +1,5 @@
 use super::super::address::BackendAddress;
+use super::super::level::FEATURE_LEVEL;
 use super::*;
 
 fn pool(name: &str) -> PoolName {
@@ -436,15 +437,4 @@ fn tokens_expire_run_out_and_keep_names_apart() {
     assert!(text(state.apply(&join("n4", good, 99))).contains("used up"));
     assert!(text(state.apply(&entry(5, found))).contains("founded already"));
     assert_eq!(state.members().len(), 3);
-}
-
-#[test]
-fn a_later_releases_command_is_refused_by_name() {
-    let mut state = FleetState::default();
-    let mut later = entry(0, Command::Batch(Batch::default()));
-    later.feature_level = FEATURE_LEVEL + 1;
-    let Answer::Refused(refusal) = state.apply(&later) else {
-        panic!("applied")
-    };
-    assert!(refusal.text.contains("feature level 2"), "{}", refusal.text);
 }

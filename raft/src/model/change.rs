@@ -12,9 +12,6 @@ use super::pool::Backend;
 use super::rejection::Refusal;
 use super::service::Service;
 
-/// The feature level of this release. An entry above it is refused, by name, never skipped.
-pub const FEATURE_LEVEL: u32 = 1;
-
 /// Milliseconds since the epoch, by the proposer's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct UnixMillis(pub u64);

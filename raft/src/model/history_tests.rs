@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::super::any_change::change;
-use super::super::change::{Answer, Command, FEATURE_LEVEL};
+use super::super::change::{Answer, Command};
+use super::super::level::FEATURE_LEVEL;
 use super::super::name::PoolName;
 use super::*;
 use crate::wire::encode_config;

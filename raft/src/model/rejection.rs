@@ -221,14 +221,6 @@ pub enum Rejection {
     /// A restore of what no fleet can have had.
     #[error("the configuration of the backup does not fit together")]
     Inconsistent,
-    /// A command of a later release.
-    #[error("this command needs feature level {needed}; this node has {here}")]
-    FeatureLevel {
-        /// What the entry asks for.
-        needed: u32,
-        /// What this release can.
-        here: u32,
-    },
     /// Bytes that are no command.
     #[error("not a valid command: {0}")]
     Malformed(String),

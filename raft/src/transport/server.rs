@@ -142,19 +142,34 @@ async fn collect(chunks: &mut Streaming<v1::SnapshotChunk>) -> Result<Bytes, Sta
     Ok(data.freeze())
 }
 
+impl Service {
+    /// Proposes what this node can read and every member can apply.
+    async fn propose_readable(&self, request: v1::ProposeRequest) -> Result<Attempt, Status> {
+        let level = match crate::wire::decode_entry(&request.entry) {
+            Ok(entry) => entry.feature_level,
+            Err(later @ WireError::Later { .. }) => return Ok(Attempt::Refused(later.to_string())),
+            Err(error) => return Err(malformed(error)),
+        };
+        if let Err(error) = self.0.check_level(level) {
+            return Ok(Attempt::Refused(error.to_string()));
+        }
+        Ok(self.0.propose_here(request.entry, deadline(request.ttl_ms)).await)
+    }
+}
+
 #[tonic::async_trait]
 impl Forward for Service {
     async fn propose(&self, request: Request<v1::ProposeRequest>) -> Reply<v1::ProposeResponse> {
         use v1::propose_response::Result as Wire;
         let request = request.into_inner();
-        crate::wire::decode_entry(&request.entry).map_err(malformed)?;
-        let result = match self.0.propose_here(request.entry, deadline(request.ttl_ms)).await {
+        let result = match self.propose_readable(request).await? {
             Attempt::Applied { answer, log_index } => Wire::Applied(v1::Applied {
                 answer: Some(encode_answer(&answer)),
                 log_index,
             }),
             Attempt::Elsewhere(leader) => Wire::NotLeader(not_leader(leader)),
             Attempt::NoQuorum { reachable, voters } => Wire::NoQuorum(v1::NoQuorum { reachable, voters }),
+            Attempt::Refused(why) => Wire::Refused(why),
             Attempt::Perhaps => Wire::Unknown(v1::Blank {}),
         };
         Ok(Response::new(v1::ProposeResponse { result: Some(result) }))
@@ -186,7 +201,10 @@ impl Forward for Service {
         if request.address.parse::<std::net::SocketAddr>().is_err() {
             return Err(Status::invalid_argument("an address must be ip:port"));
         }
-        let accepted = self.0.take_over_address(peer, request.address).await;
+        let accepted = self
+            .0
+            .take_over(peer, request.address, request.feature_level)
+            .await;
         let leader = self.0.leader().unwrap_or(0);
         Ok(Response::new(v1::AnnounceResponse { accepted, leader }))
     }

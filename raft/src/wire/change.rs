@@ -21,7 +21,7 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
 /// An entry out of the log.
 ///
 /// # Errors
-/// When the bytes are no entry, or hold a command that this release does not know.
+/// When the bytes are no entry, or one of a later release.
 pub fn decode_entry(bytes: &[u8]) -> Result<Entry, WireError> {
     from_entry(v1::Entry::decode(bytes)?)
 }
@@ -72,6 +72,7 @@ fn to_entry(entry: &Entry) -> v1::Entry {
 }
 
 fn from_entry(wire: v1::Entry) -> Result<Entry, WireError> {
+    super::check_level(wire.feature_level)?;
     Ok(Entry {
         feature_level: wire.feature_level,
         request_id: RequestId(fixed(&wire.request_id, "request id")?),

@@ -87,6 +87,7 @@ pub fn encode_member(member: &ClusterMember) -> v1::Member {
         name: member.name.clone(),
         address: member.address.clone(),
         key_hash: member.key_hash.0.to_vec(),
+        feature_level: member.feature_level,
     }
 }
 
@@ -99,6 +100,7 @@ pub fn decode_member(wire: v1::Member) -> Result<ClusterMember, WireError> {
         key_hash: KeyHash(fixed(&wire.key_hash, "key hash")?),
         name: wire.name,
         address: wire.address,
+        feature_level: wire.feature_level,
     })
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn measure() -> Result<Table> {
         aim: 700.0,
     };
     let what = format!(
-        "`kill -9` of {} and the leader among them, until a change is taken",
+        "`kill -9` of {}, the leader among them, until a change is taken",
         killed.len()
     );
     table.hold(&what, millis(&start.elapsed()), "ms", bound);

@@ -14,6 +14,7 @@ fn raft() -> RaftStatus {
         name: format!("n{id}"),
         address: format!("10.0.0.{id}:7400"),
         key_hash: KeyHash([7; 32]),
+        feature_level: None,
     };
     RaftStatus {
         node_id: 1,

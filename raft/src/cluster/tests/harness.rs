@@ -15,7 +15,7 @@ use tonic::transport::Server;
 use crate::cluster::{Clock, Cluster, JoinToken, StartOptions, join};
 use crate::error::JoinError;
 use crate::identity::{DataDir, Identity, found};
-use crate::model::{Batch, Change, Command, NodeName, PoolName, UnixMillis};
+use crate::model::{Batch, Change, Command, FEATURE_LEVEL, NodeName, PoolName, UnixMillis};
 use crate::timing::Timing;
 use crate::types::NodeId;
 
@@ -87,7 +87,7 @@ impl Fleet {
         let (listener, address) = fleet.listen();
         let dir = DataDir::open(fleet.path("n1")).unwrap();
         let identity = found(&dir, "acme", name("n1"), address).unwrap();
-        let node = Node::start(dir, identity, listener);
+        let node = Node::start(dir, identity, listener, FEATURE_LEVEL);
         fleet.nodes.push(node);
         fleet
     }
@@ -131,7 +131,8 @@ impl Fleet {
         let dir = DataDir::open(self.path(path)).unwrap();
         let identity = run(join(&dir, &peers, token, name(node), address))?;
         let id = identity.node_id;
-        self.nodes.push(Node::start(dir, identity, listener));
+        self.nodes
+            .push(Node::start(dir, identity, listener, FEATURE_LEVEL));
         Ok(id)
     }
 
@@ -166,6 +167,11 @@ impl Fleet {
 
     /// Starts a node that was killed from what it left.
     pub(super) fn restart(&mut self, node: &str, address: SocketAddr) {
+        self.restart_as(node, address, FEATURE_LEVEL);
+    }
+
+    /// The same, as a release of that feature level.
+    pub(super) fn restart_as(&mut self, node: &str, address: SocketAddr, level: u32) {
         let path = self.path(node);
         let mut dir = None;
         until("the lock of the killed node", Duration::from_secs(5), || {
@@ -179,7 +185,8 @@ impl Fleet {
             listener = std::net::TcpListener::bind(address).ok();
             listener.is_some()
         });
-        self.nodes.push(Node::start(dir, identity, listener.unwrap()));
+        self.nodes
+            .push(Node::start(dir, identity, listener.unwrap(), level));
     }
 
     /// An address that nothing uses; each fleet has a net of its own.
@@ -201,7 +208,7 @@ impl Drop for Fleet {
 }
 
 impl Node {
-    fn start(dir: DataDir, identity: Identity, listener: std::net::TcpListener) -> Self {
+    fn start(dir: DataDir, identity: Identity, listener: std::net::TcpListener, feature_level: u32) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -215,6 +222,7 @@ impl Node {
             advertise: address,
             timing: Timing::default(),
             clock: clock(),
+            feature_level,
         };
         let cluster = runtime.block_on(Cluster::start(options)).unwrap();
         runtime.spawn(serve(listener, cluster.clone()));

@@ -1,0 +1,70 @@
+//! What older releases cannot apply. A change counts only where every member can apply it, so a fleet of two releases
+//! takes what both know; the others are refused by name.
+
+use super::change::{Change, Command};
+
+/// The feature level of this release: the highest that it can apply.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// The feature level of the first release.
+pub const FIRST_LEVEL: u32 = 1;
+
+/// Settings of pools, services and the fleet that came after the first release, and their level.
+const LATER_SETTINGS: [(&str, u32); 0] = [];
+
+impl Command {
+    /// The lowest feature level that can apply it.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what the first release has needs no word"
+    )]
+    pub fn feature_level(&self) -> u32 {
+        match self {
+            Self::Batch(batch) => {
+                let levels = batch.changes.iter().map(Change::feature_level);
+                levels.max().unwrap_or(FIRST_LEVEL)
+            }
+            _ => FIRST_LEVEL,
+        }
+    }
+}
+
+impl Change {
+    /// The lowest feature level that can apply it. What comes after the first release says so here: a kind of change by
+    /// an arm of its own, a setting in [`LATER_SETTINGS`].
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what the first release has needs no word"
+    )]
+    pub fn feature_level(&self) -> u32 {
+        match self {
+            Self::Set { key, .. } | Self::SetDefault { key, .. } => level_of_setting(key),
+            _ => FIRST_LEVEL,
+        }
+    }
+}
+
+fn level_of_setting(key: &str) -> u32 {
+    let later = LATER_SETTINGS.iter().find(|(later, _)| *later == key);
+    later.map_or(FIRST_LEVEL, |(_, level)| *level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::change::Batch;
+    use super::*;
+
+    #[test]
+    fn a_batch_needs_what_its_changes_need() {
+        let set = |key: &str| Change::Set {
+            object: "web".into(),
+            key: key.into(),
+            value: "1".into(),
+        };
+        let batch = Command::Batch(Batch::of(vec![set("balance_method"), set("no_such_setting")]));
+        assert_eq!(batch.feature_level(), FIRST_LEVEL);
+        for (key, level) in LATER_SETTINGS {
+            assert!(level > FIRST_LEVEL, "{key}");
+        }
+    }
+}
