@@ -1,7 +1,8 @@
 """nginx, HAProxy and fleetbal, set up for the same work.
 
 All of them: HTTP/1.1 on both sides, connections kept open on both sides and reused for any client, Host passed on,
-X-Forwarded-For with the client's address, bodies streamed both ways without files, no access log, no limits in reach.
+X-Forwarded-For with the client's address, bodies streamed both ways without files, no access log unless it is asked
+for (HAProxy then has none still: it writes to no file), no limits in reach.
 `recorder.py` checks that this is so; nothing here is taken on trust.
 """
 
@@ -34,18 +35,18 @@ SPOILERS = {
 NGINX = """daemon off; master_process {master}; worker_processes {workers}; {user} pid {d}/{n}.pid;
 error_log {d}/{n}.err; worker_rlimit_nofile {files};
 events {{ worker_connections {connections}; }}
-http {{ access_log off; keepalive_requests 1000000000; #client
+http {{ access_log {access}; keepalive_requests 1000000000; #client
 keepalive_timeout 300s; server_tokens on; client_max_body_size 0; client_body_buffer_size 2m;
 client_body_temp_path {d}/{n}1; proxy_temp_path {d}/{n}2; fastcgi_temp_path {d}/{n}3;
 uwsgi_temp_path {d}/{n}4; scgi_temp_path {d}/{n}5;
 """
 
 
-def nginx_head(d, name, files, workers=1):
+def nginx_head(d, name, files, workers=1, access="off"):
     user = "user root;" if os.geteuid() == 0 and workers > 1 else ""
     # With less than a sixteenth of them free, nginx closes connections of clients.
     return NGINX.format(d=d, n=name, files=files, connections=files * 5 // 4, workers=workers, user=user,
-                        master="on" if workers > 1 else "off")
+                        access=access, master="on" if workers > 1 else "off")
 
 
 def write(path, text):
@@ -106,7 +107,7 @@ class Contender:
         return context.wrap_socket(sock)
 
     def _nginx(self):
-        conf = nginx_head(self.dir, self.label, self.options.descriptors, self.workers)
+        conf = nginx_head(self.dir, self.label, self.options.descriptors, self.workers, self._log("off"))
         # reuseport: without it one of two workers gets most of the connections. Buffers: with those it has by
         # default, or with files, a body of 1 MiB costs it twice as much.
         reuse = "reuseport" if self.workers > 1 else ""
@@ -124,6 +125,10 @@ proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; pr
                 raise Trouble(f"nothing to spoil: {before!r}")
             conf = conf.replace(before, after)
         return ["nginx", "-p", self.dir, "-c", write(f"{self.dir}/{self.label}.conf", conf)]
+
+    def _log(self, without):
+        """Where a contender logs, in the format that is called combined."""
+        return f"{self.dir}/{self.label}.access" if self.options.access_log else without
 
     def _haproxy(self):
         # Spliced, large bodies cost it less. The pool ratios and the purge delay: or it closes idle connections to
@@ -168,10 +173,13 @@ SET backend_persist_cache = 16384
         if self.tls:
             pair, key = certificate(self.dir)
             conf += f"SET enable_ssl = on\nSET ssl_cert_file = {pair}\nSET ssl_key_file = {key}\n"
-        conf += "ENABLE balancer\n"
+        conf += self._fleetbal_log() + "ENABLE balancer\n"
         path = write(f"{self.dir}/{self.label}.conf", conf)
         return fleet_of_one(self.options.ours, f"{self.dir}/{self.label}", self.workers) + ["--config", path]
 
+    def _fleetbal_log(self):
+        path = self._log("")
+        return path and f"LOAD Log\nLOGNAME balancer = {path}\nSET plugins = log\nSET log_format = combined\n"
 
     def _floor(self):
         return [forwarder(self.options.ours), f"127.0.0.1:{self.port}", self.backend]

@@ -219,7 +219,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
     let plane = plane.map_or_else(|| DataPlane::start(settings), Ok)?;
     plane.begin(cluster.is_drained(), given.inheritance);
     let (publisher, reports) = plane.first_view(&cluster, variables.clone());
-    let (runner, effects) = plane.effects(publisher, variables.clone(), &lifecycle);
+    let (runner, effects) = plane.effects(publisher, &variables, settings, &lifecycle);
     let health = Health::new(cluster.name().as_str());
     let peers = Peers {
         advertise: settings.advertised(),
@@ -240,6 +240,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
         settled: effects.settled(),
         lifecycle: lifecycle.clone(),
         variables: variables.clone(),
+        may_start_programs: settings.allow_exec,
         started: plane.started,
         last_proc: LastProc::default(),
         own_listener: settings.management,
@@ -255,9 +256,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
     settle(&cluster, &effects, given).await?;
     plane.close_what_is_left(&cluster.feed().latest().state.config, sockets);
     tasks.spawn(effects.nodefiles(variables).run(cluster.clone()));
-    tasks.spawn(catch_up(plane.readiness.clone(), cluster.clone()));
-    plane.readiness.start_finished();
-    feed_watchdog(&mut tasks, &plane.workers);
+    finish(&plane, &cluster, &mut tasks);
     Ok(Node {
         cluster,
         plane,
@@ -265,6 +264,13 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
         management,
         tasks,
     })
+}
+
+/// The start is finished; what is left of catching up goes on.
+fn finish(plane: &DataPlane, cluster: &Cluster, tasks: &mut Tasks) {
+    tasks.spawn(catch_up(plane.readiness.clone(), cluster.clone()));
+    plane.readiness.start_finished();
+    feed_watchdog(tasks, &plane.workers);
 }
 
 /// Tells the service manager of life in the control plane and in every worker, where it wants to know.

@@ -3,6 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fleetbal_raft::model::UnixMillis;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use time::OffsetDateTime;
 
 /// Milliseconds since the epoch, by this machine's clock; 0 on a clock before 1970.
@@ -21,6 +23,15 @@ pub fn rfc3339(time: UnixMillis) -> String {
     let ((hour, minute, second), month) = (at.to_hms(), u8::from(at.month()));
     let (year, day) = (at.year(), at.day());
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A second, counted from 1970, in this machine's time zone, as `strftime` writes it; nothing where no calendar has it.
+pub fn local(second: u64, format: &str) -> String {
+    let at = i64::try_from(second).map(Timestamp::from_second);
+    let Ok(Ok(at)) = at else {
+        return String::new();
+    };
+    at.to_zoned(TimeZone::system()).strftime(format).to_string()
 }
 
 #[cfg(test)]

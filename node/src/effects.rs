@@ -7,6 +7,7 @@
 mod certificates;
 mod docroots;
 mod listeners;
+mod logs;
 mod nodefiles;
 
 use std::sync::Arc;
@@ -18,13 +19,16 @@ use fleetbal_raft::model::Version;
 use tokio::sync::watch;
 
 pub use listeners::{Listener, Ports};
+pub use logs::NO_PROGRAMS;
 pub use nodefiles::Nodefiles;
 
+use crate::access_log::AccessLogs;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::{NodeVariables, Publisher};
 use crate::tls::Servers;
 use certificates::Certificates;
 use listeners::Listeners;
+use logs::{Logs, Troubles};
 
 /// The first pause before a failed effect is tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -46,16 +50,20 @@ pub struct Effects {
     failures: Arc<ArcSwap<Vec<Failure>>>,
     nodefiles: Arc<ArcSwap<Vec<Failure>>>,
     lasting: Arc<ArcSwap<Vec<Failure>>>,
+    logs: Troubles,
     settled: watch::Receiver<Version>,
 }
 
 impl Effects {
     /// What failed and is being tried again, nodefiles that are left alone, and what was reported.
     pub fn failures(&self) -> Vec<Failure> {
-        joined([&self.failures, &self.nodefiles, &self.lasting])
+        let mut all = joined([&self.failures, &self.nodefiles, &self.lasting]);
+        all.extend(self.logs.failures());
+        all
     }
 
-    /// Those of them that keep this node from serving as the configuration says: a file that is left alone does not.
+    /// Those of them that keep this node from serving as the configuration says: a file that is left alone does not,
+    /// nor does a log.
     pub fn hindering(&self) -> Vec<Failure> {
         joined([&self.failures, &self.lasting])
     }
@@ -92,25 +100,44 @@ pub struct Runner {
     failures: Arc<ArcSwap<Vec<Failure>>>,
     settled: watch::Sender<Version>,
     servers: Servers,
+    logs: Logs,
     reload: watch::Receiver<u64>,
 }
 
-/// Makes the runner and the handle that tells of its work. `servers` get what they need to speak TLS; `lifecycle` says
-/// when files are new.
+/// What of the data plane is as the configuration asks for.
+#[derive(Debug, Clone)]
+pub struct Plane {
+    /// They get what they need to speak TLS.
+    pub servers: Servers,
+    /// They are opened and closed.
+    pub access_logs: AccessLogs,
+    /// Whether the configuration may start programs on this node.
+    pub may_start_programs: bool,
+}
+
+/// Makes the runner and the handle that tells of its work. `lifecycle` says when files are new.
 pub fn effects(
     publisher: Publisher,
     variables: NodeVariables,
-    servers: &Servers,
+    plane: Plane,
     lifecycle: &Lifecycle,
 ) -> (Runner, Effects) {
     let failures: Arc<ArcSwap<Vec<Failure>>> = Arc::default();
     let (settled, settled_view) = watch::channel(Version::default());
+    let Plane {
+        servers,
+        access_logs,
+        may_start_programs,
+    } = plane;
+    let logs = Logs::new(variables.clone(), access_logs, may_start_programs);
+    let troubles = logs.troubles();
     let runner = Runner {
         publisher,
         variables,
         failures: failures.clone(),
         settled,
-        servers: servers.clone(),
+        servers,
+        logs,
         reload: lifecycle.reloads(),
     };
     (
@@ -119,6 +146,7 @@ pub fn effects(
             failures,
             nodefiles: Arc::default(),
             lasting: Arc::default(),
+            logs: troubles,
             settled: settled_view,
         },
     )
@@ -137,6 +165,8 @@ impl Runner {
             // Before the workers learn that they should speak TLS.
             let mut lacking = certificates.reconcile(&config, anew);
             let serves_files = docroots::look(&config, &self.variables, &mut lacking.reasons);
+            // Before they write to them.
+            self.logs.reconcile(&config, anew).await;
             self.publisher.publish(&config);
             let failures = listeners.reconcile(&config, lacking, Instant::now());
             let all_well = failures.is_empty();

@@ -3,6 +3,7 @@
 //! The binary is `main.rs`; everything it does is here, so that tests can reach it. `docs/ARCHITECTURE.md` tells
 //! how a request, a command and a word about health find their way through these modules.
 
+pub mod access_log;
 pub mod balance;
 pub mod boot;
 pub mod checks;

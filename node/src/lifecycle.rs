@@ -124,7 +124,7 @@ impl Signals {
                 Some(()) = self.interrupt.recv() => lifecycle.request(Stop::Graceful(Some(DRAIN_TIMEOUT))),
                 Some(()) = self.hangup.recv() => {
                     service_manager::reloading();
-                    tracing::info!("HUP: certificates are read anew");
+                    tracing::info!("HUP: certificates are read anew, logs opened again");
                     lifecycle.reload();
                     service_manager::ready("running");
                 }

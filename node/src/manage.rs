@@ -73,6 +73,8 @@ pub struct Context {
     pub lifecycle: Lifecycle,
     /// For `${…}`.
     pub variables: NodeVariables,
+    /// Whether the configuration may start programs on this node.
+    pub may_start_programs: bool,
     /// When this node started.
     pub started: Started,
     /// The management listener of this node alone: a management service on the same address is no conflict.

@@ -1,5 +1,6 @@
 //! What a service does with a connection.
 
+mod access;
 mod buffers;
 mod client;
 mod connection;

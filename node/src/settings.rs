@@ -127,6 +127,8 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// Data plane threads.
     pub workers: usize,
+    /// Whether the configuration may start programs on this node.
+    pub allow_exec: bool,
 }
 
 impl Settings {
@@ -164,6 +166,7 @@ impl Settings {
                 .transpose()?,
             labels: labels(&flags.label)?,
             workers: workers(flags.workers)?,
+            allow_exec: flags.allow_exec,
             config: flags.config,
         })
     }

@@ -26,8 +26,8 @@ pub use pool::PoolView;
 pub use reports::{Report, Reports, What};
 pub use reproxy::CacheRules;
 pub use service::{
-    ProxySettings, QueueSettings, ReproxySettings, RetrySettings, ServiceView, StoreSettings, Trust,
-    UploadSettings, WebSettings,
+    LogFormat, LogSettings, LogTarget, ProxySettings, QueueSettings, ReproxySettings, RetrySettings,
+    ServiceView, StoreSettings, Trust, UploadSettings, WebSettings,
 };
 pub use variables::NodeVariables;
 

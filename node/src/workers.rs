@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use fleetbal_raft::model::ServiceName;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access_log::AccessLogs;
 use crate::listen;
 use crate::monitor::stats::Stats;
 use crate::reproxy;
@@ -31,6 +32,9 @@ const ORDERS: usize = 1024;
 
 /// Services that a worker may have to be told of at once; with more, it finds out by itself within a second.
 const TOLD: usize = 1024;
+
+/// How long a drain waits for access logs.
+const FLUSH_LOGS: Duration = Duration::from_secs(1);
 
 /// How long to wait for own listeners on an address to close before it is opened again.
 const REOPEN: Duration = Duration::from_secs(2);
@@ -82,6 +86,7 @@ impl Workers {
             tracker: Arc::default(),
             reproxy: Arc::default(),
             tls: Servers::default(),
+            access_logs: AccessLogs::default(),
         };
         let (peers, told): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(TOLD)).unzip();
         let peers: Arc<[_]> = peers.into();
@@ -128,6 +133,11 @@ impl Workers {
     /// What services need to speak TLS.
     pub fn tls(&self) -> &Servers {
         &self.shared.tls
+    }
+
+    /// The access logs of services.
+    pub fn access_logs(&self) -> &AccessLogs {
+        &self.shared.access_logs
     }
 
     /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is
@@ -218,13 +228,18 @@ impl Workers {
             listeners.open.clear();
         }
         let all = self.all(|done| Order::Drain { done });
-        match within {
+        let is_empty = match within {
             None => {
                 all.await;
                 true
             }
             Some(within) => tokio::time::timeout(within, all).await.is_ok(),
+        };
+        let flushed = tokio::time::timeout(FLUSH_LOGS, self.shared.access_logs.flush()).await;
+        if flushed.is_err() {
+            tracing::warn!("access logs could not be written to their end in time");
         }
+        is_empty
     }
 
     /// Waits until every worker says that it takes orders: at once, unless one hangs.

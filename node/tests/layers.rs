@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 5] = [
         "nodefile",
         "tls",
     ],
-    &["monitor", "reproxy", "upload", "upstream"],
+    &["monitor", "access_log", "reproxy", "upload", "upstream"],
     &["role", "listen", "workers"],
     &[
         "gossip",
@@ -38,9 +38,21 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// The data plane: of the replicated state it sees the model alone.
-const DATA_PLANE: [&str; 13] = [
-    "files", "http", "plugin", "balance", "health", "snapshot", "tls", "reproxy", "upload", "upstream",
-    "role", "listen", "workers",
+const DATA_PLANE: [&str; 14] = [
+    "access_log",
+    "files",
+    "http",
+    "plugin",
+    "balance",
+    "health",
+    "snapshot",
+    "tls",
+    "reproxy",
+    "upload",
+    "upstream",
+    "role",
+    "listen",
+    "workers",
 ];
 
 fn layer(module: &str) -> Option<usize> {

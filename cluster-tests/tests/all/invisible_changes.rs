@@ -38,6 +38,7 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("high_priority_host_pattern", "^127", "none"),
     ("high_priority_uri_pattern", "slow", "none"),
     ("idle_timeout", "20", "30"),
+    ("log_format", "json", "perlbal"),
     ("max_backend_uses", "2", "0"),
     ("max_chunked_request_size", "1", "200m"),
     ("persist_backend", "off", "on"),

@@ -1,6 +1,7 @@
 //! What fleetbal promises, each against real processes: a file per promise.
 
 mod access;
+mod access_log;
 mod backup;
 mod bad_places;
 mod confirm;

@@ -71,10 +71,16 @@ impl DataPlane {
     pub(super) fn effects(
         &self,
         publisher: Publisher,
-        variables: NodeVariables,
+        variables: &NodeVariables,
+        settings: &Settings,
         lifecycle: &Lifecycle,
     ) -> (effects::Runner, Effects) {
-        effects::effects(publisher, variables, self.workers.tls(), lifecycle)
+        let plane = effects::Plane {
+            servers: self.workers.tls().clone(),
+            access_logs: self.workers.access_logs().clone(),
+            may_start_programs: settings.allow_exec,
+        };
+        effects::effects(publisher, variables.clone(), plane, lifecycle)
     }
 
     pub(super) fn start(settings: &Settings) -> Result<Self, BootError> {

@@ -29,7 +29,9 @@ pub(super) fn check(given: Given<'_>) -> Result<(), BootError> {
     let variables = super::variables(settings, &settings.node);
     let script = script.with_nodefiles(&variables).map_err(wrong)?;
     for (line, change) in &script.changes {
-        local_check::check(change, &variables).map_err(|text| refused(*line, text))?;
+        let checked = local_check::check(change, &variables)
+            .and_then(|()| local_check::log(change, &script.config, &variables, settings.allow_exec));
+        checked.map_err(|text| refused(*line, text))?;
         let Change::SetEnabled {
             service: name,
             enabled: true,

@@ -26,6 +26,8 @@ pub struct ResponseHead {
     pub status: u16,
     /// How its body ends.
     pub framing: Framing,
+    /// The length that it tells the client, if it tells one.
+    pub content_length: Option<u64>,
     /// Whether the backend keeps its connection open.
     pub backend_persists: bool,
     /// After how many idle seconds the backend says that it closes its connection.
@@ -159,6 +161,7 @@ impl Parsed<'_, '_> {
             length,
             status: self.status,
             framing,
+            content_length: survey.length.filter(|_| !self.is_bodiless()),
             backend_persists: survey.connection.keeps(self.http11) && framing != Framing::UntilClose,
             backend_timeout: survey.timeout,
             client_persists: keep_alive.is_some(),

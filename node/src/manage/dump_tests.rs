@@ -98,6 +98,11 @@ fn plugin_line() -> impl Strategy<Value = String> {
         "VHOST * = later",
         "VPATH Front ^/a$ = px",
         "VPATH ^/[bc] = s3",
+        "LOAD Log",
+        "UNLOAD log",
+        "LOGNAME = /log/${node:name}",
+        "LOGNAME Front = | tee  -a x",
+        "LOGNAME px = \"/log/a b\"",
     ]);
     line.prop_map(str::to_owned)
 }
@@ -108,7 +113,10 @@ fn setting() -> prop::sample::Select<&'static str> {
         "role = management",
         "role = selector",
         "plugins = vhosts, vpaths",
+        "plugins = log",
         "plugins = none",
+        "log_format = json",
+        "log_format = perlbal",
         "default_service = px",
         "default_service = none",
         "latency = 5",

@@ -4,12 +4,16 @@
 use std::path::Path;
 
 use fleetbal_raft::model::{
-    Batch, CLEARING, Change, FleetConfig, HeaderRule, Kind, NO_NODEFILE, Template, Tunable, takes_variables,
+    Batch, CLEARING, Change, Directive, FleetConfig, HeaderRule, Kind, NO_NODEFILE, Template, Tunable,
+    takes_variables,
 };
 
 use super::access::Access;
+use crate::access_log;
+use crate::effects::NO_PROGRAMS;
 use crate::nodefile;
-use crate::snapshot::NodeVariables;
+use crate::os_error;
+use crate::snapshot::{LogTarget, NodeVariables};
 use crate::tls::{Server, ServerSettings};
 
 /// Checks a change where it is typed.
@@ -90,6 +94,39 @@ pub fn tls(change: &Change, config: &FleetConfig, variables: &NodeVariables) -> 
         // Certificate and key are set one after the other; meanwhile the service goes on with what it had.
         Err(error) if error.is_of_pair() && matches!(key, "ssl_cert_file" | "ssl_key_file") => Ok(()),
         loaded => loaded.map(|_| ()).map_err(|error| error.to_string()),
+    }
+}
+
+/// Whether this node can open the log that a change asks for.
+///
+/// # Errors
+/// Why not, in the words of the talk's plugin.
+pub fn log(
+    change: &Change,
+    config: &FleetConfig,
+    variables: &NodeVariables,
+    may_start_programs: bool,
+) -> Result<(), String> {
+    let Change::Direct {
+        directive: Directive::Log(target),
+        ..
+    } = change
+    else {
+        return Ok(());
+    };
+    let batch = Batch::of(vec![change.clone()]);
+    // What the fleet refuses is the fleet's to refuse, and no file is made for it.
+    if config.with_batch(&batch).is_err() {
+        return Ok(());
+    }
+    let failed = |reason: &str| format!("Failed to open '{target}': {reason}");
+    match LogTarget::on(target, variables)? {
+        LogTarget::Command(_) if !may_start_programs => Err(failed(NO_PROGRAMS)),
+        LogTarget::Command(_) => Ok(()),
+        LogTarget::File(path) => match access_log::open_file(&path) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(&os_error::words(&error))),
+        },
     }
 }
 

@@ -22,7 +22,7 @@ use crate::lifecycle::Stop;
 use crate::plugin::builtin;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 59] = [
+pub const COMMANDS: [&str; 60] = [
     "abort",
     "aio",
     "auth",
@@ -49,6 +49,7 @@ pub const COMMANDS: [&str; 59] = [
     "help",
     "leaks",
     "load",
+    "logname",
     "mime",
     "node",
     "nodes",
@@ -159,6 +160,7 @@ pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> 
         "set" => object::set(line, implied),
         "default" => object::default(line),
         "header" => header::parse(line),
+        "logname" => plugin::logname(line, implied),
         _ => {
             no_variables(line.rest())?;
             parse_plain(line, implied)

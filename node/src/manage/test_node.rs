@@ -69,6 +69,7 @@ impl TestNode {
             settled,
             lifecycle: Lifecycle::default(),
             variables,
+            may_start_programs: false,
             started: Started::now(),
             own_listener: None,
             sockets: crate::sockets::Sockets::default(),

@@ -71,6 +71,8 @@ impl Stats {
 #[derive(Debug)]
 pub struct ServiceStats {
     shards: [OnceLock<Box<Shard>>; SHARDS],
+    log_lines_written: AtomicU64,
+    log_lines_dropped: AtomicU64,
 }
 
 /// Workers beyond this number share counters with others.
@@ -80,11 +82,28 @@ impl Default for ServiceStats {
     fn default() -> Self {
         Self {
             shards: [const { OnceLock::new() }; SHARDS],
+            log_lines_written: AtomicU64::new(0),
+            log_lines_dropped: AtomicU64::new(0),
         }
     }
 }
 
 impl ServiceStats {
+    /// Lines of its access log were written.
+    pub fn log_lines_written(&self, lines: u64) {
+        self.log_lines_written.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Lines of its access log were lost.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        self.log_lines_dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Lines of its access log since the start: those that were written, and those that were lost.
+    pub fn log_lines(&self) -> (u64, u64) {
+        (read(&self.log_lines_written), read(&self.log_lines_dropped))
+    }
+
     /// The counters that one worker writes to.
     pub fn shard(&self, worker: usize) -> &Shard {
         match self.shards.get(worker % SHARDS) {

@@ -62,6 +62,12 @@ pub struct BuiltIn {
 
 /// All of them.
 pub const BUILT_IN: &[BuiltIn] = &[
+    // It writes in a way of its own; see `access_log`.
+    BuiltIn {
+        plugin: Plugin::Log,
+        make: None,
+        reports: &[],
+    },
     // These choose services, which a selector asks for in a way of its own; see `Routes`.
     BuiltIn {
         plugin: Plugin::Vhosts,

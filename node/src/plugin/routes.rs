@@ -46,12 +46,13 @@ const USING: &[u8] = b"/__using/";
 impl Routes {
     /// Those of a selector.
     pub fn new(service: &Service, header_rules: HeaderRules) -> Self {
-        let tables = service.plugins().iter().map(|plugin| {
+        let tables = service.plugins().iter().filter_map(|plugin| {
             let spec = service.spec(plugin);
             let directives = spec.into_iter().flat_map(PluginSpec::directives);
             match plugin {
-                Plugin::Vhosts => Table::hosts(directives),
-                Plugin::Vpaths => Table::paths(directives),
+                Plugin::Vhosts => Some(Table::hosts(directives)),
+                Plugin::Vpaths => Some(Table::paths(directives)),
+                Plugin::Log => None,
             }
         });
         let default = match service.value("default_service") {

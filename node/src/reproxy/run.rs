@@ -53,6 +53,8 @@ pub enum Outcome {
     Sent {
         /// The status code.
         status: u16,
+        /// The length that the client was told; 0 where it was told none.
+        length: u64,
         /// Whether the client was told that its connection stays open.
         keeps: bool,
     },
@@ -196,6 +198,10 @@ impl Exchange<'_> {
         response::rewrite(first, new, &mut head)?;
         let outcome = Outcome::Sent {
             status: status.unwrap_or(said),
+            length: match body {
+                Framing::Length(length) => length,
+                Framing::Empty | Framing::Chunked | Framing::UntilClose => 0,
+            },
             keeps: self.keep_alive.is_some() && body != Framing::UntilClose,
         };
         Ok((head, outcome))

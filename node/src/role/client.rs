@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 
+use super::access::Logged;
 use super::connection::Next;
 use super::deadline::Deadline;
 use super::held::{Ahead, Held, poll_read};
@@ -46,6 +47,8 @@ pub(super) struct Client {
     hops: u8,
     /// Whether the request has waited as long as its selector says.
     has_waited: bool,
+    /// What is kept of a request that somebody logs.
+    pub(super) logged: Option<Box<Logged>>,
     peer: IpAddr,
     peer_text: Box<[u8]>,
     /// What plugins know of the request that is being answered.
@@ -111,6 +114,7 @@ impl Client {
             idle_limit: current.and_then(|current| current.view.settings.idle_timeout),
             hops: 0,
             has_waited: false,
+            logged: None,
             serving: Rc::clone(&counted.served),
             counted,
             peer,
@@ -128,6 +132,11 @@ impl Client {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// The client's address, as text.
+    pub(super) fn peer_text(&self) -> &[u8] {
+        &self.peer_text
     }
 
     pub(super) fn local(&self) -> &Local {
@@ -267,6 +276,8 @@ impl Client {
             Ok(Some(_)) if !current.view.enabled && outer.is_none() => Some(refused(DISABLED)),
             Ok(Some(head)) => {
                 self.arm(settings.idle_timeout);
+                let sent = input.get(..head.length).unwrap_or_default();
+                self.log_for(&Rc::clone(&self.serving), &current.view, sent);
                 if outer.is_none() {
                     self.idle_limit = settings.persist_client_idle_timeout;
                 }
@@ -328,6 +339,16 @@ impl Client {
         if let Some(hooked) = &mut self.hooked {
             hooked.context.answered(status, length);
         }
+        self.log_answer(status, length);
+    }
+
+    /// All that was said went out. What was said before an answer is none.
+    #[inline]
+    pub(super) fn is_answered(&mut self) {
+        if let Some(hooked) = &mut self.hooked {
+            hooked.context.is_whole();
+        }
+        self.log_whole();
     }
 
     /// Sends what this node says itself. Whether the connection is still good.
@@ -348,8 +369,8 @@ impl Client {
                 .map(|result| result.is_ok())
         })
         .await;
-        if is_said && let Some(hooked) = &mut self.hooked {
-            hooked.context.is_whole();
+        if is_said {
+            self.is_answered();
         }
         is_said
     }

@@ -42,6 +42,7 @@ pub(super) async fn serve(counted: Counted, io: Stream, peer: IpAddr) {
             | Incoming::Wait(_)
             | Incoming::Ended) => Box::pin(other_than_plain(&mut client, other)).await,
         };
+        client.log();
         client.request_ended();
         match next {
             Next::Keep => {}

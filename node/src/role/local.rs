@@ -10,10 +10,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, mpsc};
 
+use super::access::{Logs, Unsent};
 use super::buffers::Buffers;
 use super::date::Date;
 use super::deadline::Deadlines;
 use super::reverse_proxy::{Queue, Queues, give_idle, replenish};
+use crate::access_log::AccessLogs;
 use crate::files::Files;
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
 use crate::reproxy;
@@ -49,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) tracker: Arc<Tracker>,
     pub(crate) reproxy: Arc<reproxy::Shared>,
     pub(crate) tls: Servers,
+    pub(crate) access_logs: AccessLogs,
 }
 
 /// The state of one worker.
@@ -70,6 +73,8 @@ pub(crate) struct Local {
     pub(super) tls: Servers,
     pub(super) files: Files,
     pub(super) date: Date,
+    pub(super) access_logs: AccessLogs,
+    pub(super) logs: Logs,
     outputs: RefCell<Vec<Vec<u8>>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
@@ -95,6 +100,8 @@ impl Local {
             tls: shared.tls,
             files: Files::default(),
             date: Date::default(),
+            access_logs: shared.access_logs,
+            logs: Logs::default(),
             outputs: RefCell::default(),
             draining: Cell::new(false),
             connections: Cell::new(0),
@@ -116,6 +123,7 @@ impl Local {
             current: RefCell::default(),
             idle: IdleConnections::new(self.worker, Arc::clone(queue.connections())),
             queue,
+            unsent: RefCell::default(),
         });
         services.insert(name.clone(), Rc::clone(&served));
         served
@@ -140,6 +148,7 @@ impl Local {
         self.deadlines.tick();
         self.buffers.tick();
         self.files.tick();
+        self.logs.tick();
         let mut lacking = Vec::new();
         if self.worker == 0 {
             self.reproxy.targets.sweep();
@@ -176,6 +185,11 @@ impl Local {
         }
     }
 
+    /// Hands over what was logged.
+    pub(crate) fn flush_logs(&self) {
+        self.logs.hand_over(self);
+    }
+
     /// A buffer that a head is written to, for a single step.
     #[inline]
     pub(super) fn take_output(&self) -> Vec<u8> {
@@ -198,6 +212,8 @@ pub(crate) struct Served {
     current: RefCell<Option<Rc<Current>>>,
     pub(super) idle: IdleConnections,
     pub(super) queue: Arc<Queue>,
+    /// Lines of its access log.
+    pub(super) unsent: RefCell<Unsent>,
 }
 
 /// A service of one snapshot.
@@ -297,6 +313,11 @@ impl Served {
     /// Its name.
     pub(super) fn name(&self) -> &ServiceName {
         &self.name
+    }
+
+    /// Its counters on all workers.
+    pub(super) fn stats(&self) -> &Arc<ServiceStats> {
+        &self.stats
     }
 
     /// The counters that this worker writes to.

@@ -157,8 +157,7 @@ fn try_now(client: &mut Client, begun: &Begun<'_>, cx: &mut Context<'_>) -> Stag
             let keeps = keeps(client, owner, &begun.head);
             let facts = Facts::of(client, owner, keeps);
             let pieces = compose(&facts, begun.head.method, &shown, &chosen);
-            let single = chosen.single(shown.file.stamp.size);
-            client.answered(chosen.status(), single.map(|part| part.end - part.start));
+            client.answered(chosen.status(), Some(chosen.length(&shown)));
             Stage::Composed(pieces, keeps)
         }
     }
@@ -203,7 +202,7 @@ fn send_now(
     let body = buffer.get_mut(..length).unwrap_or_default();
     let stage = match shown.file.read_now(body, part.start) {
         Ok(true) => {
-            client.answered(chosen.status(), Some(length as u64));
+            client.answered(chosen.status(), Some(chosen.length(shown)));
             let (written, result) = write_now(&mut client.io, cx, &head, body);
             // What is not sent yet is held, and it is mostly nothing.
             let left = if written < head.len() + body.len() && result.is_ok() {
@@ -211,6 +210,9 @@ fn send_now(
             } else {
                 Held::default()
             };
+            if result.is_ok() && left.is_empty() {
+                client.is_answered();
+            }
             let is_quiet = begun.after().is_empty();
             Stage::Answered(
                 left,
@@ -353,7 +355,7 @@ async fn send(client: &mut Client, request: &WebRequest, shown: &Shown<'_>, chos
         return next;
     }
     let length = hooks::length(client, &head);
-    client.answered(chosen.status(), length);
+    client.answered(chosen.status(), length.or(Some(chosen.length(shown))));
     let pieces = behind(head, request.head.method, shown, chosen);
     send_pieces(client, request, pieces, keeps).await
 }
@@ -411,10 +413,10 @@ async fn list(
     Facts::of(client, request.owner(), keeps).write_made(made, &mut head);
     let mut pieces = Pieces::default();
     pieces.text(head);
+    client.answered(200, Some(page.len() as u64));
     if request.head.method != Method::Head {
         pieces.text(page);
     }
-    client.answered(200, None);
     Ok(send_pieces(client, request, pieces, keeps).await)
 }
 
@@ -422,9 +424,7 @@ async fn send_pieces(client: &mut Client, request: &WebRequest, pieces: Pieces, 
     let limit = request.current.view.settings.idle_timeout;
     match pieces.send(client, limit).await {
         Ok(()) => {
-            if let Some(hooked) = &mut client.hooked {
-                hooked.context.is_whole();
-            }
+            client.is_answered();
             end(client, request, keeps)
         }
         Err(error) => {

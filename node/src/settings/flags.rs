@@ -100,6 +100,10 @@ pub struct RunFlags {
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', env = "FLEETBAL_LABEL")]
     pub label: Vec<String>,
 
+    /// Let the configuration start programs on this node: logs that go to a command
+    #[arg(long, env = "FLEETBAL_ALLOW_EXEC", value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_exec: bool,
+
     /// Data plane threads [default: number of CPUs]
     #[arg(long, value_name = "N", env = "FLEETBAL_WORKERS")]
     pub workers: Option<usize>,
@@ -161,6 +165,7 @@ impl RunFlags {
             "management_token_file" => or(&mut self.management_token_file, path),
             "management_open" => self.management_open |= on("management_open", value)?,
             "metrics" => or(&mut self.metrics, text),
+            "allow_exec" => self.allow_exec |= on("allow_exec", value)?,
             "workers" => {
                 let count = value.parse().map_err(|_| SettingsError::Value {
                     setting: "CLUSTER workers",

@@ -1,5 +1,6 @@
 //! Services with their settings in types, so that a request looks nothing up by name.
 
+mod log;
 mod settings;
 mod special;
 mod web;
@@ -14,6 +15,7 @@ use super::pool::PoolView;
 use super::variables::NodeVariables;
 use crate::http::Special;
 use crate::plugin::{self, Hooks, Routes};
+pub use log::{LogFormat, LogSettings, LogTarget};
 pub use settings::{QueueSettings, ReproxySettings, RetrySettings, UploadSettings};
 use settings::{seconds, size};
 pub use web::{StoreSettings, WebSettings};
@@ -41,6 +43,8 @@ pub struct ServiceView {
     pub settings: ProxySettings,
     /// What it serves, where it serves files.
     pub web: Option<Box<WebSettings>>,
+    /// What it writes of its requests; none: nothing.
+    pub log: Option<Box<LogSettings>>,
 }
 
 /// What tunes a service that forwards.
@@ -122,6 +126,8 @@ impl ServiceView {
             settings: ProxySettings::new(service, pool.as_deref(), variables),
             web: (service.role() == Some(Role::WebServer))
                 .then(|| Box::new(WebSettings::new(service, types, variables))),
+            // Where this node cannot tell where to, that is an effect that fails.
+            log: LogSettings::of(service, variables).ok().flatten().map(Box::new),
             pool,
         }
     }

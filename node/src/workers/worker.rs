@@ -141,6 +141,7 @@ async fn tell_when_empty(local: Rc<Local>, done: oneshot::Sender<()>) {
     // Listeners that were just stopped get their turn first, and what they accept counts.
     tokio::task::yield_now().await;
     local.emptied().await;
+    local.flush_logs();
     // Whoever asked may have stopped waiting.
     done.send(()).unwrap_or_default();
 }

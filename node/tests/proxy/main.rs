@@ -11,6 +11,7 @@ mod choosing;
 mod files;
 mod fixture;
 mod handover;
+mod logging;
 mod messages;
 mod puts;
 mod queueing;

@@ -24,7 +24,9 @@ fn directive() -> impl Strategy<Value = Directive> {
     let target = || "[s-u]".prop_map(|name| ServiceName::parse(&name).unwrap());
     let host = prop::sample::select(vec!["a.com", "*.a.com", "*", "a!b", ""]);
     let path = prop::sample::select(vec!["^/a", "^/b", "("]);
+    let log = prop::sample::select(vec!["/log/${node:name}", "| cat > x", ""]);
     prop_oneof![
+        log.prop_map(|text| Directive::Log(LogTarget::parse(text).unwrap())),
         (host, target()).prop_map(|(pattern, target)| Directive::Vhost {
             pattern: pattern.to_owned(),
             target
@@ -42,6 +44,8 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
         Just(("role", "management")),
         Just(("role", "selector")),
         Just(("plugins", "vhosts, vpaths")),
+        Just(("plugins", "log")),
+        Just(("log_format", "json")),
         Just(("plugins", "vpaths")),
         Just(("default_service", "s")),
         Just(("default_service", "none")),
@@ -83,7 +87,7 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
 }
 
 fn plugin_change() -> impl Strategy<Value = Change> {
-    let plugin = prop::sample::select(vec!["vhosts", "vpaths", "nosuch"]);
+    let plugin = prop::sample::select(vec!["log", "vhosts", "vpaths", "nosuch"]);
     prop_oneof![
         (plugin, any::<bool>()).prop_map(|(plugin, loaded)| Change::SetLoaded {
             plugin: plugin.to_owned(),

@@ -1,14 +1,19 @@
 //! Plugins: which there are, which a service has, and the lines that tune them. What they do to requests is not here.
 
+mod log;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::name::ServiceName;
 use super::role::Role;
+pub use log::LogTarget;
 
 /// A plugin that comes with this release.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Plugin {
+    /// A line for each request, in a file or to a program.
+    Log,
     /// A selector's choice by host.
     Vhosts,
     /// A selector's choice by path.
@@ -17,11 +22,12 @@ pub enum Plugin {
 
 impl Plugin {
     /// All of them, in the order of their names.
-    pub const ALL: [Self; 2] = [Self::Vhosts, Self::Vpaths];
+    pub const ALL: [Self; 3] = [Self::Log, Self::Vhosts, Self::Vpaths];
 
     /// Its name, as Perlbal spells it.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Log => "Log",
             Self::Vhosts => "Vhosts",
             Self::Vpaths => "Vpaths",
         }
@@ -34,28 +40,37 @@ impl Plugin {
             .find(|plugin| plugin.name().eq_ignore_ascii_case(name))
     }
 
-    /// The only role whose services can have it; none: any.
-    pub const fn role(&self) -> Option<Role> {
+    /// The roles whose services can have it, that which Perlbal names first; none: any.
+    const fn roles(&self) -> &'static [Role] {
         match self {
-            Self::Vhosts | Self::Vpaths => Some(Role::Selector),
+            Self::Log => &[Role::WebServer, Role::ReverseProxy, Role::Selector],
+            Self::Vhosts | Self::Vpaths => &[Role::Selector],
         }
+    }
+
+    /// The role that Perlbal names where a service of another one is to have it; none: any can.
+    pub fn role(&self) -> Option<Role> {
+        self.roles().first().copied()
     }
 
     /// Whether a service of that role can have it.
     pub fn fits(&self, role: Option<Role>) -> bool {
-        self.role().is_none_or(|only| role == Some(only))
+        let roles = self.roles();
+        roles.is_empty() || role.is_some_and(|role| roles.contains(&role))
     }
 
     /// Whether `SET plugins` forgets its lines, as Perlbal does with maps: nothing else takes them back.
     pub(super) const fn begins_anew(&self) -> bool {
         match self {
             Self::Vhosts | Self::Vpaths => true,
+            Self::Log => false,
         }
     }
 
     /// How Perlbal spells it where it refuses a role.
     pub(super) const fn spelled(&self) -> &'static str {
         match self {
+            Self::Log => "log",
             Self::Vhosts => "vhost",
             Self::Vpaths => "vpath",
         }
@@ -71,6 +86,8 @@ impl fmt::Display for Plugin {
 /// A line that tunes a plugin of a service. It prints as it can be typed behind `CREATE SERVICE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directive {
+    /// `LOGNAME = FILE`, `LOGNAME = | COMMAND`.
+    Log(LogTarget),
     /// `VHOST pattern = service`.
     Vhost {
         /// A host, `*.host`, `*`, or `host;using:host`.
@@ -91,6 +108,7 @@ impl Directive {
     /// Whose it is.
     pub const fn plugin(&self) -> Plugin {
         match self {
+            Self::Log(_) => Plugin::Log,
             Self::Vhost { .. } => Plugin::Vhosts,
             Self::Vpath { .. } => Plugin::Vpaths,
         }
@@ -99,6 +117,8 @@ impl Directive {
     /// What a later line with the same takes the place of; none: each stands for itself, in order.
     fn key(&self) -> Option<&str> {
         match self {
+            // A service writes one log.
+            Self::Log(_) => Some(""),
             Self::Vhost { pattern, .. } => Some(pattern),
             Self::Vpath { .. } => None,
         }
@@ -110,6 +130,10 @@ impl Directive {
     /// What is wrong with it.
     pub(super) fn check(&self) -> Result<(), InvalidDirective> {
         match self {
+            Self::Log(target) => {
+                let is_plain = target.is_plain();
+                is_plain.then_some(()).ok_or(InvalidDirective::LogTarget)
+            }
             Self::Vhost { pattern, .. } => {
                 let plain = |c: char| c.is_ascii_alphanumeric() || "_-.*;:".contains(c);
                 let is_host = !pattern.is_empty() && pattern.chars().all(plain);
@@ -127,6 +151,7 @@ impl Directive {
 impl fmt::Display for Directive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Log(target) => write!(f, "LOGNAME = {target}"),
             Self::Vhost { pattern, target } => write!(f, "VHOST {pattern} = {target}"),
             Self::Vpath { pattern, target } => write!(f, "VPATH {pattern} = {target}"),
         }
@@ -136,6 +161,9 @@ impl fmt::Display for Directive {
 /// A line that cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDirective {
+    /// Neither a file nor a command, or one that no line can hold.
+    #[error("usage: LOGNAME [<service>] = <file>")]
+    LogTarget,
     /// Not what a host is compared with.
     #[error("invalid host pattern: '{0}'")]
     Host(String),

@@ -4,12 +4,16 @@ use fleetbal_proto::v1;
 
 use super::WireError;
 use super::change::service_name;
-use crate::model::{Change, Directive};
+use crate::model::{Change, Directive, LogTarget, Template};
 
 impl From<&Directive> for v1::Directive {
     fn from(directive: &Directive) -> Self {
         use v1::directive::Directive as Wire;
         let wire = match directive {
+            Directive::Log(target) => Wire::Log(v1::LogTarget {
+                target: target.template().to_string(),
+                is_command: matches!(target, LogTarget::Command(_)),
+            }),
             Directive::Vhost { pattern, target } => Wire::Vhost(route(pattern, target.as_str())),
             Directive::Vpath { pattern, target } => Wire::Vpath(route(pattern, target.as_str())),
         };
@@ -26,6 +30,15 @@ impl TryFrom<v1::Directive> for Directive {
         use v1::directive::Directive as Wire;
         Ok(
             match wire.directive.ok_or(WireError::Invalid("line of a plugin"))? {
+                Wire::Log(log) => {
+                    let template = Template::parse(&log.target);
+                    let template = template.map_err(|_| WireError::Invalid("target of a log"))?;
+                    Self::Log(if log.is_command {
+                        LogTarget::Command(template)
+                    } else {
+                        LogTarget::File(template)
+                    })
+                }
                 Wire::Vhost(route) => Self::Vhost {
                     target: service_name(&route.target)?,
                     pattern: route.pattern,

@@ -59,6 +59,7 @@ pub(in super::super) fn prepare(
         check_bind(service, config, context)?;
     }
     local_check::tls(&change, config, &context.variables)?;
+    local_check::log(&change, config, &context.variables, context.may_start_programs)?;
     let listed = local_check::nodefile(&change, &context.variables)?;
     Ok(std::iter::once(change).chain(listed).collect())
 }

@@ -195,6 +195,17 @@ fn services(context: &Context, out: &mut Exposition) {
     for (name, stats) in &services {
         out.figure(&[("service", name.as_str())], stats.accepted_total());
     }
+    out.family(
+        "fleetbal_service_access_log_lines_total",
+        Kind::Counter,
+        "Lines of the access log that were written, and lines that were lost.",
+    );
+    let logs = services.iter().map(|(name, stats)| (name, stats.log_lines()));
+    for (name, (written, dropped)) in logs.filter(|(_, lines)| *lines != (0, 0)) {
+        for (result, lines) in [("written", written), ("dropped", dropped)] {
+            out.figure(&[("service", name.as_str()), ("result", result)], lines);
+        }
+    }
 }
 
 fn queues(snapshot: &Snapshot, queues: &Queues, out: &mut Exposition) {

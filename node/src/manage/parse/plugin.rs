@@ -1,6 +1,6 @@
-//! `load`, `unload`, `reload`, and the lines that tune plugins: `vhost`, `vpath`.
+//! `load`, `unload`, `reload`, and the lines that tune plugins: `logname`, `vhost`, `vpath`.
 
-use fleetbal_raft::model::{Change, Directive, ServiceName};
+use fleetbal_raft::model::{Change, Directive, LogTarget, ServiceName};
 
 use super::super::command::{Command, Query};
 use super::super::line::{Line, is_one_word};
@@ -24,6 +24,27 @@ fn name(line: &Line, word: &'static str) -> Result<String, ParseError> {
         [name] if is_one_word(name) => Ok((*name).to_owned()),
         _ => Err(ParseError::Syntax(word)),
     }
+}
+
+/// `logname [service] = file`, `logname [service] = | command`.
+pub(super) fn logname(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
+    const USAGE: ParseError = ParseError::Usage("usage: LOGNAME [<service>] = <file>");
+    // A blank is required behind each word.
+    let rest = line.rest().strip_prefix(' ').ok_or(USAGE)?;
+    let (service, target) = rest.split_once('=').ok_or(USAGE)?;
+    let service = match service.strip_suffix(' ') {
+        Some(service) if is_one_word(service) => Some(service),
+        None if service.is_empty() => None,
+        Some(_) | None => return Err(USAGE),
+    };
+    if target.trim().is_empty() {
+        return Err(USAGE);
+    }
+    let service = service.or(implied).ok_or(ParseError::NoServiceContext)?;
+    Ok(direct(
+        service.to_owned(),
+        Directive::Log(LogTarget::parse(target)?),
+    ))
 }
 
 /// `vhost [service] host = service`.

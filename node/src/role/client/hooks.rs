@@ -53,6 +53,7 @@ impl Client {
         }
         let hooks = current.view.hooks.as_ref()?;
         let sent = input.get(..head.length).unwrap_or_default();
+        self.log_for(&Rc::clone(&self.serving), &current.view, sent);
         if !self.goes_on() {
             let facts = self.facts(&current, sent);
             let context = RequestContext::new(facts, sent, Some(head));

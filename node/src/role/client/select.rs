@@ -39,6 +39,8 @@ impl Client {
         if outer.is_none() {
             self.idle_limit = settings.persist_client_idle_timeout;
         }
+        let sent = input.get(..head.length).unwrap_or_default();
+        self.log_for(&Rc::clone(&self.serving), &selector.view, sent);
         self.hand_on(
             Rc::clone(outer.unwrap_or(selector)),
             routes,

@@ -174,6 +174,7 @@ pub(super) fn finish_head(client: &mut Client, head: &mut ResponseHead, output: 
         if let Some((status, edited, prefix)) = hooked.context.take_response() {
             (head.status, *output) = (status, edited);
             added = prefix.len() as u64;
+            head.content_length = head.content_length.map(|length| length + added);
             put_ahead(&prefix, head, output);
         }
     }

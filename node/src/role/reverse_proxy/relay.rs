@@ -84,7 +84,8 @@ impl Relay<'_> {
     pub(super) async fn run(&mut self) -> Result<ResponseHead, Trouble> {
         let mut answer = poll_fn(|cx| self.poll_answer(cx)).await?;
         self.lease.backend().count_answer(answer.head.status);
-        self.client.served().shard().answered(answer.head.status);
+        self.client
+            .answered(answer.head.status, answer.head.content_length);
         if !(answer.body.is_done() && self.to_client.is_empty() && self.client.io.is_flushed()) {
             let relayed = poll_fn(|cx| self.poll_bodies(cx, &mut answer)).await;
             if relayed.is_err() {
@@ -462,10 +463,8 @@ impl Relay<'_> {
             excess,
             ..
         } = self;
+        client.is_answered();
         lease.end();
-        if let Some(hooked) = &mut client.hooked {
-            hooked.context.is_whole();
-        }
         let is_read = request.upload.is_done();
         let has_more = request.upload_plan.as_ref().is_some_and(|plan| plan.has_more());
         let is_sent = is_read && request.to_backend.is_empty() && !has_more && !upload_broken;

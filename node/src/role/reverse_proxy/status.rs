@@ -25,7 +25,7 @@ pub(in crate::role) async fn answer(client: &mut Client, session: &str, head: &R
     if head.method != Method::Head {
         answer.extend_from_slice(body.as_bytes());
     }
-    client.served().shard().answered(200);
+    client.answered(200, Some(body.len() as u64));
     let is_kept = keep_alive.is_some();
     match (client.say(answer).await, is_kept) {
         (true, true) => Next::Keep,

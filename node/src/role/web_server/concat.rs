@@ -76,7 +76,7 @@ pub(super) async fn send(
             pieces.file(Sending::new(Rc::clone(file), 0..file.stamp.size));
         }
     }
-    client.served().shard().answered(if sends { 200 } else { 304 });
+    client.answered(if sends { 200 } else { 304 }, sends.then_some(size));
     Ok(send_pieces(client, request, pieces, keeps).await)
 }
 

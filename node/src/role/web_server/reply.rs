@@ -109,6 +109,18 @@ impl Chosen {
         }
     }
 
+    /// The length that the answer says it has.
+    pub(super) fn length(&self, shown: &Shown<'_>) -> u64 {
+        match self {
+            Self::All => shown.file.stamp.size,
+            Self::One(part) => part.end - part.start,
+            Self::Several(parts, boundary) => {
+                several_length(parts, boundary, shown.kind, shown.file.stamp.size)
+            }
+            Self::NotModified | Self::NoSuchPart | Self::Failed => 0,
+        }
+    }
+
     fn status_line(&self) -> &'static [u8] {
         match self {
             Self::All => b"200 OK",

@@ -265,6 +265,13 @@ pub const TUNABLES: &[Tunable] = &[
         "Where the service listens: ip:port or port.",
     ),
     tunable(
+        "log_format",
+        Kind::OneOf(&["perlbal", "combined", "json"]),
+        Scope::Every,
+        Some("perlbal"),
+        "The form of the lines that the plugin Log writes.",
+    ),
+    tunable(
         "max_backend_uses",
         Kind::Int,
         PROXY,

@@ -231,8 +231,13 @@ impl Place {
 /// What becomes of the client's connection.
 async fn conclude(client: &mut Client, request: &Request, outcome: Outcome) -> Next {
     match outcome {
-        Outcome::Sent { status, keeps } => {
-            client.answered(status, None);
+        Outcome::Sent {
+            status,
+            length,
+            keeps,
+        } => {
+            client.answered(status, Some(length));
+            client.is_answered();
             if keeps {
                 Next::Keep
             } else if request.upload.is_done() && client.input.is_empty() {
@@ -294,6 +299,7 @@ fn prepare(
     let name = ServiceName::parse(name).map_err(|_| UNKNOWN_SERVICE)?;
     let (served, current) = client.local().find(&name).ok_or(UNKNOWN_SERVICE)?;
     let (served, current) = selector::settle(client.local(), served, current, original.forwarded())?;
+    client.log_for(&served, &current.view, original.sent());
     let mut output = Vec::new();
     let rules = client.forwarding(&current.view.settings);
     let head = request::read(original.sent(), rules, &mut output)?.ok_or(NO_ORIGINAL)?;
