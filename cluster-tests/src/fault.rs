@@ -9,6 +9,15 @@ use crate::fleet::Fleet;
 use crate::{Result, wait};
 
 impl Fleet {
+    /// From its next start on, a node's command is led by these words: a program that changes what it runs in.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn lead_with(&mut self, number: usize, words: &[String]) -> Result<()> {
+        self.node_mut(number)?.wrapper = words.to_vec();
+        Ok(())
+    }
+
     /// `kill -9`.
     ///
     /// # Errors

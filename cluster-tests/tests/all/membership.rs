@@ -101,6 +101,32 @@ fn a_removed_node_that_joins_again_under_its_name_is_seen_alive() -> Result {
 }
 
 #[test]
+fn a_node_that_comes_back_at_another_address_is_found_there() -> Result {
+    let mut fleet = Fleet::of_three()?;
+    fleet.kill(3)?;
+    let before = fleet.node(3)?.cluster();
+    let now = std::net::SocketAddr::new(before.ip(), before.port() + 1);
+    let moved = |flag: String| {
+        if flag == before.to_string() {
+            now.to_string()
+        } else {
+            flag
+        }
+    };
+    let flags = fleet.node(3)?.flags.clone().into_iter().map(moved).collect();
+    fleet.launch(3, flags)?;
+    fleet.wait_settled()?;
+    for number in 1..=3 {
+        wait::for_true(format!("n{number} to know of it"), wait::PATIENCE, || {
+            let status = fleet.node(number)?.status()?;
+            Ok(status.node_text("n3", "address")? == now.to_string())
+        })?;
+    }
+    fleet.node(3)?.manage()?.change("CREATE POOL afterwards")?;
+    fleet.passed()
+}
+
+#[test]
 fn leadership_and_votes_go_where_they_are_sent() -> Result {
     let fleet = Fleet::start(&Plan {
         nodes: 4,

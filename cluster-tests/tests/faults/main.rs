@@ -4,6 +4,7 @@
 //! Needs root, and the packages iproute2, nftables and strace; a test that cannot have what it needs says so past the
 //! harness, and has shown nothing.
 
+mod clock;
 mod damage;
 mod disk;
 mod health;

@@ -145,12 +145,13 @@ async fn collect(chunks: &mut Streaming<v1::SnapshotChunk>) -> Result<Bytes, Sta
 impl Service {
     /// Proposes what this node can read and every member can apply.
     async fn propose_readable(&self, request: v1::ProposeRequest) -> Result<Attempt, Status> {
-        let level = match crate::wire::decode_entry(&request.entry) {
-            Ok(entry) => entry.feature_level,
+        let entry = match crate::wire::decode_entry(&request.entry) {
+            Ok(entry) => entry,
             Err(later @ WireError::Later { .. }) => return Ok(Attempt::Refused(later.to_string())),
             Err(error) => return Err(malformed(error)),
         };
-        if let Err(error) = self.0.check_level(level) {
+        let checked = self.0.check_level(entry.feature_level);
+        if let Err(error) = checked.and_then(|()| self.0.check_clock(&entry)) {
             return Ok(Attempt::Refused(error.to_string()));
         }
         Ok(self.0.propose_here(request.entry, deadline(request.ttl_ms)).await)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::world::World;
-use fleetbal_cluster_tests::{Fleet, Load, Result, wait};
+use fleetbal_cluster_tests::{Fleet, Load, Result, oracle, wait};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -70,11 +70,20 @@ impl<'w> Schedule<'w> {
     /// Mends all, and sees that no request failed; how many there were.
     pub(super) fn end(mut self) -> Result<(Fleet, u64)> {
         self.world.heal()?;
-        self.fleet.wait_settled()?;
+        let settled = self.fleet.wait_settled();
+        settled.with_context(|| format!("the dumps say: {:?}", self.same_bytes().map(drop)))?;
         for number in self.fleet.running() {
             self.unload(number)?;
         }
         Ok((self.fleet, self.requests))
+    }
+
+    fn same_bytes(&self) -> Result<String> {
+        let running = self.fleet.running().into_iter();
+        let nodes = running
+            .map(|number| self.fleet.node(number))
+            .collect::<Result<Vec<_>>>()?;
+        oracle::same_bytes(nodes)
     }
 
     fn one_fault(&mut self) -> Result {

@@ -1,0 +1,100 @@
+//! A node whose wall clock is wrong, and jumps. Debian's `faketime` changes it from outside, for that process alone; the clock
+//! that only goes forward stays as it is, as on a machine whose time is set.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{io::Write as _, thread};
+
+use anyhow::ensure;
+use fleetbal_cluster_tests::{Fleet, Load, Plan, Result, oracle};
+
+/// Where the library is, by machine.
+fn library() -> Option<PathBuf> {
+    let machines = fs::read_dir("/usr/lib").ok()?;
+    let paths = machines
+        .flatten()
+        .map(|dir| dir.path().join("faketime/libfaketimeMT.so.1"));
+    let found = paths.into_iter().find(|path| path.is_file());
+    if found.is_none() {
+        // Past the harness, which keeps what passing tests print to itself.
+        drop(writeln!(
+            std::io::stderr(),
+            "\n!!!! SKIPPED, NOTHING WAS TESTED: no libfaketime (package faketime)\n"
+        ));
+    }
+    found
+}
+
+fn set(clock: &Path, offset: &str) -> Result {
+    Ok(fs::write(clock, format!("{offset}\n"))?)
+}
+
+#[test]
+fn a_clock_that_is_wrong_and_jumps_disturbs_neither_the_leader_nor_retries_nor_traffic() -> Result {
+    let Some(library) = library() else {
+        return Ok(());
+    };
+    let mut fleet = Fleet::prepare(&Plan::default())?;
+    let clock = fleet.dir().join("clock");
+    set(&clock, "+400d")?;
+    fleet.lead_with(
+        2,
+        &[
+            "env".to_owned(),
+            format!("LD_PRELOAD={}", library.display()),
+            format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()),
+            "FAKETIME_NO_CACHE=1".to_owned(),
+            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+        ],
+    )?;
+    fleet.found()?;
+    let token = fleet.token("")?;
+    fleet.join(2, &token)?;
+    fleet.join(3, &token)?;
+    fleet.wait_settled()?;
+    // It leads, and it follows.
+    for leader in [2, 3] {
+        fleet
+            .node(1)?
+            .manage()?
+            .change(&format!("cluster transfer n{leader}"))?;
+        fleet.wait_settled()?;
+        let term = |fleet: &Fleet| -> Result<u64> {
+            let status = fleet.node(1)?.status()?;
+            Ok(status.node("n1", "term")?.as_u64().unwrap_or_default())
+        };
+        let before = term(&fleet)?;
+        let loads = (1..=3)
+            .map(|number| Load::start(fleet.node(number)?.traffic(), 2))
+            .collect::<Result<Vec<_>>>()?;
+        for (round, offset) in ["-400d", "+0", "+10y", "-3600", "+86400", "+0"]
+            .into_iter()
+            .enumerate()
+        {
+            set(&clock, offset)?;
+            for number in 1..=3 {
+                let line = format!("CREATE POOL l{leader}r{round}n{number}");
+                fleet.node(number)?.manage()?.change(&line)?;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        for load in loads {
+            load.pass(20)?;
+            load.finish().expect_flawless()?;
+        }
+        ensure!(term(&fleet)? == before, "there was an election");
+        ensure!(fleet.leader()? == leader, "n{leader} leads no more");
+    }
+    oracle::same_bytes(fleet.nodes())?;
+    // Who wonders what a token is worth reads why.
+    set(&clock, "+400d")?;
+    let refused = fleet.node(2)?.manage()?.refused("cluster token")?;
+    ensure!(
+        refused.contains("clock of n2 is 345") && refused.contains("ahead"),
+        "it says: {refused}"
+    );
+    set(&clock, "+0")?;
+    fleet.node(2)?.manage()?.data("cluster token")?;
+    fleet.passed()
+}
