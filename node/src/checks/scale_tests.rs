@@ -128,7 +128,7 @@ async fn checks_of(nodes: u16) -> BTreeMap<String, u32> {
     let start = Instant::now();
     while !fleet.iter().all(is_whole) {
         assert!(
-            start.elapsed() < Duration::from_secs(60),
+            start.elapsed() < Duration::from_mins(1),
             "they do not find each other"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -31,7 +31,7 @@ impl Command {
 
 impl Change {
     /// The lowest feature level that can apply it. What comes after the first release says so here: a kind of change by
-    /// an arm of its own, a setting in [`LATER_SETTINGS`].
+    /// an arm of its own, a setting in `LATER_SETTINGS`.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "what the first release has needs no word"

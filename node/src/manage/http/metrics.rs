@@ -92,6 +92,17 @@ fn fleet(context: &Context, out: &mut Exposition) {
         out.figure(&[("state", state.as_str())], count);
     }
     loads(&nodes, out);
+    gossip(context, out);
+    let tolerates = fleet_status(context).quorum.tolerates;
+    out.family(
+        "fleetbal_cluster_failure_tolerance",
+        Kind::Gauge,
+        "How many more voters may fail.",
+    )
+    .figure(&[], tolerates);
+}
+
+fn gossip(context: &Context, out: &mut Exposition) {
     let traffic = context.fleet.traffic();
     out.family(
         "fleetbal_gossip_sent_bytes_total",
@@ -105,13 +116,6 @@ fn fleet(context: &Context, out: &mut Exposition) {
         "Bytes of gossip messages that this node received.",
     )
     .figure(&[], traffic.received());
-    let tolerates = fleet_status(context).quorum.tolerates;
-    out.family(
-        "fleetbal_cluster_failure_tolerance",
-        Kind::Gauge,
-        "How many more voters may fail.",
-    )
-    .figure(&[], tolerates);
 }
 
 /// What each node has to do, as gossip has it; what a node is silent about is left out.

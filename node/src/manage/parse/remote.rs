@@ -32,11 +32,14 @@ pub(super) fn fleet(line: &Line) -> Result<Command, ParseError> {
         && word.eq_ignore_ascii_case("sum")
     {
         let remote = remote(typed, FLEET)?;
-        return match &*remote.command {
-            Command::Query(Query::Backends | Query::Nodes(_) | Query::Queues) => {
-                Ok(Command::Local(Local::FleetSum(remote)))
-            }
-            _ => Err(NO_FIGURES),
+        let has_figures = matches!(
+            &*remote.command,
+            Command::Query(Query::Backends | Query::Nodes(_) | Query::Queues)
+        );
+        return if has_figures {
+            Ok(Command::Local(Local::FleetSum(remote)))
+        } else {
+            Err(NO_FIGURES)
         };
     }
     let remote = remote(rest, FLEET)?;
