@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use fleetbal_cluster_tests::{Fleet, Plan, Result, wait};
+use fleetbal_cluster_tests::{Fleet, Manage, Plan, Result, wait};
 
 const BACKENDS: usize = 10_000;
 const FAILING: usize = 100;
@@ -42,27 +42,8 @@ fn main() -> Result {
     })?;
     let idle = measure(&mut fleet, seconds)?;
     tell("before", &idle);
-    // One listener serves every address of this machine.
-    let listener = TcpListener::bind("0.0.0.0:0")?;
-    let port = listener.local_addr()?.port();
-    thread::spawn(move || listener.incoming().for_each(drop));
     let mut hand = fleet.node(1)?.manage()?;
-    hand.change("CREATE POOL big")?;
-    for line in ["SET health_tcp = on", "SET health_interval = 30"] {
-        hand.change(line)?;
-    }
-    let mut text = "begin\r\n".to_owned();
-    for number in 0..BACKENDS {
-        // Nobody listens on port 1.
-        let port = if number < FAILING { 1 } else { port };
-        let (high, low) = (number / 250, number % 250 + 1);
-        write!(text, "POOL big ADD 127.20.{high}.{low}:{port}\r\n")?;
-    }
-    text.push_str("commit\r\n");
-    hand.send(text.as_bytes())?;
-    for _ in 0..BACKENDS + 2 {
-        hand.reply()?;
-    }
+    fill(&mut hand)?;
     wait::for_true(
         "all nodes to have the failing ones down",
         wait::PATIENCE * 4,
@@ -93,6 +74,31 @@ fn main() -> Result {
     drop(hand);
     fleet.passed()?;
     ensure!(above.is_empty(), "above {MOST:?}: nodes {above:?}");
+    Ok(())
+}
+
+/// Makes the large pool.
+fn fill(hand: &mut Manage) -> Result {
+    // One listener serves every address of this machine.
+    let listener = TcpListener::bind("0.0.0.0:0")?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    hand.change("CREATE POOL big")?;
+    for line in ["SET health_tcp = on", "SET health_interval = 30"] {
+        hand.change(line)?;
+    }
+    let mut text = "begin\r\n".to_owned();
+    for number in 0..BACKENDS {
+        // Nobody listens on port 1.
+        let port = if number < FAILING { 1 } else { port };
+        let (high, low) = (number / 250, number % 250 + 1);
+        write!(text, "POOL big ADD 127.20.{high}.{low}:{port}\r\n")?;
+    }
+    text.push_str("commit\r\n");
+    hand.send(text.as_bytes())?;
+    for _ in 0..BACKENDS + 2 {
+        hand.reply()?;
+    }
     Ok(())
 }
 
