@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -18,7 +20,7 @@ use crate::model::{Command, NewMember, NodeName, RequestId};
 use crate::store::LogStore;
 use crate::timing::Timing;
 use crate::transport::client::{Network, PeerChannels};
-use crate::types::{ClusterMember, NodeId};
+use crate::types::{ClusterMember, NodeId, Vote};
 
 /// How long a new fleet may take to write its first entry.
 const FOUNDING: Duration = Duration::from_secs(10);
@@ -35,8 +37,9 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) async fn assemble(self, log: LogStore, fleet: &str) -> Result<Arc<Inner>, OpenError> {
+    pub(super) async fn assemble(self, mut log: LogStore, fleet: &str) -> Result<Arc<Inner>, OpenError> {
         let failed = |error: &dyn fmt::Display| OpenError::Raft(error.to_string());
+        self.resign(&mut log).await.map_err(|error| failed(&error))?;
         let config = self
             .timing
             .raft_config(fleet)
@@ -69,6 +72,23 @@ impl Parts {
             log_failure,
             tasks: Mutex::default(),
         }))
+    }
+}
+
+impl Parts {
+    /// A leader that comes back has to be elected anew. The library would let it go on in its term, but it may have sent
+    /// entries to others that never reached its own disk; others under the same numbers would make two logs of one.
+    /// Alone it sent nothing to anybody.
+    async fn resign(&self, log: &mut LogStore) -> io::Result<()> {
+        let is_alone = self.home.as_ref().is_none_or(|home| home.known.members.len() < 2);
+        let led = log
+            .read_vote()
+            .await?
+            .filter(|vote| vote.committed && vote.leader_id.node_id == self.node_id);
+        match led {
+            Some(vote) if !is_alone => log.save_vote(&Vote::new(vote.leader_id.term, self.node_id)).await,
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

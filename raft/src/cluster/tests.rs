@@ -57,6 +57,23 @@ fn three_nodes_take_changes_anywhere_and_survive_the_leader() {
     });
 }
 
+/// What it sent and had not kept itself must not get a second meaning under the same numbers.
+#[test]
+fn a_leader_that_comes_back_does_not_go_on_in_its_term() {
+    let mut fleet = Fleet::of_three();
+    for round in 0..3 {
+        let leader = fleet.leader();
+        let term = fleet.nodes[leader].cluster.status().term;
+        let killed: Vec<_> = (0..3).rev().map(|place| fleet.kill(place)).collect();
+        for (name, address) in &killed {
+            fleet.restart(name, *address);
+        }
+        fleet.nodes[0].create(&format!("p{round}")).unwrap();
+        let now = fleet.nodes[fleet.leader()].cluster.status().term;
+        assert!(now > term, "it leads in term {now} as before in {term}");
+    }
+}
+
 #[test]
 fn a_minority_refuses_truthfully_and_the_fleet_comes_back_from_disk() {
     let mut fleet = Fleet::of_three();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use openraft::SnapshotPolicy;
+use tempfile::TempDir;
 
 use super::links::{Links, Plug};
 use crate::feed::Feed;
@@ -16,13 +17,15 @@ pub(super) struct Node {
     log: LogStore,
     pub(super) machine: StateMachine,
     pub(super) feed: Feed,
-    snapshots: bool,
+    /// Where its snapshots lie, where it makes some.
+    snapshots: Option<TempDir>,
 }
 
 impl Node {
     /// A node that does not run. With snapshots its log is cut behind each, and others are sent one.
     pub(super) fn new(id: NodeId, snapshots: bool) -> Self {
         let (machine, feed) = StateMachine::open(SnapshotPlace::Memory).unwrap();
+        let snapshots = snapshots.then(|| TempDir::new().unwrap());
         let log = LogStore::in_memory();
         Self {
             id,
@@ -35,15 +38,20 @@ impl Node {
 
     pub(super) async fn start(&mut self, links: &Links) {
         let mut config = Timing::default().raft_config("sim");
-        if self.snapshots {
-            config.snapshot_policy = SnapshotPolicy::LogsSinceLast(15);
-            config.max_in_snapshot_log_to_keep = 3;
-            config.purge_batch_size = 1;
-        } else {
-            // All that it knows comes out of the log again.
-            config.snapshot_policy = SnapshotPolicy::Never;
-            (self.machine, self.feed) = StateMachine::open(SnapshotPlace::Memory).unwrap();
-        }
+        // All that it knows comes out of the snapshot and the log again.
+        let place = match &self.snapshots {
+            Some(dir) => {
+                config.snapshot_policy = SnapshotPolicy::LogsSinceLast(15);
+                config.max_in_snapshot_log_to_keep = 3;
+                config.purge_batch_size = 1;
+                SnapshotPlace::Dir(dir.path().to_owned())
+            }
+            None => {
+                config.snapshot_policy = SnapshotPolicy::Never;
+                SnapshotPlace::Memory
+            }
+        };
+        (self.machine, self.feed) = StateMachine::open(place).unwrap();
         let plug = Plug {
             node: self.id,
             links: links.clone(),
