@@ -34,3 +34,6 @@ pub mod tls;
 pub mod upload;
 pub mod upstream;
 pub mod workers;
+
+#[cfg(test)]
+mod reference_tests;

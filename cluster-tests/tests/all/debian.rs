@@ -67,12 +67,13 @@ impl Debian {
         Ok(ended)
     }
 
-    /// All that is there, but for what dpkg and the user database keep of the past.
+    /// All that is there, but for what a start of the machine clears, and what dpkg and the user database keep of the past.
     fn files(&self) -> Result<BTreeSet<String>> {
         let mut find = Command::new("find");
         find.arg(&self.0).args(["-xdev", "-printf", "%P\n"]);
         let found = process::run(find, wait::PATIENCE)?.stdout;
         let noise = [
+            "run/",
             "var/lib/dpkg/",
             "var/log/",
             "etc/passwd-",

@@ -205,7 +205,10 @@ pub enum Rejection {
     #[error("the join token is not one of this fleet's, or its secret is wrong")]
     UnknownToken,
     /// A join with a token past its time.
-    #[error("the join token has expired; `cluster token` on a member prints a new one")]
+    #[error(
+        "the join token has expired; `cluster token` on a member prints a new one (if that one has expired too, compare \
+         the members' clocks)"
+    )]
     ExpiredToken,
     /// A join with a token that was used as often as it may be.
     #[error("the join token has been used up; `cluster token` on a member prints a new one")]

@@ -16,6 +16,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A node counts as drained when no request has come to it for so long.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long it waits at first for a fleet that is whole.
+const FIT: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Args)]
 #[command(after_help = "The command finds the node in its environment:\n  \
     FLEETBAL_ROLL_NODE     its name\n  \
@@ -90,8 +93,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn all(&mut self) -> Result<(), RollError> {
-        let fleet = self.status()?;
-        fit(&fleet)?;
+        let fleet = self.fit_fleet()?;
         let leader = fleet.leader.clone().unwrap_or_default();
         self.left = fleet.nodes;
         self.left.retain(|node| node.state != "left");
@@ -107,6 +109,19 @@ impl Walk<'_> {
             self.done.push(node.name);
         }
         Ok(())
+    }
+
+    /// The fleet, where one node may be away. A voter that was slow for a moment is waited for.
+    fn fit_fleet(&self) -> Result<Health, RollError> {
+        let give_up = Instant::now() + FIT;
+        loop {
+            let fleet = self.status()?;
+            match fit(&fleet) {
+                Ok(()) => return Ok(fleet),
+                Err(error) if Instant::now() >= give_up => return Err(error),
+                Err(_) => thread::sleep(LOOK),
+            }
+        }
     }
 
     fn one(&self, node: &Member) -> Result<(), String> {
