@@ -22,13 +22,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checks::Health;
 use crate::cli::exit;
+use crate::daemon;
 use crate::effects::Effects;
 use crate::handover::{Inheritance, Predecessor, Program};
 use crate::lifecycle::{DRAIN_TIMEOUT, Lifecycle, Signals, Stop};
 use crate::manage::access::{Access, TokenFileError};
 use crate::manage::query::node::LastProc;
 use crate::manage::script::Script;
-use crate::manage::{Context, remote};
+use crate::manage::{Context, OpenSockets, remote};
 use crate::monitor::readiness::Readiness;
 use crate::service_manager;
 use crate::settings::Settings;
@@ -137,8 +138,7 @@ pub struct Place {
 pub async fn run(process: Process<'_>) -> Result<(), BootError> {
     let lifecycle = Lifecycle::default();
     let signals = Signals::register().map_err(BootError::running)?;
-    let report = || tracing::info!("USR1: nothing to report yet");
-    let signals = tokio::spawn(signals.follow(lifecycle.clone(), report));
+    let signals = tokio::spawn(signals.follow(lifecycle.clone()));
     let (place, inheritance) = process
         .takeover
         .map(|takeover| (takeover.place, takeover.inheritance))
@@ -155,11 +155,14 @@ pub async fn run(process: Process<'_>) -> Result<(), BootError> {
         // Nothing is in flight yet, so there is nothing to drain.
         _ = lifecycle.requested() => return Ok(()),
     };
-    println!("Running.\nbeginning run");
+    println!("Running.\n{}", daemon::STARTED);
     let _pidfile = match place {
         Some(place) => replace::take(place).await?,
         None => None,
     };
+    if process.settings.daemon {
+        daemon::let_go().map_err(BootError::running)?;
+    }
     service_manager::ready("running");
     for address in process.sockets.unused() {
         tracing::warn!(%address, "the service manager passed a socket for an address that no service listens on");
@@ -221,12 +224,12 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
     let (publisher, reports) = plane.first_view(&cluster, variables.clone());
     let (runner, effects) = plane.effects(publisher, &variables, settings, &lifecycle);
     let health = Health::new(cluster.name().as_str());
-    let peers = Peers {
+    let (fleet, routes) = Peers {
         advertise: settings.advertised(),
         cluster: &cluster,
         said: plane.said(&effects, &health, backends),
-    };
-    let (fleet, routes) = peers.start(&mut tasks);
+    }
+    .start(&mut tasks);
     tasks.spawn(plane.checks(&health, &effects, &fleet, (reports, told)).run());
     let context = Arc::new(Context {
         cluster: cluster.clone(),
@@ -234,6 +237,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
         stats: plane.stats.clone(),
         queues: plane.workers.queues().clone(),
         reproxy: plane.workers.reproxy().clone(),
+        open: OpenSockets::new(plane.workers.census()),
         fleet,
         health,
         readiness: plane.readiness.clone(),

@@ -5,10 +5,13 @@ mod cluster;
 mod completions;
 mod config;
 mod ctl;
+mod daemon;
 pub mod demo;
 mod man;
+mod perlbal;
 mod probe;
 mod run;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -65,7 +68,7 @@ enum Sub {
     Cluster(cluster::ClusterArgs),
     /// Config files, what they would change, and the versions there were
     Config(config::ConfigArgs),
-    /// Send one management command and print the answer
+    /// Send one management command and print the answer; without one, a shell
     Ctl(ctl::CtlArgs),
     /// Ask a node's health pages: for health checks of containers and VIPs
     Probe(probe::ProbeArgs),
@@ -77,7 +80,12 @@ enum Sub {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let parsed = match CommandLine::try_parse() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let names: Vec<_> = CommandLine::command()
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    let parsed = match CommandLine::try_parse_from(perlbal::in_full(arguments, &names)) {
         Ok(parsed) => parsed,
         Err(error) => return report_usage(&error),
     };

@@ -10,6 +10,7 @@ pub mod checks;
 pub mod cli;
 pub mod clock;
 pub mod cluster_port;
+pub mod daemon;
 pub mod effects;
 pub mod files;
 pub mod gossip;

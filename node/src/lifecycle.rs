@@ -29,6 +29,7 @@ pub struct Lifecycle {
     stop: watch::Sender<Option<Stop>>,
     reload: watch::Sender<u64>,
     replace: Arc<Notify>,
+    report: watch::Sender<u64>,
 }
 
 impl Default for Lifecycle {
@@ -37,6 +38,7 @@ impl Default for Lifecycle {
             stop: watch::Sender::new(None),
             reload: watch::Sender::new(0),
             replace: Arc::default(),
+            report: watch::Sender::new(0),
         }
     }
 }
@@ -67,6 +69,16 @@ impl Lifecycle {
     /// Waits until that is asked for. Asked for again while it is being done, it is done once more.
     pub async fn replacement_requested(&self) {
         self.replace.notified().await;
+    }
+
+    /// Asks the node to log what it does.
+    pub fn report(&self) {
+        self.report.send_modify(|turn| *turn += 1);
+    }
+
+    /// Counts how often that was asked for.
+    pub fn reports(&self) -> watch::Receiver<u64> {
+        self.report.subscribe()
     }
 
     /// Whether an end was asked for.
@@ -116,8 +128,8 @@ impl Signals {
         })
     }
 
-    /// Turns signals into requests, for as long as it is polled. `report` prints what USR1 asks for.
-    pub async fn follow(mut self, lifecycle: Lifecycle, report: impl Fn()) {
+    /// Turns signals into requests, for as long as it is polled.
+    pub async fn follow(mut self, lifecycle: Lifecycle) {
         loop {
             tokio::select! {
                 Some(()) = self.terminate.recv() => lifecycle.request(Stop::Graceful(Some(DRAIN_TIMEOUT))),
@@ -128,7 +140,7 @@ impl Signals {
                     lifecycle.reload();
                     service_manager::ready("running");
                 }
-                Some(()) = self.user1.recv() => report(),
+                Some(()) = self.user1.recv() => lifecycle.report(),
                 Some(()) = self.user2.recv() => lifecycle.replace(),
                 else => return,
             }

@@ -12,11 +12,13 @@ mod execute;
 mod http;
 pub mod line;
 pub mod local_check;
+pub mod manual;
 pub mod parse;
 pub mod plan;
 pub mod query;
 pub mod remote;
 pub mod render;
+mod report;
 pub mod script;
 mod session;
 mod sum;
@@ -36,15 +38,18 @@ use crate::checks::Health;
 use crate::gossip::FleetView;
 use crate::lifecycle::Lifecycle;
 use crate::monitor::readiness::Readiness;
+use crate::monitor::sockets::{Endpoints, Socket};
 use crate::monitor::stats::Stats;
 use crate::reproxy;
 use crate::role::Queues;
 use crate::snapshot::{NodeVariables, View};
 use crate::sockets::Sockets;
 use crate::tls::Servers;
+use crate::workers::Census;
 use access::Access;
 use connection::{Limits, Port};
 use query::node::LastProc;
+pub use report::report_on_demand;
 
 /// What management reads and asks of the rest of the node.
 #[derive(Debug)]
@@ -59,6 +64,8 @@ pub struct Context {
     pub queues: Arc<Queues>,
     /// Its connections to the targets of reproxying, and caches.
     pub reproxy: Arc<reproxy::Shared>,
+    /// What `socks` shows.
+    pub open: OpenSockets,
     /// What `proc` told last.
     pub last_proc: LastProc,
     /// The other nodes.
@@ -81,6 +88,32 @@ pub struct Context {
     pub own_listener: Option<SocketAddr>,
     /// What this process was given to listen with: an address that it has is not taken.
     pub sockets: Sockets,
+}
+
+/// The sockets that clients, backends and those who type commands have to do with.
+#[derive(Debug, Default)]
+pub struct OpenSockets {
+    /// Those of the data plane.
+    census: Census,
+    /// Those of the control plane.
+    pub endpoints: Endpoints,
+}
+
+impl OpenSockets {
+    /// Those of these workers, and none of the control plane yet.
+    pub fn new(census: Census) -> Self {
+        Self {
+            census,
+            endpoints: Endpoints::default(),
+        }
+    }
+
+    /// All of them.
+    async fn all(&self) -> Vec<Socket> {
+        let mut sockets = self.census.sockets().await;
+        sockets.extend(self.endpoints.all());
+        sockets
+    }
 }
 
 /// When a node started.

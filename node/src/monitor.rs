@@ -3,4 +3,5 @@
 pub mod cpu;
 pub mod openmetrics;
 pub mod readiness;
+pub mod sockets;
 pub mod stats;

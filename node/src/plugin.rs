@@ -36,4 +36,4 @@ pub use answer::Answer;
 pub use builtin::{Registered, Setup, report};
 pub use context::{Facts, Priority, RequestContext};
 pub use hook::{Hook, Hooks, Outcome, Point, Points};
-pub use routes::{Choice, Routes};
+pub use routes::{Choice, Routes, fits};

@@ -10,6 +10,7 @@ mod held;
 mod hooked;
 mod intake;
 mod local;
+mod record;
 mod reverse_proxy;
 mod selector;
 mod web_server;
@@ -24,7 +25,7 @@ use tokio::net::TcpStream;
 use crate::http::ProxyError;
 use crate::tls::{self, Refused, Stream};
 use client::{Begun, Client, Incoming, refused};
-pub(crate) use deadline::Deadlines;
+pub(crate) use deadline::TICK;
 pub(crate) use local::{Counted, Local, Place, Served, Shared};
 pub use reverse_proxy::{Class, Length, Opening, Queue, Queues};
 
@@ -62,7 +63,7 @@ pub(crate) async fn serve(counted: Counted, io: TcpStream, peer: SocketAddr) {
     let (counted, io) = io;
     match role {
         Some(Role::ReverseProxy | Role::Selector | Role::WebServer) => {
-            connection::serve(counted, io, peer.ip()).await;
+            connection::serve(counted, io, peer).await;
         }
         // These have listeners of their own; they are not the workers'.
         Some(Role::Management | Role::UploadTracker) | None => drop(io),
@@ -94,7 +95,7 @@ async fn secure(
     match tls::accept(io, config, patience).await {
         Ok(stream) => Some((counted, stream)),
         Err(Refused::Plain(io)) => {
-            connection::refuse(counted, Stream::Plain(io), peer.ip(), NO_TLS).await;
+            connection::refuse(counted, Stream::Plain(io), peer, NO_TLS).await;
             None
         }
         Err(Refused::Failed(error)) => {

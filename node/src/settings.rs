@@ -125,6 +125,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// For `${node:label.KEY}`.
     pub labels: BTreeMap<String, String>,
+    /// Whether it lets go of whoever started it, once it runs.
+    pub daemon: bool,
     /// Data plane threads.
     pub workers: usize,
     /// Whether the configuration may start programs on this node.
@@ -167,6 +169,7 @@ impl Settings {
             labels: labels(&flags.label)?,
             workers: workers(flags.workers)?,
             allow_exec: flags.allow_exec,
+            daemon: flags.daemon,
             config: flags.config,
         })
     }

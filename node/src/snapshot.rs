@@ -5,6 +5,7 @@
 //! rules it began with. What did not change from one version to the next keeps its identity, and with it the
 //! counters and the state of its backends. What a version makes the node *do* (listeners, logs) is not here.
 
+mod answers;
 mod backend;
 mod compile;
 mod outcomes;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use fleetbal_raft::model::{FleetConfig, PoolName, ServiceName, Version};
 
+pub use answers::LastAnswers;
 pub use backend::{Attempts, BackendState, OpenConnection, millis};
 pub use outcomes::Timed;
 pub use pool::PoolView;

@@ -8,8 +8,11 @@ mod verify;
 
 use std::io;
 use std::net::TcpStream as StdStream;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Instant;
 
+use fleetbal_raft::model::BackendAddress;
 use tokio::net::TcpStream;
 
 use crate::snapshot::{BackendState, OpenConnection};
@@ -26,11 +29,28 @@ pub struct Lease {
     state: State,
 }
 
+/// A connection to a backend as it is told of.
+#[derive(Debug, Clone, Copy)]
+pub struct Used {
+    /// The backend.
+    pub address: BackendAddress,
+    /// Its descriptor.
+    pub descriptor: i32,
+    /// This node's end.
+    pub local_port: u16,
+    /// Requests that it served before.
+    pub uses: u64,
+    /// When it was opened.
+    pub since: Instant,
+}
+
 /// All of a connection but its socket.
 #[derive(Debug)]
 struct State {
     open: OpenConnection,
     _counted: connections::Counted,
+    since: Instant,
+    local_port: u16,
     /// Requests that it was kept after.
     uses: u64,
     /// Whether the backend has said anything on it.
@@ -48,9 +68,12 @@ pub struct Detached {
 
 impl Lease {
     fn new(io: TcpStream, backend: &Arc<BackendState>, connections: &Arc<Connections>) -> Self {
+        let local_port = io.local_addr().map_or(0, |address| address.port());
         Self {
             io,
             state: State {
+                since: Instant::now(),
+                local_port,
                 open: backend.count_connection(),
                 _counted: connections.count(),
                 uses: 0,
@@ -63,6 +86,18 @@ impl Lease {
     /// The backend that it leads to.
     pub fn backend(&self) -> &Arc<BackendState> {
         self.state.open.backend()
+    }
+
+    /// What there is to tell of it.
+    #[inline]
+    pub fn used(&self) -> Used {
+        Used {
+            address: self.backend().address(),
+            descriptor: self.io.as_raw_fd(),
+            local_port: self.state.local_port,
+            uses: self.state.uses,
+            since: self.state.since,
+        }
     }
 
     /// Counts a request that it served.

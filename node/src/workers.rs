@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::access_log::AccessLogs;
 use crate::listen;
+use crate::monitor::sockets::Socket;
 use crate::monitor::stats::Stats;
 use crate::reproxy;
 use crate::role::{Place, Queues, Shared};
@@ -35,6 +36,8 @@ const TOLD: usize = 1024;
 
 /// How long a drain waits for access logs.
 const FLUSH_LOGS: Duration = Duration::from_secs(1);
+/// How long a worker may take to say what sockets it has.
+const CENSUS: Duration = Duration::from_secs(2);
 
 /// How long to wait for own listeners on an address to close before it is opened again.
 const REOPEN: Duration = Duration::from_secs(2);
@@ -45,6 +48,13 @@ pub struct Workers {
     threads: Vec<Worker>,
     listeners: Mutex<Listeners>,
     shared: Shared,
+}
+
+/// Asks the workers what sockets they have. It keeps none of them alive.
+#[derive(Debug, Clone, Default)]
+pub struct Census {
+    orders: Arc<[mpsc::WeakSender<Order>]>,
+    queues: Option<Arc<Queues>>,
 }
 
 #[derive(Debug)]
@@ -123,6 +133,15 @@ impl Workers {
     /// What is known of uploads, by whom they are tracked here.
     pub fn tracker(&self) -> &Arc<Tracker> {
         &self.shared.tracker
+    }
+
+    /// Who asks them what sockets they have.
+    pub fn census(&self) -> Census {
+        let orders = self.threads.iter().filter_map(|worker| worker.orders.as_ref());
+        Census {
+            orders: orders.map(mpsc::Sender::downgrade).collect(),
+            queues: Some(Arc::clone(self.queues())),
+        }
     }
 
     /// What the workers share for reproxying: connections and caches.
@@ -261,6 +280,29 @@ impl Workers {
                 drop(is_done.await);
             }
         }
+    }
+}
+
+impl Census {
+    /// The sockets of clients, backends and listeners, and connections to backends that are being opened. Of a worker that
+    /// has no time to answer there are none.
+    pub async fn sockets(&self) -> Vec<Socket> {
+        let mut answers = Vec::new();
+        for orders in self.orders.iter().filter_map(mpsc::WeakSender::upgrade) {
+            let (done, is_done) = oneshot::channel();
+            if orders.try_send(Order::Count { done }).is_ok() {
+                answers.push(is_done);
+            }
+        }
+        let mut sockets = Vec::new();
+        for answer in answers {
+            if let Ok(Ok(found)) = tokio::time::timeout(CENSUS, answer).await {
+                sockets.extend(found);
+            }
+        }
+        let queues = self.queues.as_deref();
+        sockets.extend(queues.map(Queues::openings).unwrap_or_default());
+        sockets
     }
 }
 

@@ -151,7 +151,7 @@ fn a_thousand_changes_elsewhere_keep_a_pool_as_it_is() {
         let service = Arc::clone(first.service("s3").unwrap());
         (Arc::clone(first.pool("p3").unwrap()), service)
     };
-    kept.backends()[0].count_answer(200);
+    kept.backends()[0].count_answer(200, 1);
     let idle = kept.backends()[0].count_connection();
     for number in 0..1_000 {
         let object = 4 + number % (OBJECTS - 4);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &[
         "clock",
+        "daemon",
         "files",
         "os_error",
         "os_settings",

@@ -140,7 +140,7 @@ fn suggestion(differences: &[Difference], perlbal: &Transcript, fleetbal: &Trans
     clippy::indexing_slicing,
     reason = "the table has a place for every pair of lines"
 )]
-fn difference(theirs: &[String], ours: &[String]) -> Vec<String> {
+pub(crate) fn difference(theirs: &[String], ours: &[String]) -> Vec<String> {
     let width = ours.len() + 1;
     // Lengths of the longest common ends.
     let mut common = vec![0_usize; (theirs.len() + 1) * width];

@@ -10,6 +10,7 @@ mod bridge;
 mod client;
 mod compare;
 mod corpus;
+mod management;
 mod nginx;
 mod pages;
 mod play;

@@ -218,7 +218,7 @@ fn configuration(corpus: &Corpus, stages: &[Stage], management: SocketAddr) -> R
     Ok(config)
 }
 
-fn command(program: Program, config: &Path, dir: &Path) -> Result<Command> {
+pub(crate) fn command(program: Program, config: &Path, dir: &Path) -> Result<Command> {
     let mut command = match program {
         Program::Perlbal => Command::new(perlbal()?),
         Program::Fleetbal => process::fleetbal()?,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use fleetbal_raft::model::{Role, ServiceName};
@@ -13,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::effects::{Listener, Ports};
 use crate::manage::{self, Context, Secured, access::Access};
+use crate::monitor::sockets::{Kind, OpenEndpoint};
 use crate::os_error;
 use crate::settings::Settings;
 use crate::sockets::{Open, Sockets};
@@ -58,8 +60,13 @@ impl Ports for NodePorts {
             Role::UploadTracker => {
                 let bind = || std::net::UdpSocket::bind(listener.address);
                 let (socket, open) = self.sockets.datagrams(listener.address, bind)?;
-                self.trackers
-                    .open(service, (UdpSocket::from_std(socket)?, open), &self.workers);
+                let shown = self.management.context.open.endpoints.add(
+                    socket.as_raw_fd(),
+                    Some(service.clone()),
+                    Kind::Tracker(listener.address),
+                );
+                let socket = UdpSocket::from_std(socket)?;
+                self.trackers.open(service, (socket, open, shown), &self.workers);
                 Ok(())
             }
         }
@@ -132,6 +139,7 @@ impl Management {
         access: Access,
         all: CancellationToken,
     ) -> Self {
+        tokio::spawn(manage::report_on_demand(Arc::clone(&context), all.child_token()));
         let (metrics, metrics_open) = own.metrics.unzip();
         let (listener, open) = own.management.unzip();
         let mut management = Self {
@@ -194,10 +202,19 @@ struct Trackers {
 }
 
 impl Trackers {
-    fn open(&mut self, service: &ServiceName, (socket, open): (UdpSocket, Open), workers: &Workers) {
+    fn open(
+        &mut self,
+        service: &ServiceName,
+        (socket, open, shown): (UdpSocket, Open, OpenEndpoint),
+        workers: &Workers,
+    ) {
         let stop = self.all.child_token();
         let known = Arc::clone(workers.tracker());
-        tokio::spawn(tracker::listen(socket, known, stop.clone()));
+        let listening = tracker::listen(socket, known, stop.clone());
+        tokio::spawn(async move {
+            listening.await;
+            drop(shown);
+        });
         self.open.insert(service.clone(), (stop, open));
     }
 

@@ -69,7 +69,7 @@ fn checkers_with_broken_links_do_not_empty_a_node_whose_own_works() {
     }
     let served = Arc::clone(&fleet.nodes[others[0]].view.load().pool("web").unwrap().backends()[0]);
     for round in 0..10 {
-        served.count_answer(200);
+        served.count_answer(200, 1);
         let now = fleet.now;
         fleet.nodes[others[0]].table.look(now);
         if round == 0 {

@@ -77,7 +77,21 @@ impl Server {
             })
     }
 
-    fn secret(&self) -> Result<Option<String>, ClientError> {
+    /// How it was called.
+    pub(super) fn name(&self) -> &str {
+        &self.server
+    }
+
+    /// A connection to it, whose answers may take a while.
+    pub(super) fn connect(&self) -> io::Result<TcpStream> {
+        let stream = connect(&self.server, CONNECT)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// The secret to show.
+    pub(super) fn secret(&self) -> Result<Option<String>, ClientError> {
         let read = |path: &PathBuf| {
             std::fs::read_to_string(path)
                 .map(|text| text.trim().to_owned())
@@ -90,8 +104,7 @@ impl Server {
     }
 
     fn exchange(&self, command: &str, secret: Option<&str>) -> io::Result<Answer> {
-        let stream = connect(&self.server, CONNECT)?;
-        stream.set_read_timeout(Some(ANSWER))?;
+        let stream = self.connect()?;
         let mut writer = stream.try_clone()?;
         let mut lines = BufReader::new(stream).lines();
         if let Some(secret) = secret {

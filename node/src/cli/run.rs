@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use fleetbal_raft::identity::DataDir;
 
-use super::exit;
+use super::{daemon, exit};
 use crate::boot::{self, BootError, Place, Process, Takeover};
+use crate::daemon::SystemLog;
 use crate::handover::{Predecessor, Program};
 use crate::manage::script::{self, Script, ScriptError};
 use crate::os_settings::{self, PidFile, ServerSetting};
@@ -23,6 +24,14 @@ const NOTHING_TO_DO: &str = "No services or management port configured.  Nothing
 pub(super) fn run(flags: RunFlags) -> ExitCode {
     // Asked before anybody replaces the file.
     let program = Program::current();
+    let in_background = flags.daemon && !flags.check;
+    if in_background && !daemon::is_in_background() {
+        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        return daemon::start(&arguments);
+    }
+    if in_background && let Err(problem) = daemon::leave_session() {
+        return config_error(problem);
+    }
     if let Err(problem) = start_log(&flags) {
         eprintln!("fleetbal: {problem}");
         return ExitCode::from(exit::USAGE);
@@ -197,6 +206,13 @@ fn start_log(flags: &RunFlags) -> Result<(), String> {
         .with_writer(std::io::stderr);
     let colours =
         std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    if flags.daemon {
+        let system = log
+            .with_writer(SystemLog::at(crate::daemon::LOG))
+            .with_ansi(false);
+        let outcome = system.without_time().with_level(false).try_init();
+        return outcome.map_err(|error| format!("cannot write a log: {error}"));
+    }
     let outcome = match flags.log_format {
         LogFormat::Text => log.with_ansi(colours).try_init(),
         LogFormat::Json => log.json().try_init(),

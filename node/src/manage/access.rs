@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fleetbal_raft::model::{Role, Service};
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater};
 
 use super::Context;
 use crate::os_error;
@@ -19,6 +19,15 @@ pub enum Rights {
     Read,
     /// Everything.
     Admin,
+}
+
+/// What a secret gives to whoever shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// What they may do.
+    pub rights: Rights,
+    /// The name of the token, for the history.
+    pub token: String,
 }
 
 /// A token file that cannot be used.
@@ -147,20 +156,21 @@ impl Access {
         (self.open || peer.to_canonical().is_loopback()).then_some(Rights::Admin)
     }
 
-    /// What a secret allows; none: it is not one of ours. Takes the same time whichever it is.
-    pub fn of_secret(&self, secret: &str) -> Option<Rights> {
+    /// What a secret allows, and whose it is; none: it is not one of ours. Takes the same time whichever it is.
+    pub fn of_secret(&self, secret: &str) -> Option<Granted> {
         let shown = hash(secret);
-        let mut rank = 0_u8;
-        for token in &self.tokens {
+        let (mut rank, mut found) = (0_u8, u64::MAX);
+        for (number, token) in (0_u64..).zip(&self.tokens) {
             let theirs = if token.rights == Rights::Admin { 2 } else { 1 };
-            let same: Choice = token.secret.ct_eq(&shown);
-            rank = u8::conditional_select(&rank, &theirs.max(rank), same);
+            let is_better: Choice = token.secret.ct_eq(&shown) & theirs.ct_gt(&rank);
+            rank.conditional_assign(&theirs, is_better);
+            found.conditional_assign(&number, is_better);
         }
-        match rank {
-            0 => None,
-            1 => Some(Rights::Read),
-            _ => Some(Rights::Admin),
-        }
+        let token = self.tokens.get(usize::try_from(found).ok()?)?;
+        Some(Granted {
+            rights: token.rights,
+            token: token.name.clone(),
+        })
     }
 
     /// Whether there is any secret that could be shown.
@@ -261,8 +271,14 @@ mod tests {
     #[test]
     fn a_secret_gives_its_rights() {
         let access = with_file("# people\n\nanna admin s1\r\n bot  read s2\nbot2 read s1\n").unwrap();
-        assert_eq!(access.of_secret("s1"), Some(Rights::Admin));
-        assert_eq!(access.of_secret("s2"), Some(Rights::Read));
+        let granted = |rights, token: &str| {
+            Some(Granted {
+                rights,
+                token: token.to_owned(),
+            })
+        };
+        assert_eq!(access.of_secret("s1"), granted(Rights::Admin, "anna"));
+        assert_eq!(access.of_secret("s2"), granted(Rights::Read, "bot"));
         for wrong in ["", "s", "s3", "S1", "s1 "] {
             assert_eq!(access.of_secret(wrong), None, "{wrong}");
         }

@@ -43,6 +43,10 @@ pub enum Query {
     NoVerify,
     /// `backends`
     Backends,
+    /// `states [SERVICE]`
+    States(Option<String>),
+    /// `socks [all|summary]`; none: any other word, which tells nothing.
+    Sockets(Option<SocketView>),
     /// `nodes [IP[:PORT]]`, `node [IP[:PORT]]`
     Nodes(Option<BackendAddress>),
     /// `proc`
@@ -75,6 +79,8 @@ pub enum Query {
     Health(Option<PoolName>),
     /// `health why ip:port`
     WhyHealth(BackendAddress),
+    /// `why METHOD URL [header: value]…`
+    Why(Box<Supposed>),
     /// `effects`
     Effects,
     /// `config version`
@@ -101,6 +107,34 @@ pub enum HistoryQuery {
     Diff(Version, Version),
     /// `config verify`
     Verify,
+}
+
+/// A request that nobody sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supposed {
+    /// Its method.
+    pub method: String,
+    /// Host and port as they were typed.
+    pub authority: String,
+    /// A name or an address.
+    pub host: String,
+    /// Where it would be sent.
+    pub port: u16,
+    /// Whether over TLS.
+    pub secure: bool,
+    /// Path and query.
+    pub target: String,
+    /// Its fields.
+    pub fields: Vec<(String, String)>,
+}
+
+/// How sockets are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketView {
+    /// A line each.
+    All,
+    /// How many there are of each kind.
+    Summary,
 }
 
 /// How a table is printed.

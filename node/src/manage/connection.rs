@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::line::MAX_LINE;
 use super::render::{Reply, render};
 use super::session::{Outcome, Session};
 use super::{Context, Secured};
+use crate::monitor::sockets::{Kind, OpenEndpoint};
 use crate::tls::{self, Refused, Stream};
 
 /// What a listener serves.
@@ -27,6 +29,29 @@ pub(super) enum Port {
     Management(Arc<Access>, Option<Secured>),
     /// The read-only endpoints, to everybody.
     Metrics,
+}
+
+impl Port {
+    fn is_management(&self) -> bool {
+        matches!(self, Self::Management(..))
+    }
+
+    /// Shows a listener among the sockets of this node; that of the metrics is no part of what Perlbal has.
+    fn endpoint(
+        &self,
+        listener: &TcpListener,
+        address: SocketAddr,
+        context: &Context,
+    ) -> Option<OpenEndpoint> {
+        match self {
+            Self::Management(_, secured) => {
+                let service = secured.as_ref().map(|secured| secured.service.clone());
+                let kind = Kind::Listener(address);
+                Some(context.open.endpoints.add(listener.as_raw_fd(), service, kind))
+            }
+            Self::Metrics => None,
+        }
+    }
 }
 
 /// How much a listener takes on.
@@ -62,6 +87,7 @@ pub(super) async fn serve(
     let far = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     let address = listener.local_addr().ok();
+    let shown = address.and_then(|address| port.endpoint(&listener, address, &context));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -90,7 +116,7 @@ pub(super) async fn serve(
             });
         }
     }
-    drop(listener);
+    drop((listener, shown));
     while connections.join_next().await.is_some() {}
 }
 
@@ -102,6 +128,10 @@ async fn connection(
     port: Port,
     limits: Limits,
 ) {
+    let shown = port.is_management().then(|| {
+        let kind = Kind::Management(peer);
+        context.open.endpoints.add(io.as_raw_fd(), None, kind)
+    });
     // Answers are small and awaited; a failure to say so costs only time.
     drop(io.set_nodelay(true));
     let (access, secured) = match port {
@@ -148,6 +178,7 @@ async fn connection(
         }
         Some(Err(_)) | None => {}
     }
+    drop(shown);
 }
 
 /// Gives a stranger so long, and others all the time they want; none: too late.

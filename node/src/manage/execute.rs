@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::Context;
-use super::command::{Command, Format, HistoryQuery, Query};
+use super::command::{Command, Format, HistoryQuery, Query, SocketView, Supposed};
 use super::dump;
 use super::parse::ParseError;
 use super::query::{self, Figures};
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::gossip::ConfigHash;
 use crate::os_error;
 use crate::reproxy::{self, CacheFigures};
+use crate::snapshot::PoolView;
 
 use fleetbal_raft::model::{BackendAddress, FleetState, PoolName, ServiceName, Typist};
 
@@ -25,6 +26,8 @@ use fleetbal_raft::model::{BackendAddress, FleetState, PoolName, ServiceName, Ty
 pub(super) async fn execute(command: Command, typist: &Typist, context: &Context) -> Reply {
     match command {
         Command::Change(change) => Box::pin(change::execute(change, typist, context)).await,
+        Command::Query(Query::States(service)) => states(service.as_deref(), context).await,
+        Command::Query(Query::Sockets(view)) => sockets(view, context).await,
         Command::Query(query) => answer(&query, context),
         Command::Local(local) => Box::pin(local::execute(local, typist, context)).await,
     }
@@ -68,12 +71,14 @@ fn answer(query: &Query, context: &Context) -> Reply {
             Reply::Lines,
         ),
         Query::Reload(name) => Reply::Refused(query::plugin::no_reload(config, name)),
-        Query::Interpreter => Reply::Lines(Vec::new()),
+        // Of those the last two ask the workers, and are answered before.
+        Query::Interpreter | Query::States(_) | Query::Sockets(_) => Reply::Lines(Vec::new()),
         Query::Backends => Reply::Lines(query::live::backends(&snapshot)),
         Query::Nodes(only) => Reply::Lines(query::live::nodes(&snapshot, *only)),
         Query::Effects => Reply::Lines(query::effects::lines(&context.fleet.nodes(), clock::now())),
         Query::Health(pool) => health(pool.as_ref(), context),
         Query::WhyHealth(backend) => why_health(*backend, context),
+        Query::Why(supposed) => why(supposed, context),
         Query::Help => Reply::Lines(query::node::help()),
         Query::ConfigVersion => Reply::Lines(query::node::config_version(
             config.version,
@@ -94,6 +99,23 @@ fn answer(query: &Query, context: &Context) -> Reply {
     }
 }
 
+async fn states(service: Option<&str>, context: &Context) -> Reply {
+    let is_there = |name: &str| context.view.load().service(name).is_some();
+    if service.is_some_and(|name| !is_there(name)) {
+        return Reply::Refused("Service not found.".to_owned());
+    }
+    Reply::Lines(query::sockets::states(&context.open.all().await, service))
+}
+
+async fn sockets(view: Option<SocketView>, context: &Context) -> Reply {
+    let sockets = context.open.all().await;
+    Reply::Lines(match view {
+        Some(SocketView::All) => query::sockets::rows(sockets),
+        Some(SocketView::Summary) => query::sockets::summary(&sockets),
+        None => Vec::new(),
+    })
+}
+
 fn cluster_members(format: Format, context: &Context) -> Reply {
     let members = query::cluster::MembersStatus::assemble(&context.cluster.status());
     Reply::Lines(match format {
@@ -108,6 +130,21 @@ fn health(pool: Option<&PoolName>, context: &Context) -> Reply {
         return Reply::Refused(format!("pool '{missing}' does not exist"));
     }
     Reply::Lines(query::health::lines(&context.health.all(pool)))
+}
+
+fn why(supposed: &Supposed, context: &Context) -> Reply {
+    let snapshot = context.view.load();
+    let place = query::why::Place {
+        snapshot: &snapshot,
+        queues: &context.queues,
+    };
+    let judged = |pool: &PoolView| {
+        let backends = pool.backends().iter();
+        backends
+            .flat_map(|backend| context.health.why(backend.address()))
+            .collect()
+    };
+    query::why::lines(supposed, place, judged).map_or_else(Reply::Refused, Reply::Lines)
 }
 
 fn why_health(backend: BackendAddress, context: &Context) -> Reply {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleetbal_raft::model::Typist;
 use http::header::{ACCEPT, AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -82,7 +83,7 @@ async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infall
         Ok(Route::Probe(probe)) => probe_answer(probe, &door.context),
         Ok(Route::Page(page)) => page_answer(page, &request, &door.context),
         Ok(Route::Backup) => backup::take(&request, &door.context).await,
-        Ok(Route::Call(call, access, rights)) => called(call, request, &door, (access, rights)).await,
+        Ok(Route::Call(call, access, caller)) => called(call, request, &door, (access, caller)).await,
         Err(refusal) => *refusal,
     })
 }
@@ -92,14 +93,14 @@ async fn called(
     call: Call,
     request: Request<Incoming>,
     door: &Door,
-    (access, rights): (Arc<Access>, Rights),
+    (access, caller): (Arc<Access>, Caller),
 ) -> Answer {
     let context = &door.context;
     match call {
-        Call::Commands => Box::pin(commands::answer(request, context, access, door.peer, rights)).await,
-        Call::Restore => Box::pin(backup::restore(request, context, door.peer)).await,
+        Call::Commands => Box::pin(commands::answer(request, context, access, caller)).await,
+        Call::Restore => Box::pin(backup::restore(request, context, &caller.typist)).await,
         Call::Diff => Box::pin(config::diff(request, context)).await,
-        Call::Apply => Box::pin(config::apply(request, context, &door.peer.to_string().into())).await,
+        Call::Apply => Box::pin(config::apply(request, context, &caller.typist)).await,
     }
 }
 
@@ -110,7 +111,14 @@ enum Route {
     Page(Page),
     /// Of the whole configuration, secrets included.
     Backup,
-    Call(Call, Arc<Access>, Rights),
+    Call(Call, Arc<Access>, Caller),
+}
+
+/// Who called.
+#[derive(Debug)]
+struct Caller {
+    rights: Rights,
+    typist: Typist,
 }
 
 /// What brings a body.
@@ -169,20 +177,20 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
         return readable(request, target);
     };
     check_host(request, access, is_probe)?;
-    let rights = rights(request.headers(), access, door.peer)?;
+    let caller = caller(request.headers(), access, door.peer)?;
     // A file is compared with what this machine alone has, so even that is not for everybody.
     let for_admins = matches!(
         target,
         Ok(Route::Backup) | Err(Call::Restore | Call::Diff | Call::Apply)
     );
-    if for_admins && rights < Rights::Admin {
+    if for_admins && caller.rights < Rights::Admin {
         return Err(refuse(StatusCode::FORBIDDEN, "only an admin may do that"));
     }
     if let Err(call) = target
         && request.method() == call.method()
     {
         commands::check_origin(request, access)?;
-        return Ok(Route::Call(call, Arc::clone(access), rights));
+        return Ok(Route::Call(call, Arc::clone(access), caller));
     }
     readable(request, target)
 }
@@ -223,13 +231,23 @@ fn check_host(request: &Request<Incoming>, access: &Access, is_probe: bool) -> R
     Err(refuse(StatusCode::MISDIRECTED_REQUEST, text))
 }
 
-/// What the sender may do: by its secret where it shows one, else by where it is.
-fn rights(headers: &HeaderMap, access: &Access, peer: SocketAddr) -> Result<Rights, Box<Answer>> {
+/// Who sent it, and what they may do: by their secret where they show one, else by where they are.
+fn caller(headers: &HeaderMap, access: &Access, peer: SocketAddr) -> Result<Caller, Box<Answer>> {
     let shown = bearer(headers).map(|secret| access.of_secret(secret));
+    let caller = |rights, token| Caller {
+        rights,
+        typist: Typist {
+            address: peer.to_string(),
+            token,
+        },
+    };
     match (access.of_peer(peer.ip()), shown) {
         (_, Some(None)) => Err(unauthorised("wrong secret")),
-        (by_place, Some(by_secret)) => Ok(by_place.max(by_secret).unwrap_or(Rights::Read)),
-        (Some(rights), None) => Ok(rights),
+        (by_place, Some(Some(granted))) => Ok(caller(
+            by_place.map_or(granted.rights, |rights| rights.max(granted.rights)),
+            Some(granted.token),
+        )),
+        (Some(rights), None) => Ok(caller(rights, None)),
         (None, None) if access.has_tokens() => Err(unauthorised("a secret is needed")),
         (None, None) => Err(refuse(
             StatusCode::FORBIDDEN,

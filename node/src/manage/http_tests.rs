@@ -251,6 +251,36 @@ async fn lines_from_afar_begin_with_auth() {
 }
 
 #[tokio::test]
+async fn the_name_of_a_token_is_in_the_history_and_variables_are_for_admins() {
+    let file = token_file();
+    let mut node = TestNode::start().await;
+    let access = Access::loopback().with_token_file(file.path()).unwrap();
+    let address = node.listen(access.treat_all_as_far(), Limits::default()).await;
+    let said = exchange(
+        address,
+        b"auth s3cret-of-anna\r\ncreate pool p\r\nconfig history\r\nshow pool $PATH\r\n",
+    )
+    .await;
+    assert!(said.contains(" anna@127.0.0.1:"), "{said}");
+    assert!(said.contains("ERROR: pool '/"), "{said}");
+    let said = exchange(
+        address,
+        b"auth s3cret-of-prometheus\r\nfrob_$PATH\r\nshow pool $PATH\r\n",
+    )
+    .await;
+    assert_eq!(
+        said,
+        "OK\r\nERROR: unknown command: frob_\r\np nodes 0\r\np services 0\r\n.\r\n"
+    );
+    let call =
+        b"POST /api/v1/command HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer s3cret-of-anna\r\n\
+        Content-Length: 14\r\nConnection: close\r\n\r\ncreate pool p2";
+    assert_eq!(status(&exchange(address, call).await), "200");
+    let said = exchange(address, b"auth s3cret-of-anna\r\nconfig history 1\r\n").await;
+    assert!(said.contains(" anna@127.0.0.1:"), "{said}");
+}
+
+#[tokio::test]
 async fn strangers_are_told_why_not() {
     let mut node = TestNode::start().await;
     let address = node

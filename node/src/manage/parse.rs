@@ -13,16 +13,17 @@ mod remote;
 mod server;
 mod show;
 mod transaction;
+mod why;
 
 use fleetbal_raft::model::{BackendAddress, InvalidName, Template, VariableError};
 
-use super::command::{Command, Local, Query};
+use super::command::{Command, Local, Query, SocketView};
 use super::line::{Line, LineError};
 use crate::lifecycle::Stop;
 use crate::plugin::builtin;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 60] = [
+pub const COMMANDS: [&str; 63] = [
     "abort",
     "aio",
     "auth",
@@ -70,7 +71,9 @@ pub const COMMANDS: [&str; 60] = [
     "set",
     "show",
     "shutdown",
+    "socks",
     "state",
+    "states",
     "sync",
     "track",
     "undrain",
@@ -82,6 +85,7 @@ pub const COMMANDS: [&str; 60] = [
     "version",
     "vhost",
     "vpath",
+    "why",
     "xs",
 ];
 
@@ -151,6 +155,7 @@ pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> 
         "abort" => plain(line, "abort", Command::Local(Local::Abort)),
         "commit" => transaction::commit(line),
         "sync" => plain(line, "sync", Command::Local(Local::Sync)),
+        "why" => why::parse(line),
         "ready" => plain(line, "ready", Command::Query(Query::Ready)),
         "auth" => auth(line),
         "on" => remote::on(line),
@@ -198,6 +203,8 @@ fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError
             Ok(Command::Query(Query::Interpreter))
         }
         "state" => state(line),
+        "states" => states(line),
+        "socks" => socks(line),
         "leaks" => Err(ParseError::Usage(LEAKS)),
         "backends" => plain(line, "backends", Command::Query(Query::Backends)),
         "node" => nodes(line, "node"),
@@ -238,6 +245,30 @@ fn state(line: &Line) -> Result<Command, ParseError> {
         " changes" => Ok(Command::Query(Query::Interpreter)),
         _ => Err(ParseError::Syntax("state")),
     }
+}
+
+fn states(line: &Line) -> Result<Command, ParseError> {
+    let service = match line.rest() {
+        "" => None,
+        // All of it is a name, which is none where there are blanks in it.
+        rest => Some(
+            rest.strip_prefix(' ')
+                .ok_or(ParseError::Syntax("states"))?
+                .to_owned(),
+        ),
+    };
+    Ok(Command::Query(Query::States(service)))
+}
+
+/// A word that says nothing to Perlbal gets an empty answer.
+fn socks(line: &Line) -> Result<Command, ParseError> {
+    let view = match line.arguments().as_deref() {
+        Some([] | ["all"]) => Some(SocketView::All),
+        Some(["summary"]) => Some(SocketView::Summary),
+        Some([_]) => None,
+        Some(_) | None => return Err(ParseError::Syntax("socks")),
+    };
+    Ok(Command::Query(Query::Sockets(view)))
 }
 
 fn verbose(line: &Line) -> Result<Command, ParseError> {

@@ -9,7 +9,9 @@ pub mod node;
 pub mod plugin;
 pub mod pool;
 pub mod service;
+pub mod sockets;
 pub mod tokens;
+pub mod why;
 
 use std::collections::HashMap;
 

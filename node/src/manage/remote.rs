@@ -22,7 +22,7 @@ use super::execute::execute;
 use super::line::Line;
 use super::parse::parse;
 use super::render::Reply;
-use super::session::ONLY_READ;
+use super::session::{ONLY_READ, environment};
 use super::sum;
 use crate::gossip::NodeState;
 
@@ -107,7 +107,8 @@ async fn ask(node: u64, remote: &Remote, asker: &Asker<'_>, context: &Context) -
     let request = RunRequest {
         line: remote.line.clone(),
         admin: asker.rights == Rights::Admin,
-        typist: asker.typist.to_string(),
+        typist: asker.typist.address.clone(),
+        typist_token: asker.typist.token.clone().unwrap_or_default(),
     };
     match timeout(patience(&remote.command), client.run(request)).await {
         Ok(Ok(answer)) => Some(reply(answer.into_inner())),
@@ -129,7 +130,7 @@ fn patience(command: &Command) -> Duration {
 
 /// Carries out here what was typed elsewhere.
 async fn run(typed: &str, asker: &Asker<'_>, context: &Context) -> Reply {
-    let line = match Line::read(typed.as_bytes(), |name| std::env::var(name).ok()) {
+    let line = match Line::read(typed.as_bytes(), environment(Some(asker.rights))) {
         Ok(Some(line)) => line,
         Ok(None) => return Reply::Silent,
         Err(error) => return Reply::Refused(error.to_string()),
@@ -159,8 +160,16 @@ pub fn service(context: Arc<Context>) -> ManageServer<ManageService> {
 impl Manage for ManageService {
     async fn run(&self, request: Request<RunRequest>) -> Result<Response<RunResponse>, Status> {
         PeerIdentity::member(&request)?;
-        let RunRequest { line, admin, typist } = request.into_inner();
-        let typist = Typist::from(typist);
+        let RunRequest {
+            line,
+            admin,
+            typist,
+            typist_token,
+        } = request.into_inner();
+        let typist = Typist {
+            address: typist,
+            token: Some(typist_token).filter(|token| !token.is_empty()),
+        };
         let asker = Asker {
             rights: if admin { Rights::Admin } else { Rights::Read },
             typist: &typist,

@@ -9,6 +9,7 @@ use fleetbal_raft::model::{Batch, Change, FleetConfig};
 
 use super::command::{Command, Local, Query};
 use super::dump;
+use super::execute::change::said;
 use super::line::{self, Line, LineError};
 use super::local_check;
 use super::parse::{ParseError, parse};
@@ -275,9 +276,13 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         Query::Mime => Some(Reply::Lines(query::node::mime(config))),
         Query::ReproxyState => Some(Reply::Lines(crate::reproxy::lines(&[], config.reproxy_limits()))),
         // Nothing runs yet.
-        Query::Queues | Query::Pending | Query::NoVerify | Query::Backends | Query::Nodes(_) => {
-            Some(Reply::Lines(Vec::new()))
-        }
+        Query::Queues
+        | Query::Pending
+        | Query::NoVerify
+        | Query::Backends
+        | Query::Nodes(_)
+        | Query::States(_)
+        | Query::Sockets(_) => Some(Reply::Lines(Vec::new())),
         Query::Plugins => Some(Reply::Lines(query::plugin::list(config))),
         Query::Reload(name) => Some(unknown(query::plugin::no_reload(config, name))),
         Query::Help => Some(Reply::Lines(query::node::help())),
@@ -286,6 +291,7 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         | Query::Proc
         | Query::Descriptors
         | Query::Interpreter
+        | Query::Why(_)
         | Query::Uptime
         | Query::ClusterStatus(_)
         | Query::ClusterLoad
@@ -297,6 +303,11 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         | Query::History(_)
         | Query::Ready => None,
     }
+}
+
+/// Whether success is told in a sentence instead of `OK`.
+pub fn says_a_sentence(command: &Command) -> bool {
+    matches!(command, Command::Change(change) if matches!(said(change), Reply::Said(_)))
 }
 
 /// The object that a successful `CREATE` implies for the lines that follow.

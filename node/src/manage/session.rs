@@ -14,6 +14,7 @@ use super::remote::{self, Asker};
 use super::render::Reply;
 use super::script::{created, has_object, no_object};
 use super::transaction::Transaction;
+use crate::lifecycle::Stop;
 
 /// One connection, or one HTTP call, of commands.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Session {
     /// Carries out one line.
     pub(super) async fn run(&mut self, bytes: &[u8], context: &Context) -> Outcome {
         self.count(bytes.len());
-        let outcome = match Line::read(bytes, |name| std::env::var(name).ok()) {
+        let outcome = match Line::read(bytes, environment(self.rights)) {
             Ok(None) => goes_on(Reply::Silent),
             Ok(Some(line)) => self.command(&line, context).await,
             Err(error) => self.unreadable(&error),
@@ -189,7 +190,11 @@ impl Session {
             Local::Begin => goes_on(self.begin(context)),
             Local::Commit { if_version, confirm } => goes_on(self.commit(if_version, confirm, context).await),
             Local::Abort => goes_on(self.abort()),
-            local @ (Local::Shutdown(_)
+            // Nothing that was typed behind it is carried out.
+            local @ Local::Shutdown(Stop::Now) => {
+                ends(execute(Command::Local(local), &self.typist, context).await)
+            }
+            local @ (Local::Shutdown(Stop::Graceful(_))
             | Local::Server(_)
             | Local::Sync
             | Local::Barrier(_)
@@ -227,12 +232,23 @@ impl Session {
     /// A wrong secret ends the connection, so that guessing costs one each.
     fn auth(&mut self, secret: &str) -> Outcome {
         match self.access.of_secret(secret) {
-            Some(rights) => {
-                self.rights = self.rights.max(Some(rights));
+            Some(granted) => {
+                self.rights = self.rights.max(Some(granted.rights));
+                self.typist.token = Some(granted.token);
                 goes_on(Reply::Done)
             }
             None => ends(Reply::Refused("wrong secret".to_owned())),
         }
+    }
+}
+
+/// What `$NAME` stands for. To whoever may only read it is a variable that is not set: a refusal that repeats a line
+/// would tell what this process was given in confidence.
+pub(super) fn environment(rights: Option<Rights>) -> impl Fn(&str) -> Option<String> {
+    move |name| {
+        (rights == Some(Rights::Admin))
+            .then(|| std::env::var(name).ok())
+            .flatten()
     }
 }
 

@@ -62,6 +62,7 @@ impl TestNode {
             stats: Arc::new(Stats::new()),
             queues: Arc::new(crate::role::Queues::new(1)),
             reproxy: Arc::default(),
+            open: super::OpenSockets::new(crate::workers::Census::default()),
             last_proc: super::query::node::LastProc::default(),
             fleet,
             health: crate::checks::Health::new("n1"),

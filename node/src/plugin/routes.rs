@@ -144,6 +144,19 @@ impl Table {
     }
 }
 
+/// Whether a rule alone would have that service answer a request.
+pub fn fits(rule: &Directive, chosen: &ServiceName, head: Head<'_>) -> bool {
+    let tables = [
+        Table::hosts(std::iter::once(rule)),
+        Table::paths(std::iter::once(rule)),
+    ];
+    let is_chosen = |table: &Table| match table.find(head) {
+        Choice::Service(name) | Choice::As(name, _) => name == chosen,
+        Choice::NoPair | Choice::Nothing | Choice::NoRules => false,
+    };
+    tables.iter().any(is_chosen)
+}
+
 /// The host that a request asks for by another one's name.
 fn used(target: &[u8]) -> Option<&[u8]> {
     let path = target.split(|byte| *byte == b'?').next()?;

@@ -5,6 +5,7 @@ mod select;
 
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,14 +14,16 @@ use tokio::io::AsyncWrite;
 
 use super::access::Logged;
 use super::connection::Next;
-use super::deadline::Deadline;
+use super::deadline::Timed;
 use super::held::{Ahead, Held, poll_read};
 use super::hooked::{Hooked, Resumed};
 use super::local::{Counted, Current, Local, Served};
+use super::record::Record;
 use super::reverse_proxy::Request;
 use super::web_server::WebRequest;
 use crate::http::answer::{Page, PageRules, write_page};
 use crate::http::{ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
+use crate::monitor::sockets::ClientState;
 use crate::plugin::Answer;
 use crate::snapshot::{ProxySettings, Trust};
 use crate::tls::Stream;
@@ -28,19 +31,14 @@ use crate::tls::Stream;
 /// How long a client that is still sending may take to read the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A head of more than this is not kept for the next request's copy.
-const REPLAY_KEPT: usize = 4096;
-
 pub(super) struct Client {
     pub(super) io: Stream,
     pub(super) counted: Counted,
     /// The service that answers now: the connection's, or one that it handed the request over to.
     pub(super) serving: Rc<Served>,
-    pub(super) deadline: Rc<Deadline>,
+    pub(super) record: Rc<Record>,
     /// Read, but not used yet: part of a head, or what was sent ahead.
     pub(super) input: Ahead,
-    /// The head that was sent to the backend, if it may be sent again. It keeps its memory between requests.
-    pub(super) replay: Vec<u8>,
     /// How long it may be idle now.
     idle_limit: Option<Duration>,
     /// Through how many selectors the request has come.
@@ -103,14 +101,18 @@ impl<'a> Begun<'a> {
 }
 
 impl Client {
-    pub(super) fn new(counted: Counted, io: Stream, peer: IpAddr) -> Self {
-        let peer = peer.to_canonical();
+    pub(super) fn new(counted: Counted, io: Stream, from: SocketAddr) -> Self {
+        let peer = from.ip().to_canonical();
         let current = counted.served.current(&counted.local);
+        let (deadlines, role) = (
+            &counted.local.deadlines,
+            current.as_ref().and_then(|current| current.view.role),
+        );
+        let record = Record::new(&counted.served, role, io.as_raw_fd(), from, deadlines.now());
         Self {
             io,
-            deadline: counted.local.deadlines.add(),
+            record: deadlines.add(record),
             input: Ahead::default(),
-            replay: Vec::new(),
             idle_limit: current.and_then(|current| current.view.settings.idle_timeout),
             hops: 0,
             has_waited: false,
@@ -128,7 +130,7 @@ impl Client {
     /// Tells the sweeper whom to wake.
     pub(super) async fn set_up(&self) {
         poll_fn(|cx| {
-            self.deadline.wakes(cx.waker());
+            self.record.deadline().wakes(cx.waker());
             Poll::Ready(())
         })
         .await;
@@ -148,11 +150,11 @@ impl Client {
     }
 
     pub(super) fn arm(&self, length: Option<Duration>) {
-        self.local().deadlines.arm(&self.deadline, length);
+        self.local().deadlines.arm(self.record.deadline(), length);
     }
 
     pub(super) fn timed_out(&self) -> bool {
-        self.local().deadlines.has_passed(&self.deadline)
+        self.local().deadlines.has_passed(self.record.deadline())
     }
 
     /// Reads the next head and sends it on, if a connection is idle. Dropping the future loses what it read.
@@ -162,6 +164,7 @@ impl Client {
             self.serving = Rc::clone(&self.counted.served);
         }
         self.arm(self.idle_limit);
+        self.record.rest();
         // Whether there is something in `input` that was not looked at.
         let mut unread = !self.input.is_empty() || self.resumed.is_some();
         poll_fn(|cx| self.poll_request(cx, &mut unread)).await
@@ -227,6 +230,7 @@ impl Client {
     }
 
     fn arm_for_head(&self) {
+        self.record.enter(ClientState::ReadingHeaders);
         let current = self.served().current(self.local());
         self.arm(current.and_then(|current| current.view.settings.idle_timeout));
     }
@@ -276,6 +280,7 @@ impl Client {
             Ok(Some(_)) if !current.view.enabled && outer.is_none() => Some(refused(DISABLED)),
             Ok(Some(head)) => {
                 self.arm(settings.idle_timeout);
+                self.record.begin(current.view.role, head.high_priority);
                 let sent = input.get(..head.length).unwrap_or_default();
                 self.log_for(&Rc::clone(&self.serving), &current.view, sent);
                 if outer.is_none() {
@@ -402,13 +407,6 @@ impl Client {
     pub(super) fn abort(&mut self) {
         if let Err(error) = self.io.reset_on_close() {
             tracing::debug!(%error, "cannot reset a client's connection");
-        }
-    }
-
-    /// Lets go of what only a large request needed.
-    pub(super) fn trim(&mut self) {
-        if self.replay.capacity() > REPLAY_KEPT {
-            self.replay = Vec::new();
         }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! A request that was read ends by the configuration it began with.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use super::client::{Client, Incoming};
 use super::local::Counted;
 use super::{reverse_proxy, selector, web_server};
 use crate::http::ProxyError;
+use crate::monitor::sockets::ClientState;
 use crate::tls::Stream;
 
 /// What becomes of a client's connection after a request.
@@ -24,7 +25,7 @@ pub(super) enum Next {
 }
 
 /// Serves a client's connection to its end.
-pub(super) async fn serve(counted: Counted, io: Stream, peer: IpAddr) {
+pub(super) async fn serve(counted: Counted, io: Stream, peer: SocketAddr) {
     let mut client = Client::new(counted, io, peer);
     client.set_up().await;
     loop {
@@ -54,7 +55,7 @@ pub(super) async fn serve(counted: Counted, io: Stream, peer: IpAddr) {
 }
 
 /// Answers a connection that cannot be served, whatever it asks for.
-pub(super) async fn refuse(counted: Counted, io: Stream, peer: IpAddr, error: ProxyError) {
+pub(super) async fn refuse(counted: Counted, io: Stream, peer: SocketAddr, error: ProxyError) {
     let mut client = Client::new(counted, io, peer);
     client.set_up().await;
     client.refuse(error).await;
@@ -71,7 +72,13 @@ async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
             Ok(request) => reverse_proxy::run(client, request).await,
             Err(next) => next,
         },
-        Incoming::Web(request) => web_server::run(client, *request).await,
+        Incoming::Web(request) => {
+            client.record.keep_head(request.text());
+            client.record.enter(ClientState::XferDisk);
+            let next = web_server::run(client, *request).await;
+            client.record.end();
+            next
+        }
         Incoming::Unrouted(error, head) => selector::unrouted(client, error, &head).await,
         Incoming::Said(answer, head) => client.give(&answer, &head).await,
         Incoming::Wait(time) => {
@@ -89,7 +96,7 @@ async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
 mod tests {
     use super::*;
 
-    fn size<F: Future>(_: impl FnOnce(Counted, Stream, IpAddr) -> F) -> usize {
+    fn size<F: Future>(_: impl FnOnce(Counted, Stream, SocketAddr) -> F) -> usize {
         size_of::<F>()
     }
 

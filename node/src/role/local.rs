@@ -14,9 +14,11 @@ use super::access::{Logs, Unsent};
 use super::buffers::Buffers;
 use super::date::Date;
 use super::deadline::Deadlines;
+use super::record::Record;
 use super::reverse_proxy::{Queue, Queues, give_idle, replenish};
 use crate::access_log::AccessLogs;
 use crate::files::Files;
+use crate::monitor::sockets::{BackendState as Doing, Socket};
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
 use crate::reproxy;
 use crate::snapshot::{BackendState, ServiceView, View};
@@ -66,7 +68,7 @@ pub(crate) struct Local {
     pub(super) peers: Peers,
     services: RefCell<BTreeMap<ServiceName, Rc<Served>>>,
     pub(super) buffers: Buffers,
-    pub(crate) deadlines: Deadlines,
+    pub(crate) deadlines: Deadlines<Record>,
     pub(super) rng: RefCell<StdRng>,
     pub(super) uploads: Uploads,
     pub(super) reproxy: Arc<reproxy::Shared>,
@@ -165,6 +167,21 @@ impl Local {
         for served in lacking {
             replenish(self, &served);
         }
+    }
+
+    /// The sockets of clients and backends that this worker has.
+    pub(crate) fn sockets(&self) -> Vec<Socket> {
+        let mut sockets: Vec<_> = Vec::new();
+        for record in self.deadlines.all() {
+            sockets.extend(record.sockets(self));
+        }
+        for served in self.services.borrow().values() {
+            let current = served.current(self);
+            let is_verified = current.is_some_and(|current| current.view.settings.verify_request.is_some());
+            let idle = served.idle.all().into_iter();
+            sockets.extend(idle.map(|used| used.socket(served, Doing::Bored, None, is_verified)));
+        }
+        sockets
     }
 
     /// From now on every answer closes its connection.

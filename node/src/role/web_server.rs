@@ -91,6 +91,11 @@ impl WebRequest {
         }
     }
 
+    /// Its head in canonical form.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The service whose the client's connection is.
     fn owner(&self) -> &Current {
         self.outer.as_ref().unwrap_or(&self.current)

@@ -26,6 +26,10 @@ pub struct RunFlags {
     #[arg(long, short = 'c', value_name = "FILE", env = "FLEETBAL_CONFIG")]
     pub config: Option<PathBuf>,
 
+    /// Go on in the background once it listens; the log goes to the system's (syslog)
+    #[arg(long)]
+    pub daemon: bool,
+
     /// Read and check the config file, then exit: 0 if it is good, 78 if not
     #[arg(long)]
     pub check: bool,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fleetbal_raft::model::{BackendAddress, PoolName};
 
+use super::answers::LastAnswers;
 use super::outcomes::{Outcomes, Timed};
 use super::reports::{Reports, What};
 use crate::balance::hash::mixed;
@@ -63,6 +64,7 @@ pub struct BackendState {
     /// When the last connection was begun, and when the last one was opened: seconds since the epoch.
     last_attempt: AtomicU64,
     last_connect: AtomicU64,
+    answers: LastAnswers,
     attempts: AtomicU64,
     verified: AtomicU64,
     /// Verifications that failed since the last one that did not.
@@ -93,6 +95,7 @@ impl BackendState {
             outcomes: Outcomes::default(),
             last_attempt: AtomicU64::new(0),
             last_connect: AtomicU64::new(0),
+            answers: LastAnswers::default(),
             attempts: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             unverified_in_a_row: AtomicU32::new(0),
@@ -166,15 +169,21 @@ impl BackendState {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Counts a request that was answered with this status.
+    /// Counts a request that was answered with this status, in this second since the epoch.
     #[inline]
-    pub fn count_answer(&self, status: u16) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    pub fn count_answer(&self, status: u16, epoch: u64) {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        self.answers.count(number, status, epoch);
         if status < 500 {
             self.outcomes.well();
         } else {
             self.count_error();
         }
+    }
+
+    /// What it answered last.
+    pub fn answers(&self) -> &LastAnswers {
+        &self.answers
     }
 
     /// Counts an answer that is an error, whatever becomes of the request.
@@ -314,6 +323,7 @@ impl BackendState {
 
     /// A connection was verified.
     pub fn count_verified(&self) {
+        self.answers.heard(clock::now().0 / 1000);
         self.verified.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -285,7 +285,7 @@ fn a_backend_keeps_its_state_while_it_is_in_the_pool() {
     publisher.publish(&first);
     let before = view.load_full_for_test();
     let one = Arc::clone(&before.pool("a").unwrap().backends()[0]);
-    one.count_answer(200);
+    one.count_answer(200, 1);
     let second = changed(
         &first,
         vec![add("a", "10.0.0.3"), set("a", "balance_method", "round_robin")],

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 
 use tokio::net::TcpStream;
 
-use super::{Connections, Lease};
+use super::{Connections, Lease, Used};
 use crate::snapshot::BackendState;
 
 /// Connections that wait for a request. What limits their number is the node's, so each that was used needs a place;
@@ -121,6 +121,11 @@ impl IdleConnections {
         inner.places -= given_up;
         self.shared.give_places(given_up);
         self.shared.publish(self.worker, inner.leases.len());
+    }
+
+    /// All of them, to be told of.
+    pub fn all(&self) -> Vec<Used> {
+        self.inner.borrow().leases.iter().map(Lease::used).collect()
     }
 
     /// How many there are.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use fleetbal_raft::model::ServiceName;
 use tokio::runtime::{Builder, LocalOptions};
@@ -13,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::listen;
-use crate::role::{self, Deadlines, Local, Place, Queue, Shared};
+use crate::monitor::sockets::{Kind, Socket};
+use crate::role::{self, Local, Place, Queue, Shared};
 use crate::snapshot::View;
 
 /// Threads of a worker that wait for disks, at most.
@@ -33,6 +36,8 @@ pub(super) enum Order {
     Close { service: ServiceName },
     /// Accept nothing more, and say when no connection is left.
     Drain { done: oneshot::Sender<()> },
+    /// Say what sockets there are.
+    Count { done: oneshot::Sender<Vec<Socket>> },
     /// Say that this worker takes orders.
     Answer { done: oneshot::Sender<()> },
 }
@@ -78,7 +83,7 @@ impl Setup {
         let local = Local::new(self.place, self.view, self.shared);
         tokio::task::spawn_local(tick(Rc::clone(&local)));
         tokio::task::spawn_local(listen_to_others(Rc::clone(&local), self.told));
-        let mut accepting: BTreeMap<ServiceName, CancellationToken> = BTreeMap::new();
+        let mut accepting: BTreeMap<ServiceName, Accepting> = BTreeMap::new();
         while let Some(order) = self.orders.recv().await {
             match order {
                 Order::Open {
@@ -90,29 +95,65 @@ impl Setup {
                         role::prepare(&local, &local.served(&service));
                     }
                     let stop = CancellationToken::new();
+                    let shown = Accepting::new(stop.clone(), &listeners);
                     for listener in listeners {
                         open(&local, &service, listener, (stop.clone(), Arc::clone(&alive)));
                     }
-                    if let Some(old) = accepting.insert(service, stop) {
-                        old.cancel();
+                    if let Some(old) = accepting.insert(service, shown) {
+                        old.stop.cancel();
                     }
                 }
                 Order::Close { service } => {
-                    if let Some(stop) = accepting.remove(&service) {
-                        stop.cancel();
+                    if let Some(old) = accepting.remove(&service) {
+                        old.stop.cancel();
                     }
                 }
                 // Whoever asked may have stopped waiting.
+                Order::Count { done } => {
+                    let mut sockets = local.sockets();
+                    for (service, accepting) in &accepting {
+                        sockets.extend(accepting.sockets(service));
+                    }
+                    done.send(sockets).unwrap_or_default();
+                }
                 Order::Answer { done } => done.send(()).unwrap_or_default(),
                 Order::Drain { done } => {
-                    for stop in std::mem::take(&mut accepting).into_values() {
-                        stop.cancel();
+                    for old in std::mem::take(&mut accepting).into_values() {
+                        old.stop.cancel();
                     }
                     local.start_draining();
                     tokio::task::spawn_local(tell_when_empty(Rc::clone(&local), done));
                 }
             }
         }
+    }
+}
+
+/// A service's listeners.
+#[derive(Debug)]
+struct Accepting {
+    stop: CancellationToken,
+    since: Instant,
+    listeners: Vec<(i32, SocketAddr)>,
+}
+
+impl Accepting {
+    fn new(stop: CancellationToken, listeners: &[StdListener]) -> Self {
+        let shown = |listener: &StdListener| Some((listener.as_raw_fd(), listener.local_addr().ok()?));
+        Self {
+            stop,
+            since: Instant::now(),
+            listeners: listeners.iter().filter_map(shown).collect(),
+        }
+    }
+
+    fn sockets(&self, service: &ServiceName) -> impl Iterator<Item = Socket> {
+        self.listeners.iter().map(|(descriptor, address)| Socket {
+            descriptor: Some(*descriptor),
+            age: self.since.elapsed(),
+            service: Some(service.clone()),
+            kind: Kind::Listener(*address),
+        })
     }
 }
 
@@ -153,7 +194,7 @@ async fn listen_to_others(local: Rc<Local>, mut told: mpsc::Receiver<Arc<Queue>>
 }
 
 async fn tick(local: Rc<Local>) {
-    let mut seconds = tokio::time::interval(Deadlines::TICK);
+    let mut seconds = tokio::time::interval(role::TICK);
     seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     seconds.tick().await;
     loop {

@@ -1,10 +1,9 @@
 //! `GET` and `PUT /api/v1/backup`: the configuration of one version as a file, and back.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleetbal_raft::backup::Backup;
-use fleetbal_raft::model::{Batch, Change, Version};
+use fleetbal_raft::model::{Batch, Change, Typist, Version};
 use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
 
@@ -40,7 +39,7 @@ pub(super) async fn take(request: &Request<Incoming>, context: &Context) -> Answ
 
 /// Makes the configuration what a backup says: as one change, and only where nothing was configured yet, unless
 /// `?replace=yes` says so.
-pub(super) async fn restore(request: Request<Incoming>, context: &Context, peer: SocketAddr) -> Answer {
+pub(super) async fn restore(request: Request<Incoming>, context: &Context, typist: &Typist) -> Answer {
     let replaces = is_asked(request.uri(), "replace");
     let bytes = match body(request).await {
         Ok(bytes) => bytes,
@@ -67,7 +66,7 @@ pub(super) async fn restore(request: Request<Incoming>, context: &Context, peer:
         if_version: Some(now.version),
         ..Batch::of(vec![Change::Restore(backup.config)])
     };
-    match carry_out(batch, &peer.to_string().into(), context).await {
+    match carry_out(batch, typist, context).await {
         Ok(version) => plain(StatusCode::OK, &restored(&fleet, from, version)),
         Err(refusal) => *refuse(StatusCode::CONFLICT, &refusal.text),
     }

@@ -1,6 +1,5 @@
 //! `POST /api/v1/command`: lines in, one JSON result a line out.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
@@ -9,12 +8,12 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::super::Context;
-use super::super::access::{Access, Rights};
+use super::super::access::Access;
 use super::super::render::Reply;
 use super::super::session::Session;
 use super::answer::{json, refuse};
 use super::body::body;
-use super::{Answer, bearer};
+use super::{Answer, Caller, bearer};
 
 /// Told by browsers alone; no page can set it.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -98,14 +97,13 @@ pub(super) async fn answer(
     request: Request<Incoming>,
     context: &Context,
     access: Arc<Access>,
-    peer: SocketAddr,
-    rights: Rights,
+    caller: Caller,
 ) -> Answer {
     let body = match body(request).await {
         Ok(body) => body,
         Err(refusal) => return *refusal,
     };
-    let mut session = Session::new(access, peer.to_string().into(), Some(rights));
+    let mut session = Session::new(access, caller.typist, Some(caller.rights));
     let mut results = Vec::new();
     for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
         let outcome = session.run(line, context).await;

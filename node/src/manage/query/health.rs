@@ -32,6 +32,24 @@ fn line(health: &BackendHealth) -> String {
     )
 }
 
+/// The verdict on a backend and the rule that decided, in a few words.
+pub fn verdict(why: &Why) -> String {
+    let health = &why.health;
+    let mut text = format!(
+        "{} for {} s, {}",
+        health.standing.as_str(),
+        seconds(health.since),
+        rule(why.rule)
+    );
+    if let Some(reason) = &health.reason {
+        text = format!("{text}: {reason}");
+    }
+    if health.is_panic && !health.is_up {
+        text += " (used all the same: too much of the pool is down)";
+    }
+    text
+}
+
 fn seconds(time: Duration) -> String {
     time.as_secs().to_string()
 }

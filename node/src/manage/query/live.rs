@@ -100,37 +100,59 @@ fn positive(figures: BTreeMap<BackendAddress, u64>) -> Vec<String> {
         .collect()
 }
 
-/// What `nodes` tells, in this order.
-const KEYS: [&str; 6] = [
+/// What `nodes` tells, in this order; the codes of answers come before what is verified.
+const KEYS: [&str; 7] = [
     "attempts",
     "connects",
     "lastattempt",
     "lastconnect",
+    "lastresponse",
     "requests",
     "verifies",
 ];
 
 /// `nodes`, `node`: what is counted of backends, or of one. A key is there from its first event on.
 pub fn nodes(snapshot: &Snapshot, only: Option<BackendAddress>) -> Vec<String> {
-    let all = by_address(snapshot, |backend, figures: &mut [u64; 6]| {
+    type Figures = ([u64; 7], BTreeMap<u16, u64>);
+    let all = by_address(snapshot, |backend, (figures, codes): &mut Figures| {
         let reached = backend.attempted();
-        let [attempts, connects, last_attempt, last_connect, requests, verifies] = figures;
+        let [
+            attempts,
+            connects,
+            last_attempt,
+            last_connect,
+            last_response,
+            requests,
+            verifies,
+        ] = figures;
         *attempts += reached.attempts;
         *connects += backend.connects_total();
         *last_attempt = reached.last_attempt.max(*last_attempt);
         *last_connect = reached.last_connect.max(*last_connect);
+        *last_response = backend.answers().last().max(*last_response);
         *requests += backend.requests_total();
         *verifies += backend.verified();
+        for (code, count) in backend.answers().codes() {
+            *codes.entry(code).or_default() += count;
+        }
     });
     let wanted = all
         .into_iter()
         .filter(|(address, _)| only.is_none_or(|only| only == *address));
     wanted
-        .flat_map(|(address, figures)| {
+        .flat_map(|(address, (figures, codes))| {
             let known = KEYS.into_iter().zip(figures).filter(|(_, figure)| *figure > 0);
-            known
+            let mut lines: Vec<_> = known
                 .map(|(key, figure)| format!("{address} {key} {figure}"))
-                .collect::<Vec<_>>()
+                .collect();
+            lines.extend(
+                codes
+                    .iter()
+                    .map(|(code, count)| format!("{address} responsecodes {code} {count}")),
+            );
+            // By the names of the keys, as Perlbal has them.
+            lines.sort_by(|one, other| one.split(' ').take(3).cmp(other.split(' ').take(3)));
+            lines
         })
         .collect()
 }

@@ -37,6 +37,7 @@ pub(in crate::role) async fn run(client: &mut Client, mut request: Box<Request>)
             },
         };
         client.arm(request.current.view.settings.idle_timeout);
+        client.record.uses(Some(lease.used()));
         if let Some(pool) = &request.current.view.pool {
             lease.begin(pool);
         }
@@ -52,7 +53,7 @@ pub(in crate::role) async fn run(client: &mut Client, mut request: Box<Request>)
             Err(trouble) => break Box::pin(relay.fail(trouble)).await,
         }
     };
-    client.trim();
+    client.record.end();
     drop(in_flight);
     next
 }

@@ -13,6 +13,7 @@ use super::dispatch;
 use super::request::Request;
 use crate::clock;
 use crate::http::{Framing, ProxyError, RequestHead};
+use crate::monitor::sockets::ClientState;
 use crate::role::client::Client;
 use crate::role::connection::Next;
 use crate::role::held::Held;
@@ -109,6 +110,7 @@ pub(in crate::role) async fn run(
     client: &mut Client,
     mut request: Box<Request>,
 ) -> Result<Box<Request>, Next> {
+    client.record.enter(ClientState::BufferingRequest);
     let collecting = Collecting {
         client: &mut *client,
         request: &mut request,

@@ -128,6 +128,7 @@ pub(super) async fn lease(
     let mut tried = Vec::new();
     let mut picked = request.picked.clone();
     client.arm(request.current.view.settings.queue.timeout);
+    client.record.uses(None);
     loop {
         // Not by the rules that it began with: who was removed gets no further request.
         let current = client.served().current(client.local());

@@ -13,6 +13,7 @@ use super::hooks;
 use super::request::Request;
 use super::retry::{Tries, is_repeatable};
 use crate::http::{Body, Framing, MAX_HEAD, ProxyError, ResponseHead, ResponseRules, response};
+use crate::monitor::sockets::ClientState;
 use crate::plugin::Answer as Said;
 use crate::role::client::Client;
 use crate::role::connection::Next;
@@ -83,9 +84,10 @@ impl Relay<'_> {
     /// Sends the request, and its answer back. Its head, once all of it is through.
     pub(super) async fn run(&mut self) -> Result<ResponseHead, Trouble> {
         let mut answer = poll_fn(|cx| self.poll_answer(cx)).await?;
-        self.lease.backend().count_answer(answer.head.status);
-        self.client
-            .answered(answer.head.status, answer.head.content_length);
+        self.client.record.enter(ClientState::XferRes);
+        let (deadlines, status) = (&self.client.local().deadlines, answer.head.status);
+        self.lease.backend().count_answer(status, deadlines.epoch());
+        self.client.answered(status, answer.head.content_length);
         if !(answer.body.is_done() && self.to_client.is_empty() && self.client.io.is_flushed()) {
             let relayed = poll_fn(|cx| self.poll_bodies(cx, &mut answer)).await;
             if relayed.is_err() {
@@ -113,7 +115,7 @@ impl Relay<'_> {
         }
         tries.failed = Some(Arc::clone(lease.backend()));
         if request.touched {
-            request.to_backend = Held::new(client.replay.clone());
+            request.to_backend = Held::new(client.record.head());
             request.touched = false;
         }
         request.picked = None;
@@ -302,6 +304,7 @@ impl Relay<'_> {
 
     fn poll_download(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<Result<(), Trouble>> {
         loop {
+            self.client.record.hold(self.to_client.len());
             if !ready!(self.poll_to_client(cx)) {
                 return Poll::Ready(Err(Trouble::Gone));
             }

@@ -8,7 +8,6 @@ use super::collect::{self, Upload};
 use super::dispatch::{self, Found, Turn};
 use super::original::{self, Original};
 use super::queue::Class;
-use super::retry::is_repeatable;
 use crate::http::{Body, RequestHead};
 use crate::role::client::{Begun, Client, Incoming, refused};
 use crate::role::held::{Held, rest, write_now};
@@ -132,6 +131,7 @@ fn send(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>) -> (usize, 
     let original = original::keep(client.local(), &begun);
     let is_known = original.as_ref().is_some_and(|original| original.known.is_some());
     if is_known || upload_plan.as_ref().is_some_and(|plan| plan.collects()) {
+        client.record.keep_head(output);
         let request = Request::to_wait(begun, upload, upload_plan, original);
         return (head.length, Incoming::Proxied(Box::new(request)));
     }
@@ -155,10 +155,7 @@ fn send(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>) -> (usize, 
         Some(_) | None => send_on_idle(client, &begun, turn, body, cx),
     };
     let (lease, picked) = found.parts();
-    client.replay.clear();
-    if is_repeatable(&head) {
-        client.replay.extend_from_slice(output);
-    }
+    client.record.keep_head(output);
     let request = Box::new(Request {
         current: begun.current,
         class: Class::of(&head),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fleetbal_raft::model::ServiceName;
 
 use super::Queue;
+use crate::monitor::sockets::Socket;
 
 /// They outlive configurations: whoever waits when a service goes still has a place.
 #[derive(Debug)]
@@ -33,6 +34,18 @@ impl Queues {
     pub fn find(&self, service: &ServiceName) -> Option<Arc<Queue>> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(service).map(Arc::clone)
+    }
+
+    /// The connections that are being opened, of all services.
+    pub fn openings(&self) -> Vec<Socket> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let queues: Vec<_> = all.values().map(Arc::clone).collect();
+        drop(all);
+        let of = |queue: Arc<Queue>| {
+            let openings = queue.openings().into_iter();
+            openings.map(move |opening| opening.socket(queue.service()))
+        };
+        queues.into_iter().flat_map(of).collect()
     }
 
     /// The queue of one service, made where there is none yet.

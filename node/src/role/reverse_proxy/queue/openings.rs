@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fleetbal_raft::model::ServiceName;
 use rand::Rng;
 
 use super::{Class, Inner, Place, Queue, key};
 use crate::balance::{self, Pick};
+use crate::monitor::sockets::{Backend, BackendState as Doing, Kind, Socket};
 use crate::snapshot::{BackendState, PoolView};
 use crate::upstream::Stage;
 
@@ -25,6 +27,30 @@ pub struct Opening {
     pub stage: Stage,
     /// Whoever has a lower number waited for it from its beginning.
     begun: u64,
+}
+
+impl Opening {
+    /// It as others see it; it has no descriptor to tell of yet.
+    pub(super) fn socket(&self, service: &ServiceName) -> Socket {
+        let state = if self.stage.is_verifying() {
+            Doing::Verifying
+        } else {
+            Doing::Connecting
+        };
+        Socket {
+            descriptor: None,
+            age: self.since.elapsed(),
+            service: Some(service.clone()),
+            kind: Kind::Backend(Backend {
+                address: self.backend.address(),
+                local_port: None,
+                client: None,
+                uses: 0,
+                state,
+                is_verified: false,
+            }),
+        }
+    }
 }
 
 #[derive(Debug, Default)]

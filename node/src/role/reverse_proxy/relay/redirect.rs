@@ -17,9 +17,9 @@ use super::super::dispatch::{self, Found, Turn};
 use super::super::original::{self, Original};
 use super::super::queue::Class;
 use super::super::request::Request;
-use super::super::retry::is_repeatable;
 use super::Relay;
 use crate::http::{Body, Framing, ProxyError, ResponseHead, request, response};
+use crate::monitor::sockets::ClientState;
 use crate::reproxy::{self, Cache, Exchange, Outcome};
 use crate::role::client::{Begun, Client};
 use crate::role::connection::Next;
@@ -91,7 +91,9 @@ impl Relay<'_> {
             upload_broken,
             ..
         } = self;
-        lease.backend().count_answer(said.head.status);
+        let epoch = client.local().deadlines.epoch();
+        lease.backend().count_answer(said.head.status, epoch);
+        client.record.enter(ClientState::XferResp);
         lease.end();
         let has_more = request.upload_plan.as_ref().is_some_and(|plan| plan.has_more());
         let is_sent =
@@ -326,10 +328,7 @@ fn prepare(
         dispatch::reuse(client.local(), &served, &current, turn)
     };
     let (lease, picked) = found.parts();
-    client.replay.clear();
-    if is_repeatable(&head) {
-        client.replay.extend_from_slice(&output);
-    }
+    client.record.keep_head(&output);
     let request = Box::new(Request {
         outer,
         current,

@@ -1,0 +1,115 @@
+//! `--daemon`, its pidfile, and what USR1 logs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use fleetbal_cluster_tests::process::{self, Process};
+use fleetbal_cluster_tests::{Backend, Manage, Result, client, wait};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::standalone::Place;
+
+/// A process in the background, which nobody waits for; killed when this is dropped.
+struct Background(Pid);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It has mostly ended.
+        signal::kill(self.0, Signal::SIGKILL).unwrap_or_default();
+    }
+}
+
+fn status(pid: Pid, key: &str) -> Result<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    Ok(line.context("no such line")?.trim().to_owned())
+}
+
+fn daemon(place: &Place, config: &Path, flags: &[&str]) -> Result<Command> {
+    let mut command = process::fleetbal()?;
+    command.args(flags).arg(format!("-conf={}", config.display()));
+    command.current_dir(place.dir.path());
+    Ok(command)
+}
+
+#[test]
+fn goes_to_the_background_once_it_listens() -> Result {
+    let place = Place::new()?;
+    let _b1 = Backend::start("b1", place.net.backend(1))?;
+    let _b2 = Backend::start("b2", place.net.backend(2))?;
+    let (config, pidfile) = (
+        place.dir.path().join("perlbal.conf"),
+        place.dir.path().join("pid"),
+    );
+    fs::write(
+        &config,
+        format!("SERVER pidfile = {}\n{}\n", pidfile.display(), place.config()),
+    )?;
+    let ended = process::run(daemon(&place, &config, &["-d"])?, wait::PATIENCE)?;
+    ensure!(
+        ended.code == Some(0) && ended.stdout.is_empty() && ended.stderr.is_empty(),
+        "{ended:?}"
+    );
+    // It listens already.
+    let mut manage = Manage::connect((place.net.node(1), 60000).into())?;
+    let pid = Pid::from_raw(fs::read_to_string(&pidfile)?.trim().parse()?);
+    let background = Background(pid);
+    let told = manage.data("proc")?;
+    ensure!(told.contains(&format!("pid: {pid}")), "{told:?}");
+    let session = nix::unistd::getsid(Some(pid))?;
+    ensure!(session == pid, "its session is {session}");
+    for descriptor in 0..3 {
+        let target = fs::read_link(format!("/proc/{pid}/fd/{descriptor}"))?;
+        ensure!(
+            target == Path::new("/dev/null"),
+            "{descriptor} is {}",
+            target.display()
+        );
+    }
+    wait::for_true("traffic", wait::PATIENCE, || {
+        Ok(client::get((place.net.node(1), 8080).into(), "/")?.status()? == 200)
+    })?;
+    signal::kill(pid, Signal::SIGTERM)?;
+    drop(manage);
+    wait::for_true("its end", wait::PATIENCE, || {
+        // Whoever adopted it may not have looked yet.
+        Ok(status(pid, "State:").map_or(true, |state| state.starts_with('Z')))
+    })?;
+    ensure!(!pidfile.exists(), "the pidfile is still there");
+    drop(background);
+    Ok(())
+}
+
+#[test]
+fn a_start_that_fails_is_told_in_the_foreground() -> Result {
+    let place = Place::new()?;
+    let config = place.dir.path().join("perlbal.conf");
+    fs::write(&config, format!("{}\nbogus\n", place.config()))?;
+    let ended = process::run(daemon(&place, &config, &["--daem"])?, wait::PATIENCE)?;
+    ensure!(ended.code == Some(78), "{ended:?}");
+    ensure!(ended.stdout == "ERROR: unknown command: bogus\n", "{ended:?}");
+    ensure!(ended.stderr.contains("Error starting up."), "{ended:?}");
+    Ok(())
+}
+
+#[test]
+fn usr1_logs_services_states_and_queues() -> Result {
+    let place = Place::new()?;
+    let _b1 = Backend::start("b1", place.net.backend(1))?;
+    let log = place.dir.path().join("log");
+    let process: Process = place.start(&place.config())?;
+    wait::for_true("the start", wait::PATIENCE, || {
+        Ok(fs::read_to_string(&log)?.contains("beginning run"))
+    })?;
+    process.signal(Signal::SIGUSR1)?;
+    wait::for_true("the report", wait::PATIENCE, || {
+        let said = fs::read_to_string(&log)?;
+        let words = ["SERVICE www", "SERVICE mgmt", "www-normal.count 0"];
+        let all = words.iter().all(|word| said.contains(word));
+        ensure!(all, "{said}");
+        Ok(true)
+    })
+}
