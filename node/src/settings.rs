@@ -106,6 +106,7 @@ pub struct ClusterSettings {
 
 /// Everything that this node alone was told.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Settings {
     /// The node's name: given, or the host's.
     pub node: NodeName,

@@ -174,8 +174,11 @@ fn the_table_of_management_is_true() -> Result {
     table::replace("management", &text)
 }
 
+/// The lines of each answer.
+type Answers = Vec<Vec<String>>;
+
 /// The answers of both sides.
-fn both(talk: &Talk) -> Result<(Vec<Vec<String>>, Vec<Vec<String>>)> {
+fn both(talk: &Talk) -> Result<(Answers, Answers)> {
     let net = Net::claim()?;
     let play = |program| Side::start(program, talk, &net)?.play(talk);
     let theirs = play(Program::Perlbal).context("with Perlbal")?;
@@ -342,9 +345,11 @@ impl Typist {
 
 /// Whoever was told to end the connection may do so before it has read everything.
 fn gone(error: std::io::Error) -> std::io::Result<()> {
-    match error.kind() {
-        std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => Ok(()),
-        _ => Err(error),
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    if matches!(error.kind(), BrokenPipe | ConnectionReset) {
+        Ok(())
+    } else {
+        Err(error)
     }
 }
 

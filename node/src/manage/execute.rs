@@ -52,10 +52,10 @@ fn answer(query: &Query, context: &Context) -> Reply {
             context.started.at,
             context.started.instant.elapsed(),
         )),
-        Query::ReproxyState => {
-            let figures = context.reproxy.targets.figures();
-            Reply::Lines(reproxy::lines(&figures, config.reproxy_limits()))
-        }
+        Query::ReproxyState => Reply::Lines(reproxy::lines(
+            &context.reproxy.targets.figures(),
+            config.reproxy_limits(),
+        )),
         Query::Mime => Reply::Lines(query::node::mime(config)),
         Query::Queues => Reply::Lines(query::live::queues(&snapshot, &context.queues, Instant::now())),
         Query::Pending => Reply::Lines(query::live::pending(&snapshot, &context.queues, Instant::now())),
@@ -85,10 +85,7 @@ fn answer(query: &Query, context: &Context) -> Reply {
             &ConfigHash::of(config).to_string(),
         )),
         Query::History(query) => history(*query, &context.cluster.feed().latest().state),
-        Query::Ready => {
-            let reason = context.readiness.not_ready().map(|reason| reason.to_string());
-            Reply::Lines(query::node::ready(reason.as_deref()))
-        }
+        Query::Ready => ready(context),
         Query::Tokens => {
             let applied = context.cluster.feed().latest();
             Reply::Lines(query::tokens::list(applied.state.tokens(), clock::now()))
@@ -130,6 +127,11 @@ fn health(pool: Option<&PoolName>, context: &Context) -> Reply {
         return Reply::Refused(format!("pool '{missing}' does not exist"));
     }
     Reply::Lines(query::health::lines(&context.health.all(pool)))
+}
+
+fn ready(context: &Context) -> Reply {
+    let reason = context.readiness.not_ready().map(|reason| reason.to_string());
+    Reply::Lines(query::node::ready(reason.as_deref()))
 }
 
 fn why(supposed: &Supposed, context: &Context) -> Reply {
