@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, ensure};
 use nix::sched::{CloneFlags, setns};
 
-use crate::Result;
+use crate::{Result, wait};
 
 /// Every world has this net; they do not see each other.
 const NET: [u8; 2] = [77, 0];
@@ -288,6 +289,51 @@ impl Mount {
             run(Command::new("mount").args(["-o", "remount,ro,bind"]).arg(at))?;
         }
         Ok(mount)
+    }
+
+    /// A file system of its own in a file beside the directory, of so many MiB; the one that is there already, where one is.
+    ///
+    /// # Errors
+    /// When the file or the directory cannot be made.
+    pub fn in_file(at: &Path, mib: u64) -> Result<Option<Self>> {
+        let image = at.with_extension("image");
+        if !image.exists() {
+            File::create(&image)?.set_len(mib * 1024 * 1024)?;
+            run(Command::new("mkfs.ext4").arg("-q").arg(&image))?;
+        }
+        let mount = Self::make(
+            at,
+            Command::new("mount")
+                .args(["-o", "loop,errors=remount-ro"])
+                .arg(&image),
+        )?;
+        if mount.is_some() {
+            std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o700))?;
+            // Only a fresh one has it, and a node takes it for somebody's files.
+            drop(std::fs::remove_dir(at.join("lost+found")));
+        }
+        Ok(mount)
+    }
+
+    /// Takes it away for good: nobody holds anything there any more.
+    ///
+    /// # Errors
+    /// When somebody does.
+    pub fn remove(self) -> Result {
+        wait::for_true("the file system to be free", wait::PATIENCE, || {
+            run(Command::new("umount").arg(&self.0)).map(|()| true)
+        })?;
+        // There is nothing left to unmount.
+        std::mem::forget(self);
+        Ok(())
+    }
+
+    /// The disk fails, and the kernel lets nobody write to it any more, whoever has files open.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn fail(&self) -> Result {
+        run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.0))
     }
 
     fn make(at: &Path, command: &mut Command) -> Result<Option<Self>> {

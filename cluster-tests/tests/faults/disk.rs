@@ -13,6 +13,9 @@ use nix::unistd::Pid;
 /// Room for a node, and not for much more.
 const ROOM_KIB: u32 = 24 * 1024;
 
+/// The same on a disk that can fail.
+const IMAGE_MIB: u64 = 64;
+
 /// Takes all room that is left.
 fn fill(dir: &Path) -> Result {
     let written = Command::new("dd")
@@ -25,18 +28,18 @@ fn fill(dir: &Path) -> Result {
 }
 
 /// Changes at a node until another one's log cannot take them.
-fn change_until_it_shows(fleet: &Fleet, typed_at: usize, full: usize) -> Result {
+fn change_until_it_shows(fleet: &Fleet, typed_at: usize, full: usize, told: &str) -> Result {
     let mut manage = fleet.node(typed_at)?.manage()?;
     let filler = "x".repeat(4_000);
     manage.change("CREATE SERVICE big")?;
     manage.change("SET big.role = reverse_proxy")?;
     for round in 0..2_000 {
         manage.change(&format!("HEADER big INSERT x-filler: {round}{filler}"))?;
-        if fleet.node(full)?.log_text().contains("No space left on device") {
+        if fleet.node(full)?.log_text().contains(told) {
             return Ok(());
         }
     }
-    anyhow::bail!("n{full} never noticed that its disk is full")
+    anyhow::bail!("n{full} never noticed '{told}'")
 }
 
 #[test]
@@ -53,7 +56,7 @@ fn a_full_disk_is_named_and_costs_no_request_and_no_change() -> Result {
     fleet.wait_settled()?;
     let load = Load::start(fleet.node(3)?.traffic(), 2)?;
     fill(&data)?;
-    change_until_it_shows(&fleet, 1, 3)?;
+    change_until_it_shows(&fleet, 1, 3, "No space left on device")?;
     let seen = wait::until("the failure to be told", wait::PATIENCE, || {
         let lines = fleet.node(2)?.manage()?.data("effects")?;
         Ok(lines
@@ -82,6 +85,44 @@ fn a_full_disk_is_named_and_costs_no_request_and_no_change() -> Result {
     oracle::same_bytes(fleet.nodes())?;
     fleet.passed()?;
     drop(mount);
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_fails_while_the_node_runs_is_named_and_costs_no_request_and_no_change() -> Result {
+    let mut fleet = Fleet::prepare(&Plan::default())?;
+    fleet.found()?;
+    let token = fleet.token("")?;
+    fleet.join(2, &token)?;
+    let data = fleet.node(3)?.data.clone();
+    let Some(mount) = Mount::in_file(&data, IMAGE_MIB)? else {
+        return fleet.passed();
+    };
+    fleet.join(3, &token)?;
+    fleet.wait_settled()?;
+    let load = Load::start(fleet.node(3)?.traffic(), 2)?;
+    mount.fail()?;
+    change_until_it_shows(&fleet, 1, 3, "Read-only file system")?;
+    wait::for_true("the failure to be told", wait::PATIENCE, || {
+        let lines = fleet.node(2)?.manage()?.data("effects")?;
+        Ok(lines
+            .iter()
+            .any(|line| line.contains("n3") && line.contains("Read-only file system")))
+    })?;
+    fleet.node(2)?.manage()?.change("CREATE POOL afterwards")?;
+    load.pass(50)?;
+    load.finish().expect_flawless()?;
+
+    fleet.kill(3)?;
+    mount.remove()?;
+    let Some(mended) = Mount::in_file(&data, IMAGE_MIB)? else {
+        return fleet.passed();
+    };
+    fleet.restart(3)?;
+    fleet.wait_settled()?;
+    oracle::same_bytes(fleet.nodes())?;
+    fleet.passed()?;
+    drop(mended);
     Ok(())
 }
 
