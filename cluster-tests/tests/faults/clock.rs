@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{io::Write as _, thread};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::{Fleet, Load, Plan, Result, oracle};
 
 /// Where the library is, by machine.
@@ -28,6 +28,37 @@ fn library() -> Option<PathBuf> {
 
 fn set(clock: &Path, offset: &str) -> Result {
     Ok(fs::write(clock, format!("{offset}\n"))?)
+}
+
+fn term(fleet: &Fleet) -> Result<u64> {
+    let status = fleet.node(1)?.status()?;
+    status.node("n1", "term")?.as_u64().context("no term")
+}
+
+/// Changes at every node between any two jumps, under traffic; the leader stays.
+fn jump_about(fleet: &Fleet, leader: usize, clock: &Path) -> Result {
+    let before = term(fleet)?;
+    let loads = (1..=3)
+        .map(|number| Load::start(fleet.node(number)?.traffic(), 2))
+        .collect::<Result<Vec<_>>>()?;
+    for (round, offset) in ["-400d", "+0", "+10y", "-3600", "+86400", "+0"]
+        .into_iter()
+        .enumerate()
+    {
+        set(clock, offset)?;
+        for number in 1..=3 {
+            let line = format!("CREATE POOL l{leader}r{round}n{number}");
+            fleet.node(number)?.manage()?.change(&line)?;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    for load in loads {
+        load.pass(20)?;
+        load.finish().expect_flawless()?;
+    }
+    ensure!(term(fleet)? == before, "there was an election");
+    ensure!(fleet.leader()? == leader, "n{leader} leads no more");
+    Ok(())
 }
 
 #[test]
@@ -60,31 +91,7 @@ fn a_clock_that_is_wrong_and_jumps_disturbs_neither_the_leader_nor_retries_nor_t
             .manage()?
             .change(&format!("cluster transfer n{leader}"))?;
         fleet.wait_settled()?;
-        let term = |fleet: &Fleet| -> Result<u64> {
-            let status = fleet.node(1)?.status()?;
-            Ok(status.node("n1", "term")?.as_u64().unwrap_or_default())
-        };
-        let before = term(&fleet)?;
-        let loads = (1..=3)
-            .map(|number| Load::start(fleet.node(number)?.traffic(), 2))
-            .collect::<Result<Vec<_>>>()?;
-        for (round, offset) in ["-400d", "+0", "+10y", "-3600", "+86400", "+0"]
-            .into_iter()
-            .enumerate()
-        {
-            set(&clock, offset)?;
-            for number in 1..=3 {
-                let line = format!("CREATE POOL l{leader}r{round}n{number}");
-                fleet.node(number)?.manage()?.change(&line)?;
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        for load in loads {
-            load.pass(20)?;
-            load.finish().expect_flawless()?;
-        }
-        ensure!(term(&fleet)? == before, "there was an election");
-        ensure!(fleet.leader()? == leader, "n{leader} leads no more");
+        jump_about(&fleet, leader, &clock)?;
     }
     oracle::same_bytes(fleet.nodes())?;
     // Who wonders what a token is worth reads why.

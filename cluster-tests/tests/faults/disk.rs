@@ -88,36 +88,47 @@ fn a_full_disk_is_named_and_costs_no_request_and_no_change() -> Result {
     Ok(())
 }
 
-#[test]
-fn a_disk_that_fails_while_the_node_runs_is_named_and_costs_no_request_and_no_change() -> Result {
-    let mut fleet = Fleet::prepare(&Plan::default())?;
-    fleet.found()?;
-    let token = fleet.token("")?;
-    fleet.join(2, &token)?;
-    let data = fleet.node(3)?.data.clone();
-    let Some(mount) = Mount::in_file(&data, IMAGE_MIB)? else {
-        return fleet.passed();
-    };
-    fleet.join(3, &token)?;
-    fleet.wait_settled()?;
-    let load = Load::start(fleet.node(3)?.traffic(), 2)?;
-    mount.fail()?;
-    change_until_it_shows(&fleet, 1, 3, "Read-only file system")?;
+/// Waits until n2 knows what became of n3's disk.
+fn wait_told(fleet: &Fleet, what: &str) -> Result {
     wait::for_true("the failure to be told", wait::PATIENCE, || {
         let lines = fleet.node(2)?.manage()?.data("effects")?;
         Ok(lines
             .iter()
-            .any(|line| line.contains("n3") && line.contains("Read-only file system")))
-    })?;
+            .any(|line| line.contains("n3") && line.contains(what)))
+    })
+}
+
+/// Three nodes, the third on a disk that can fail.
+fn third_on_a_disk() -> Result<Option<(Fleet, Mount)>> {
+    let mut fleet = Fleet::prepare(&Plan::default())?;
+    fleet.found()?;
+    let token = fleet.token("")?;
+    fleet.join(2, &token)?;
+    let Some(mount) = Mount::in_file(&fleet.node(3)?.data, IMAGE_MIB)? else {
+        fleet.passed()?;
+        return Ok(None);
+    };
+    fleet.join(3, &token)?;
+    fleet.wait_settled()?;
+    Ok(Some((fleet, mount)))
+}
+
+#[test]
+fn a_disk_that_fails_while_the_node_runs_is_named_and_costs_no_request_and_no_change() -> Result {
+    let Some((mut fleet, mount)) = third_on_a_disk()? else {
+        return Ok(());
+    };
+    let load = Load::start(fleet.node(3)?.traffic(), 2)?;
+    mount.fail()?;
+    change_until_it_shows(&fleet, 1, 3, "Read-only file system")?;
+    wait_told(&fleet, "Read-only file system")?;
     fleet.node(2)?.manage()?.change("CREATE POOL afterwards")?;
     load.pass(50)?;
     load.finish().expect_flawless()?;
 
     fleet.kill(3)?;
     mount.remove()?;
-    let Some(mended) = Mount::in_file(&data, IMAGE_MIB)? else {
-        return fleet.passed();
-    };
+    let mended = Mount::in_file(&fleet.node(3)?.data, IMAGE_MIB)?;
     fleet.restart(3)?;
     fleet.wait_settled()?;
     oracle::same_bytes(fleet.nodes())?;

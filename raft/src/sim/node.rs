@@ -39,17 +39,14 @@ impl Node {
     pub(super) async fn start(&mut self, links: &Links) {
         let mut config = Timing::default().raft_config("sim");
         // All that it knows comes out of the snapshot and the log again.
-        let place = match &self.snapshots {
-            Some(dir) => {
-                config.snapshot_policy = SnapshotPolicy::LogsSinceLast(15);
-                config.max_in_snapshot_log_to_keep = 3;
-                config.purge_batch_size = 1;
-                SnapshotPlace::Dir(dir.path().to_owned())
-            }
-            None => {
-                config.snapshot_policy = SnapshotPolicy::Never;
-                SnapshotPlace::Memory
-            }
+        let place = if let Some(dir) = &self.snapshots {
+            config.snapshot_policy = SnapshotPolicy::LogsSinceLast(15);
+            config.max_in_snapshot_log_to_keep = 3;
+            config.purge_batch_size = 1;
+            SnapshotPlace::Dir(dir.path().to_owned())
+        } else {
+            config.snapshot_policy = SnapshotPolicy::Never;
+            SnapshotPlace::Memory
         };
         (self.machine, self.feed) = StateMachine::open(place).unwrap();
         let plug = Plug {
