@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fleetbal::monitor::stats::Stats;
 use fleetbal::snapshot::{NodeVariables, Publisher, View};
 use fleetbal::sockets::Sockets;
+use fleetbal::tls::{Server, ServerSettings};
 use fleetbal::workers::Workers;
 use fleetbal_raft::model::{BackendAddress, Batch, Change, FleetConfig, PoolName, ServiceName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -161,6 +162,15 @@ impl Proxy {
         let batch = Batch::of(changes);
         self.config = Arc::new(self.config.with_batch(&batch).unwrap());
         self.publisher.publish(&self.config);
+    }
+
+    /// Reads the service's certificate, as the node does before it speaks TLS.
+    pub(crate) fn load_certificate(&self) {
+        let variables = NodeVariables::default();
+        let config = self.config.service("s").unwrap();
+        let settings = ServerSettings::of(config, &variables).unwrap().unwrap();
+        let server = Server::load(settings, None).unwrap();
+        self.workers.tls().publish([(service(), Arc::new(server))].into());
     }
 
     pub(crate) async fn client(&self) -> Client {

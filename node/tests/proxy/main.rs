@@ -19,4 +19,5 @@ mod reproxy;
 mod running;
 mod selecting;
 mod special;
+mod tls;
 mod uploads;
