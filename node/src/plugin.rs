@@ -34,6 +34,6 @@ mod routes;
 
 pub use answer::Answer;
 pub use builtin::{Registered, Setup, report};
-pub use context::{Facts, Priority, RequestContext};
+pub use context::{Facts, Priority, RequestContext, Waiting};
 pub use hook::{Hook, Hooks, Outcome, Point, Points};
 pub use routes::{Choice, Routes, fits};

@@ -16,6 +16,7 @@ const TARGET: &str = "/slow/15";
 
 /// What is set, by tunable: another value, then what it is taken back to. `{dir}` is a directory.
 const VALUES: &[(&str, &str, &str)] = &[
+    ("accesscontrol.use_observed_ip", "on", "off"),
     ("always_trusted", "on", "off"),
     ("backend_http_version", "1.0", "1.1"),
     ("backend_persist_cache", "0", "2"),
@@ -33,6 +34,8 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("enable_error_retries", "on", "off"),
     ("enable_reproxy", "on", "off"),
     ("error_retry_schedule", "0,1", "0,.25,.50,1,1,1,1,1"),
+    ("highpri.host_pattern", "^127", "none"),
+    ("highpri.uri_pattern", "slow", "none"),
     ("high_priority_cookie", "tier", "other"),
     ("high_priority_cookie_contents", "gold", "other"),
     ("high_priority_host_pattern", "^127", "none"),
@@ -41,6 +44,8 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("log_format", "json", "perlbal"),
     ("max_backend_uses", "2", "0"),
     ("max_chunked_request_size", "1", "200m"),
+    ("max_content_length", "1000", "0"),
+    ("notmodified.host_pattern", "^127", "none"),
     ("persist_backend", "off", "on"),
     ("persist_client", "off", "on"),
     ("persist_client_idle_timeout", "20", "30"),
@@ -51,6 +56,8 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("queue_timeout", "20", "0"),
     ("reproxy_cache_maxsize", "100", "0"),
     ("reproxy_file_root", "{dir}", "none"),
+    ("send_backend_port", "on", "off"),
+    ("send_backend_proto", "on", "off"),
     ("server_tokens", "off", "on"),
     ("ssl_ca_path", "{dir}", "none"),
     ("ssl_cert_file", "other.pem", "certs/server-cert.pem"),
@@ -62,6 +69,16 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("upload_status_listeners", "127.0.0.1:9", "127.0.0.2:9"),
     ("verify_backend", "on", "off"),
     ("verify_backend_path", "/probe", "*"),
+];
+
+/// Plugins that bring tunables along.
+const PLUGINS: [&str; 6] = [
+    "AccessControl",
+    "Highpri",
+    "Log",
+    "MaxContentLength",
+    "NotModified",
+    "XFFExtras",
 ];
 
 /// Tunables with a test of their own here.
@@ -96,12 +113,14 @@ impl Scene {
             (1..=3).map(add).collect()
         };
         let config = format!(
-            "CREATE POOL web\n{}CREATE POOL other\n{}SET web.balance_method = {method}\n\
+            "{}CREATE POOL web\n{}CREATE POOL other\n{}SET web.balance_method = {method}\n\
              CREATE SERVICE www\nSET role = reverse_proxy\nSET listen = {node}:8080\nSET pool = web\n\
-             SET persist_client = on\nSET persist_backend = on\nENABLE www\n\
+             SET persist_client = on\nSET persist_backend = on\nSET plugins = {}\nENABLE www\n\
              CREATE SERVICE mgmt\nSET role = management\nSET listen = {node}:60000\nENABLE mgmt\n",
+            PLUGINS.map(|plugin| format!("LOAD {plugin}\n")).concat(),
             adds("web"),
             adds("other"),
+            PLUGINS.join(", "),
         );
         let mut command = place.command(&config)?;
         command.args(["--workers", "2"]);

@@ -102,9 +102,10 @@ pub(super) fn dump_service(name: &str, service: &Service, lines: &mut Vec<String
             .position(|first| *first == key)
             .unwrap_or(FIRST.len())
     };
+    let options = service.explicit().filter(|(key, _)| key.contains('.'));
     let mut set: Vec<_> = service
         .explicit()
-        .filter(|(_, value)| !names_a_service(value))
+        .filter(|(key, value)| !names_a_service(value) && !key.contains('.'))
         .map(|(key, value)| (key, value.to_string()))
         .collect();
     // Perlbal prints it whatever it is.
@@ -132,6 +133,8 @@ pub(super) fn dump_service(name: &str, service: &Service, lines: &mut Vec<String
     if !plugins.is_empty() {
         lines.push(format!("  SET plugins = {}", plugins.join(", ")));
     }
+    // Without the service's name, the plugin's would be taken for it.
+    lines.extend(options.map(|(key, value)| format!("  SET {name}.{key} = {value}")));
     let directives = service.specs().flat_map(|(_, spec)| spec.directives());
     lines.extend(directives.map(|directive| format!("  {directive}")));
     lines.push(if service.enabled {

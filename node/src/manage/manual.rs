@@ -26,6 +26,16 @@ const PERL: &str = "Of Perl's insides; there is nothing to tell here.";
 /// All pages, by name.
 pub const PAGES: &[Page] = &[
     page("abort", &["abort"], "Forgets what was typed since `begin`."),
+    page(
+        "access",
+        &[
+            "ACCESS ALLOW|DENY|QUEUE_LOW ip ADDRESS",
+            "ACCESS ALLOW|DENY|QUEUE_LOW netmask CIDR",
+            "ACCESS POLICY ALLOW|DENY",
+            "ACCESS RESET",
+        ],
+        "Who may ask the service that `CREATE` or `USE` named last.",
+    ),
     page("aio", &["aio"], PERL),
     page(
         "auth",
@@ -198,6 +208,11 @@ pub const PAGES: &[Page] = &[
         "ready",
         &["ready"],
         "Whether this node should get traffic, and why not.",
+    ),
+    page(
+        "redirect",
+        &["REDIRECT HOST HOST TARGET"],
+        "Where a host is now, for the service that `CREATE` or `USE` named last.",
     ),
     page("reload", &["reload PLUGIN"], "Not possible, as in Perlbal."),
     page(

@@ -15,7 +15,7 @@ mod show;
 mod transaction;
 mod why;
 
-use fleetbal_raft::model::{BackendAddress, InvalidName, Template, VariableError};
+use fleetbal_raft::model::{BackendAddress, InvalidDirective, InvalidName, Template, VariableError};
 
 use super::command::{Command, Local, Query, SocketView};
 use super::line::{Line, LineError};
@@ -23,8 +23,9 @@ use crate::lifecycle::Stop;
 use crate::plugin::builtin;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 63] = [
+pub const COMMANDS: [&str; 65] = [
     "abort",
+    "access",
     "aio",
     "auth",
     "backends",
@@ -65,6 +66,7 @@ pub const COMMANDS: [&str; 63] = [
     "queues",
     "quit",
     "ready",
+    "redirect",
     "reload",
     "reproxy_state",
     "server",
@@ -113,6 +115,12 @@ pub enum ParseError {
     /// A line for a service without one, named or implied.
     #[error("omitted service name not implied from context")]
     NoServiceContext,
+    /// The same, in the words of other plugins.
+    #[error("No service name in context from CREATE SERVICE <name> or USE <service_name>")]
+    NoService,
+    /// A line of a plugin that cannot be carried out.
+    #[error(transparent)]
+    Directive(#[from] InvalidDirective),
     /// Neither word of `POOL` is one. (The two blanks are Perlbal's.)
     #[error("Invalid command:  must be 'add' or 'remove'")]
     AddOrRemove,
@@ -184,6 +192,8 @@ fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError
         "load" => plugin::load(line, "load", true),
         "unload" => plugin::load(line, "unload", false),
         "reload" => plugin::reload(line),
+        "access" => plugin::access(line, implied),
+        "redirect" => plugin::redirect(line, implied),
         "vhost" => plugin::vhost(line, implied),
         "vpath" => plugin::vpath(line, implied),
         "show" => show::parse(line),

@@ -1,5 +1,20 @@
 //! The plugins that come with this release.
 
+mod access_control;
+mod auto_remove_leading_dir;
+mod flv_streaming;
+mod highpri;
+mod lazy_cdn;
+mod max_content_length;
+mod not_modified;
+mod options;
+mod queues;
+mod redirect;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod xff_extras;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -62,11 +77,61 @@ pub struct BuiltIn {
 
 /// All of them.
 pub const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        plugin: Plugin::AccessControl,
+        make: Some(access_control::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::AutoRemoveLeadingDir,
+        make: Some(auto_remove_leading_dir::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::FlvStreaming,
+        make: Some(flv_streaming::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::Highpri,
+        make: Some(highpri::make),
+        reports: &[("patterns", highpri::patterns)],
+    },
+    BuiltIn {
+        plugin: Plugin::LazyCDN,
+        make: Some(lazy_cdn::make),
+        reports: &[],
+    },
     // It writes in a way of its own; see `access_log`.
     BuiltIn {
         plugin: Plugin::Log,
         make: None,
         reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::MaxContentLength,
+        make: Some(max_content_length::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::NotModified,
+        make: Some(not_modified::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::Queues,
+        make: Some(queues::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::Redirect,
+        make: Some(redirect::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::Stats,
+        make: Some(stats::make),
+        reports: &[("recent", stats::recent), ("stats", stats::stats)],
     },
     // These choose services, which a selector asks for in a way of its own; see `Routes`.
     BuiltIn {
@@ -77,6 +142,11 @@ pub const BUILT_IN: &[BuiltIn] = &[
     BuiltIn {
         plugin: Plugin::Vpaths,
         make: None,
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::XFFExtras,
+        make: Some(xff_extras::make),
         reports: &[],
     },
 ];

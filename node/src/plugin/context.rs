@@ -46,6 +46,15 @@ pub enum Priority {
     Low,
 }
 
+/// How many requests of the service wait, and for how many seconds the first of them has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// Those of normal priority.
+    pub normal: (u64, u64),
+    /// Those of high priority.
+    pub high: (u64, u64),
+}
+
 /// The head of the answer that the client is about to get.
 #[derive(Debug)]
 struct Response {
@@ -76,6 +85,7 @@ pub struct RequestContext {
     body: Option<Vec<u8>>,
     priority: Option<Priority>,
     backend: Option<BackendAddress>,
+    waiting: Waiting,
     path: Option<Vec<u8>>,
     modified: Option<i64>,
     response: Option<Response>,
@@ -104,6 +114,7 @@ impl RequestContext {
             body: None,
             priority: None,
             backend: None,
+            waiting: Waiting::default(),
             path: None,
             modified: None,
             response: None,
@@ -195,6 +206,11 @@ impl RequestContext {
         self.backend
     }
 
+    /// Who waited when the backend was found: from [`BackendClientAssigned`](super::Point::BackendClientAssigned) on.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting
+    }
+
     /// The path that is looked for below the docroot, decoded: from
     /// [`StartServeRequest`](super::Point::StartServeRequest) on.
     pub fn path(&self) -> Option<&[u8]> {
@@ -278,6 +294,17 @@ impl RequestContext {
     /// A backend was found.
     pub(crate) fn assign(&mut self, backend: BackendAddress) {
         self.backend = Some(backend);
+    }
+
+    /// So many wait then.
+    pub(crate) fn put_waiting(&mut self, waiting: Waiting) {
+        self.waiting = waiting;
+    }
+
+    /// Where it came from, for tests.
+    #[cfg(test)]
+    pub(crate) fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
     }
 
     /// Another head is the one that is read and changed; the one before comes out.

@@ -52,7 +52,18 @@ impl Routes {
             match plugin {
                 Plugin::Vhosts => Some(Table::hosts(directives)),
                 Plugin::Vpaths => Some(Table::paths(directives)),
-                Plugin::Log => None,
+                Plugin::AccessControl
+                | Plugin::AutoRemoveLeadingDir
+                | Plugin::FlvStreaming
+                | Plugin::Highpri
+                | Plugin::LazyCDN
+                | Plugin::Log
+                | Plugin::MaxContentLength
+                | Plugin::NotModified
+                | Plugin::Queues
+                | Plugin::Redirect
+                | Plugin::Stats
+                | Plugin::XFFExtras => None,
             }
         });
         let default = match service.value("default_service") {

@@ -76,6 +76,20 @@ impl Network {
         (prefix <= longest).then_some(Self { base, prefix })
     }
 
+    /// Its first address.
+    fn first(&self) -> IpAddr {
+        match self.base {
+            IpAddr::V4(base) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                IpAddr::V4((u32::from(base) & mask).into())
+            }
+            IpAddr::V6(base) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                IpAddr::V6((u128::from(base) & mask).into())
+            }
+        }
+    }
+
     /// Whether the block holds an address. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address.to_canonical()) {
@@ -89,6 +103,12 @@ impl Network {
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first(), self.prefix)
     }
 }
 

@@ -24,8 +24,20 @@ fn directive() -> impl Strategy<Value = Directive> {
     let target = || "[s-u]".prop_map(|name| ServiceName::parse(&name).unwrap());
     let host = prop::sample::select(vec!["a.com", "*.a.com", "*", "a!b", ""]);
     let path = prop::sample::select(vec!["^/a", "^/b", "("]);
+    let access = prop::sample::select(vec![
+        ("deny", "netmask", "10.0.0.0/8"),
+        ("queue_low", "ip", "::1"),
+        ("policy", "deny", ""),
+        ("reset", "", ""),
+    ]);
     let log = prop::sample::select(vec!["/log/${node:name}", "| cat > x", ""]);
     prop_oneof![
+        access
+            .prop_map(|(word, kind, value)| Directive::Access(AccessRule::parse(word, kind, value).unwrap())),
+        "[ab]".prop_map(|host| Directive::Redirect {
+            host,
+            target: "c".to_owned()
+        }),
         log.prop_map(|text| Directive::Log(LogTarget::parse(text).unwrap())),
         (host, target()).prop_map(|(pattern, target)| Directive::Vhost {
             pattern: pattern.to_owned(),
@@ -45,6 +57,10 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
         Just(("role", "selector")),
         Just(("plugins", "vhosts, vpaths")),
         Just(("plugins", "log")),
+        Just(("plugins", "highpri, accesscontrol")),
+        Just(("highpri.uri_pattern", "none")),
+        Just(("highpri.host_pattern", "^a")),
+        Just(("max_content_length", "9")),
         Just(("log_format", "json")),
         Just(("plugins", "vpaths")),
         Just(("default_service", "s")),
@@ -87,7 +103,16 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
 }
 
 fn plugin_change() -> impl Strategy<Value = Change> {
-    let plugin = prop::sample::select(vec!["log", "vhosts", "vpaths", "nosuch"]);
+    let plugin = prop::sample::select(vec![
+        "highpri",
+        "accesscontrol",
+        "redirect",
+        "maxcontentlength",
+        "log",
+        "vhosts",
+        "vpaths",
+        "nosuch",
+    ]);
     prop_oneof![
         (plugin, any::<bool>()).prop_map(|(plugin, loaded)| Change::SetLoaded {
             plugin: plugin.to_owned(),

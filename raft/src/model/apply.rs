@@ -322,6 +322,7 @@ impl FleetConfig {
             None
         };
         self.check_named(&name, key, value)?;
+        self.check_brought(Some(&name), key)?;
         let Some(service) = self.services.get_mut(object).map(Arc::make_mut) else {
             return Err(Rejection::NoObject(object.to_owned()));
         };
@@ -395,6 +396,7 @@ impl FleetConfig {
         let tunable = Tunable::find(key).ok_or_else(|| TunableError::Unknown(key.to_owned()))?;
         super::value::Value::parse(tunable.kind, key, value).map_err(TunableError::Value)?;
         self.check_there(tunable.kind, value)?;
+        self.check_brought(None, key)?;
         self.defaults.insert(key.to_owned(), value.to_owned());
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Plugins: which there are, which a service has, and the lines that tune them. What they do to requests is not here.
 
+mod access;
 mod log;
 
 use std::collections::BTreeMap;
@@ -7,29 +8,78 @@ use std::fmt;
 
 use super::name::ServiceName;
 use super::role::Role;
+pub use access::{Access, AccessRule, Clients};
 pub use log::LogTarget;
 
 /// A plugin that comes with this release.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Plugin {
+    /// Who may ask, by address.
+    AccessControl,
+    /// The docroot's own name goes from paths.
+    AutoRemoveLeadingDir,
+    /// Videos from the middle.
+    FlvStreaming,
+    /// High priority by path or host.
+    Highpri,
+    /// What is not there yet is elsewhere.
+    LazyCDN,
     /// A line for each request, in a file or to a program.
     Log,
+    /// Requests that announce too much are refused.
+    MaxContentLength,
+    /// What clients have of some hosts is good enough.
+    NotModified,
+    /// Backends are told how many requests wait.
+    Queues,
+    /// Hosts that are elsewhere.
+    Redirect,
+    /// What a service did, in figures.
+    Stats,
     /// A selector's choice by host.
     Vhosts,
     /// A selector's choice by path.
     Vpaths,
+    /// Backends are told of port and protocol.
+    XFFExtras,
 }
 
 impl Plugin {
     /// All of them, in the order of their names.
-    pub const ALL: [Self; 3] = [Self::Log, Self::Vhosts, Self::Vpaths];
+    pub const ALL: [Self; 14] = [
+        Self::AccessControl,
+        Self::AutoRemoveLeadingDir,
+        Self::FlvStreaming,
+        Self::Highpri,
+        Self::LazyCDN,
+        Self::Log,
+        Self::MaxContentLength,
+        Self::NotModified,
+        Self::Queues,
+        Self::Redirect,
+        Self::Stats,
+        Self::Vhosts,
+        Self::Vpaths,
+        Self::XFFExtras,
+    ];
 
     /// Its name, as Perlbal spells it.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::AccessControl => "AccessControl",
+            Self::AutoRemoveLeadingDir => "AutoRemoveLeadingDir",
+            Self::FlvStreaming => "FlvStreaming",
+            Self::Highpri => "Highpri",
+            Self::LazyCDN => "LazyCDN",
             Self::Log => "Log",
+            Self::MaxContentLength => "MaxContentLength",
+            Self::NotModified => "NotModified",
+            Self::Queues => "Queues",
+            Self::Redirect => "Redirect",
+            Self::Stats => "Stats",
             Self::Vhosts => "Vhosts",
             Self::Vpaths => "Vpaths",
+            Self::XFFExtras => "XFFExtras",
         }
     }
 
@@ -44,7 +94,18 @@ impl Plugin {
     const fn roles(&self) -> &'static [Role] {
         match self {
             Self::Log => &[Role::WebServer, Role::ReverseProxy, Role::Selector],
+            Self::FlvStreaming => &[Role::ReverseProxy],
             Self::Vhosts | Self::Vpaths => &[Role::Selector],
+            Self::AccessControl
+            | Self::AutoRemoveLeadingDir
+            | Self::Highpri
+            | Self::LazyCDN
+            | Self::MaxContentLength
+            | Self::NotModified
+            | Self::Queues
+            | Self::Redirect
+            | Self::Stats
+            | Self::XFFExtras => &[],
         }
     }
 
@@ -63,16 +124,38 @@ impl Plugin {
     pub(super) const fn begins_anew(&self) -> bool {
         match self {
             Self::Vhosts | Self::Vpaths => true,
-            Self::Log => false,
+            Self::AccessControl
+            | Self::AutoRemoveLeadingDir
+            | Self::FlvStreaming
+            | Self::Highpri
+            | Self::LazyCDN
+            | Self::Log
+            | Self::MaxContentLength
+            | Self::NotModified
+            | Self::Queues
+            | Self::Redirect
+            | Self::Stats
+            | Self::XFFExtras => false,
         }
     }
 
     /// How Perlbal spells it where it refuses a role.
     pub(super) const fn spelled(&self) -> &'static str {
         match self {
+            Self::FlvStreaming => "flvstreaming",
             Self::Log => "log",
             Self::Vhosts => "vhost",
             Self::Vpaths => "vpath",
+            Self::AccessControl
+            | Self::AutoRemoveLeadingDir
+            | Self::Highpri
+            | Self::LazyCDN
+            | Self::MaxContentLength
+            | Self::NotModified
+            | Self::Queues
+            | Self::Redirect
+            | Self::Stats
+            | Self::XFFExtras => self.name(),
         }
     }
 }
@@ -86,6 +169,15 @@ impl fmt::Display for Plugin {
 /// A line that tunes a plugin of a service. It prints as it can be typed behind `CREATE SERVICE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directive {
+    /// `ACCESS …`.
+    Access(AccessRule),
+    /// `REDIRECT HOST host target`.
+    Redirect {
+        /// A host, `*.host` or `*`.
+        host: String,
+        /// The host that has what it had.
+        target: String,
+    },
     /// `LOGNAME = FILE`, `LOGNAME = | COMMAND`.
     Log(LogTarget),
     /// `VHOST pattern = service`.
@@ -108,6 +200,8 @@ impl Directive {
     /// Whose it is.
     pub const fn plugin(&self) -> Plugin {
         match self {
+            Self::Access(_) => Plugin::AccessControl,
+            Self::Redirect { .. } => Plugin::Redirect,
             Self::Log(_) => Plugin::Log,
             Self::Vhost { .. } => Plugin::Vhosts,
             Self::Vpath { .. } => Plugin::Vpaths,
@@ -117,10 +211,11 @@ impl Directive {
     /// What a later line with the same takes the place of; none: each stands for itself, in order.
     fn key(&self) -> Option<&str> {
         match self {
-            // A service writes one log.
-            Self::Log(_) => Some(""),
+            // A service writes one log, and has one policy.
+            Self::Log(_) | Self::Access(AccessRule::Policy(_)) => Some(""),
             Self::Vhost { pattern, .. } => Some(pattern),
-            Self::Vpath { .. } => None,
+            Self::Redirect { host, .. } => Some(host),
+            Self::Vpath { .. } | Self::Access(_) => None,
         }
     }
 
@@ -130,6 +225,14 @@ impl Directive {
     /// What is wrong with it.
     pub(super) fn check(&self) -> Result<(), InvalidDirective> {
         match self {
+            Self::Access(_) => Ok(()),
+            Self::Redirect { host, target } => {
+                let is_host =
+                    |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '#');
+                (is_host(host) && is_host(target))
+                    .then_some(())
+                    .ok_or(InvalidDirective::Redirect)
+            }
             Self::Log(target) => {
                 let is_plain = target.is_plain();
                 is_plain.then_some(()).ok_or(InvalidDirective::LogTarget)
@@ -151,6 +254,8 @@ impl Directive {
 impl fmt::Display for Directive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Access(rule) => rule.fmt(f),
+            Self::Redirect { host, target } => write!(f, "REDIRECT HOST {host} {target}"),
             Self::Log(target) => write!(f, "LOGNAME = {target}"),
             Self::Vhost { pattern, target } => write!(f, "VHOST {pattern} = {target}"),
             Self::Vpath { pattern, target } => write!(f, "VPATH {pattern} = {target}"),
@@ -161,6 +266,24 @@ impl fmt::Display for Directive {
 /// A line that cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDirective {
+    /// Not a line of `ACCESS`.
+    #[error("usage: ACCESS <cmd> <arg1> [<arg2>]")]
+    AccessUsage,
+    /// Not a policy.
+    #[error("policy must be 'allow' or 'deny'")]
+    AccessPolicy,
+    /// Neither an address nor a block of them.
+    #[error("Unknown item to deny: '{0}'")]
+    AccessItem(String),
+    /// Not an address. (Perlbal takes it, and it is nobody's.)
+    #[error("'{0}' is not an IP address")]
+    AccessIp(String),
+    /// Not a block of addresses.
+    #[error("Error parsing netmask")]
+    AccessNetmask,
+    /// Not a host that is elsewhere.
+    #[error("usage: REDIRECT HOST <match_host> <target_host>")]
+    Redirect,
     /// Neither a file nor a command, or one that no line can hold.
     #[error("usage: LOGNAME [<service>] = <file>")]
     LogTarget,
@@ -185,7 +308,16 @@ impl PluginSpec {
         self.keyed.values().chain(&self.ordered)
     }
 
+    /// Whether it says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keyed.is_empty() && self.ordered.is_empty()
+    }
+
     pub(super) fn put(&mut self, directive: Directive) {
+        if directive == Directive::Access(AccessRule::Reset) {
+            *self = Self::default();
+            return;
+        }
         match directive.key() {
             Some(key) => {
                 self.keyed.insert(key.to_owned(), directive);

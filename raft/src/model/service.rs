@@ -60,13 +60,15 @@ impl Service {
         });
         self.plugins.retain(|plugin| plugin.fits(Some(role)));
         self.specs.retain(|plugin, _| plugin.fits(Some(role)));
+        self.drop_options();
     }
 
     /// Checks a value and sets it; one that is the default is as good as none. `role` and `pool` need the whole
     /// configuration and are not set here.
     pub(crate) fn set_tunable(&mut self, key: &str, text: &str) -> Result<(), TunableError> {
         let (tunable, value) = self.check_tunable(key, text)?;
-        let clears = tunable.kind.can_be_cleared() && CLEARING.contains(&text);
+        // Where there is a default, that nothing is set is a value of its own.
+        let clears = tunable.kind.can_be_cleared() && CLEARING.contains(&text) && tunable.default.is_none();
         if clears || is_default(tunable, &value) {
             self.set.remove(tunable.key);
         } else {
@@ -152,24 +154,43 @@ impl Service {
         self.specs
             .retain(|plugin, _| !(plugin.begins_anew() && plugins.contains(plugin)));
         self.plugins = plugins;
+        self.drop_options();
         Ok(())
     }
 
     /// Takes up a line of a plugin that was checked.
     pub(crate) fn direct(&mut self, directive: Directive) {
-        let spec = self.specs.entry(directive.plugin()).or_default();
+        let plugin = directive.plugin();
+        let spec = self.specs.entry(plugin.clone()).or_default();
         Arc::make_mut(spec).put(directive);
+        if spec.is_empty() {
+            self.specs.remove(&plugin);
+        }
     }
 
     /// Whether a plugin is its own, or was told something.
     pub(crate) fn knows(&self, plugin: &Plugin) -> bool {
-        self.plugins.contains(plugin) || self.specs.contains_key(plugin)
+        let is_of_it =
+            |key: &&'static str| Tunable::find(key).is_some_and(|tunable| tunable.plugin == Some(plugin));
+        self.plugins.contains(plugin) || self.specs.contains_key(plugin) || self.set.keys().any(is_of_it)
     }
 
     /// Takes a plugin away, and what was said about it.
     pub(crate) fn forget(&mut self, plugin: &Plugin) {
         self.plugins.retain(|one| one != plugin);
         self.specs.remove(plugin);
+        self.set
+            .retain(|key, _| Tunable::find(key).is_none_or(|tunable| tunable.plugin != Some(plugin)));
+    }
+
+    /// Forgets the settings of plugins that it does not have: nobody could set them again.
+    fn drop_options(&mut self) {
+        let plugins = &self.plugins;
+        self.set.retain(|key, _| {
+            let tunable = Tunable::find(key).filter(|tunable| tunable.is_option());
+            let plugin = tunable.and_then(|tunable| tunable.plugin);
+            plugin.is_none_or(|plugin| plugins.contains(plugin))
+        });
     }
 
     /// Forgets the rule that does this to that header.

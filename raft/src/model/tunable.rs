@@ -2,6 +2,7 @@
 
 mod table;
 
+use super::plugin::Plugin;
 use super::role::Role;
 
 pub use table::TUNABLES;
@@ -42,6 +43,8 @@ pub enum Kind {
     Service,
     /// `ip:port`, separated by commas.
     Endpoints,
+    /// `ip:port`, one alone.
+    Endpoint,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A regular expression, or one of [`CLEARING`].
@@ -96,12 +99,19 @@ pub struct Tunable {
     pub default: Option<&'static str>,
     /// One sentence for people.
     pub help: &'static str,
+    /// The plugin that brings it along, if one does: only while that is loaded it can be set.
+    pub plugin: Option<&'static Plugin>,
 }
 
 impl Tunable {
     /// The tunable of that name.
     pub fn find(key: &str) -> Option<&'static Self> {
         TUNABLES.iter().find(|tunable| tunable.key == key)
+    }
+
+    /// Whether it is one of those that a service has with a plugin (`SET service.plugin.option`).
+    pub fn is_option(&self) -> bool {
+        self.key.contains('.')
     }
 
     /// Whether a service of that role takes it.

@@ -86,6 +86,10 @@ impl Value {
                     format!("Expecting up to {SCHEDULE_MAX} numbers of seconds, separated by commas, for parameter '{key}'")
                 }),
             Kind::Endpoints => parse_endpoints(text),
+            Kind::Endpoint => parse_endpoints(text)
+                .ok()
+                .filter(|_| !text.contains(','))
+                .ok_or_else(|| "Expecting IP:port of form a.b.c.d:port.".to_owned()),
             Kind::OneOf(words) => words
                 .iter()
                 .find(|word| **word == text)

@@ -4,12 +4,19 @@ use fleetbal_proto::v1;
 
 use super::WireError;
 use super::change::service_name;
-use crate::model::{Change, Directive, LogTarget, Template};
+use crate::model::{AccessRule, Change, Directive, LogTarget, Template};
 
 impl From<&Directive> for v1::Directive {
     fn from(directive: &Directive) -> Self {
         use v1::directive::Directive as Wire;
         let wire = match directive {
+            Directive::Access(rule) => Wire::Access(v1::Access {
+                line: rule.to_string(),
+            }),
+            Directive::Redirect { host, target } => Wire::Redirect(v1::Redirect {
+                host: host.clone(),
+                target: target.clone(),
+            }),
             Directive::Log(target) => Wire::Log(v1::LogTarget {
                 target: target.template().to_string(),
                 is_command: matches!(target, LogTarget::Command(_)),
@@ -30,6 +37,8 @@ impl TryFrom<v1::Directive> for Directive {
         use v1::directive::Directive as Wire;
         Ok(
             match wire.directive.ok_or(WireError::Invalid("line of a plugin"))? {
+                Wire::Access(access) => Self::Access(access_rule(&access.line)?),
+                Wire::Redirect(v1::Redirect { host, target }) => Self::Redirect { host, target },
                 Wire::Log(log) => {
                     let template = Template::parse(&log.target);
                     let template = template.map_err(|_| WireError::Invalid("target of a log"))?;
@@ -50,6 +59,15 @@ impl TryFrom<v1::Directive> for Directive {
             },
         )
     }
+}
+
+/// A rule as its line says it: one way of reading it is enough.
+fn access_rule(line: &str) -> Result<AccessRule, WireError> {
+    let line = line.to_ascii_lowercase();
+    let mut words = line.split(' ').skip(1);
+    let mut next = || words.next().unwrap_or_default();
+    let rule = AccessRule::parse(next(), next(), next());
+    rule.map_err(|_| WireError::Invalid("rule of access"))
 }
 
 fn route(pattern: &str, target: &str) -> v1::Route {

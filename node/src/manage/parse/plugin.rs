@@ -1,6 +1,7 @@
-//! `load`, `unload`, `reload`, and the lines that tune plugins: `logname`, `vhost`, `vpath`.
+//! `load`, `unload`, `reload`, and the lines that tune plugins: `access`, `logname`,
+//! `redirect`, `vhost`, `vpath`.
 
-use fleetbal_raft::model::{Change, Directive, LogTarget, ServiceName};
+use fleetbal_raft::model::{AccessRule, Change, Directive, InvalidDirective, LogTarget, ServiceName};
 
 use super::super::command::{Command, Query};
 use super::super::line::{Line, is_one_word};
@@ -45,6 +46,28 @@ pub(super) fn logname(line: &Line, implied: Option<&str>) -> Result<Command, Par
         service.to_owned(),
         Directive::Log(LogTarget::parse(target)?),
     ))
+}
+
+/// `access word kind value`, of the service that is implied.
+pub(super) fn access(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
+    let arguments = line.arguments().unwrap_or_default();
+    let word = |at: usize| arguments.get(at).copied().unwrap_or_default();
+    if arguments.len() > 3 {
+        return Err(InvalidDirective::AccessUsage.into());
+    }
+    let rule = AccessRule::parse(word(0), word(1), word(2))?;
+    let service = implied.ok_or(ParseError::NoService)?;
+    Ok(direct(service.to_owned(), Directive::Access(rule)))
+}
+
+/// `redirect host HOST TARGET`, of the service that is implied.
+pub(super) fn redirect(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
+    let ["host", host, target] = line.arguments().unwrap_or_default()[..] else {
+        return Err(InvalidDirective::Redirect.into());
+    };
+    let (host, target) = (host.to_owned(), target.to_owned());
+    let service = implied.ok_or(ParseError::NoService)?;
+    Ok(direct(service.to_owned(), Directive::Redirect { host, target }))
 }
 
 /// `vhost [service] host = service`.

@@ -1,14 +1,16 @@
 //! Plugins on the way to a backend and back. Nothing here is reached by requests of services without plugins.
 
+use std::time::Instant;
+
 use super::attempts::{answer, say};
 use super::dispatch;
 use super::opening;
-use super::queue::Class;
+use super::queue::{Class, Length};
 use super::relay::Trouble;
 use super::request::Request;
 use crate::http::edit;
 use crate::http::{Framing, ProxyError, ResponseHead};
-use crate::plugin::{Answer, Outcome, Point, Priority};
+use crate::plugin::{Answer, Outcome, Point, Priority, Waiting};
 use crate::role::client::Client;
 use crate::role::connection::Next;
 use crate::role::held::{Held, head_length};
@@ -112,6 +114,8 @@ pub(super) fn assigned(client: &mut Client, request: &mut Request, lease: Lease)
     if !hooked.has(Point::BackendClientAssigned) {
         return Ok(lease);
     }
+    let lengths = client.serving.queue.lengths(Instant::now());
+    hooked.context.put_waiting(waiting(&lengths));
     let (head, body) = request.to_backend.take_head();
     let clients = hooked.context.swap_head(head);
     let outcome = hooked.run(&[Point::BackendClientAssigned]);
@@ -126,6 +130,19 @@ pub(super) fn assigned(client: &mut Client, request: &mut Request, lease: Lease)
     };
     opening::offer(&client.counted.local, &client.serving, lease);
     Err(instead)
+}
+
+/// What plugins are told of queues: those of [`Class::ALL`].
+fn waiting(lengths: &[Length]) -> Waiting {
+    let of = |class: Class| {
+        let at = Class::ALL.iter().position(|one| *one == class);
+        let length = at.and_then(|at| lengths.get(at)).copied().unwrap_or_default();
+        (length.count as u64, length.age.as_secs())
+    };
+    Waiting {
+        normal: of(Class::Normal),
+        high: of(Class::High),
+    }
 }
 
 /// Has the plugins see the head of an answer; `output` is what the client would get.

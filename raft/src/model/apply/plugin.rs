@@ -6,7 +6,8 @@ use crate::model::config::FleetConfig;
 use crate::model::name::ServiceName;
 use crate::model::plugin::{Directive, Plugin};
 use crate::model::rejection::Rejection;
-use crate::model::service::Service;
+use crate::model::service::{Service, TunableError};
+use crate::model::tunable::Tunable;
 
 /// What takes all plugins of a service away.
 const NONE: &str = "none";
@@ -27,7 +28,28 @@ impl FleetConfig {
         for service in self.services.values_mut().filter(|one| one.knows(&plugin)) {
             Arc::make_mut(service).forget(&plugin);
         }
+        self.defaults
+            .retain(|key, _| Tunable::find(key).is_none_or(|tunable| tunable.plugin != Some(&plugin)));
         Ok(())
+    }
+
+    /// Whether the plugin is there that brings a tunable along: loaded, and for an option of its own also on the
+    /// service. To Perlbal there is no such tunable otherwise.
+    pub(super) fn check_brought(&self, service: Option<&ServiceName>, key: &str) -> Result<(), Rejection> {
+        let Some(tunable) = Tunable::find(key) else {
+            return Ok(());
+        };
+        let Some(plugin) = tunable.plugin else {
+            return Ok(());
+        };
+        let has_it = || {
+            let service = service.and_then(|name| self.services.get(name));
+            service.is_some_and(|service| service.plugins().contains(plugin))
+        };
+        if self.loaded.contains(plugin) && (!tunable.is_option() || has_it()) {
+            return Ok(());
+        }
+        Err(TunableError::Unknown(key.to_owned()).into())
     }
 
     /// `SET service.plugins = a, b`: these and no others, in this order.

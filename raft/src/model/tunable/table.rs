@@ -1,5 +1,7 @@
 //! Every tunable, once.
 
+mod of_plugins;
+
 use super::super::role::Role;
 use super::{Kind, Scope, Tunable};
 
@@ -21,11 +23,13 @@ const fn tunable(
         scope,
         default,
         help,
+        plugin: None,
     }
 }
 
 /// All tunables, sorted by name.
 pub const TUNABLES: &[Tunable] = &[
+    of_plugins::ACCESSCONTROL_USE_OBSERVED_IP,
     tunable(
         "always_trusted",
         Kind::Bool,
@@ -208,6 +212,8 @@ pub const TUNABLES: &[Tunable] = &[
         Some("0,.25,.50,1,1,1,1,1"),
         "Seconds before each of these tries.",
     ),
+    of_plugins::FALLBACK_SERVICE,
+    of_plugins::FALLBACK_UDP_PING_ADDR,
     tunable(
         "high_priority_cookie",
         Kind::Text,
@@ -236,6 +242,8 @@ pub const TUNABLES: &[Tunable] = &[
         None,
         "Requests whose URI matches this regular expression are of high priority; none takes it back.",
     ),
+    of_plugins::HIGHPRI_HOST_PATTERN,
+    of_plugins::HIGHPRI_URI_PATTERN,
     tunable(
         "idle_timeout",
         Kind::Int,
@@ -264,13 +272,7 @@ pub const TUNABLES: &[Tunable] = &[
         None,
         "Where the service listens: ip:port or port.",
     ),
-    tunable(
-        "log_format",
-        Kind::OneOf(&["perlbal", "combined", "json"]),
-        Scope::Every,
-        Some("perlbal"),
-        "The form of the lines that the plugin Log writes.",
-    ),
+    of_plugins::LOG_FORMAT,
     tunable(
         "max_backend_uses",
         Kind::Int,
@@ -285,6 +287,7 @@ pub const TUNABLES: &[Tunable] = &[
         Some("209715200"),
         "Bytes of a chunked request body, decoded, at most; 0 is without limit.",
     ),
+    of_plugins::MAX_CONTENT_LENGTH,
     tunable(
         "max_put_size",
         Kind::Size,
@@ -299,6 +302,7 @@ pub const TUNABLES: &[Tunable] = &[
         Some("0"),
         "So many directories lead at least to a file that is put, and have to be there.",
     ),
+    of_plugins::NOTMODIFIED_HOST_PATTERN,
     tunable(
         "open",
         Kind::Bool,
@@ -383,6 +387,8 @@ pub const TUNABLES: &[Tunable] = &[
         None,
         "What the service does; set it first.",
     ),
+    of_plugins::SEND_BACKEND_PORT,
+    of_plugins::SEND_BACKEND_PROTO,
     tunable(
         "server_tokens",
         Kind::Bool,
