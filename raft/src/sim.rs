@@ -14,7 +14,7 @@ mod schedule;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Seeds that each test run goes through. `FLEETBAL_SEEDS=FIRST..LAST` has it go through others.
-const SEEDS: std::ops::Range<u64> = 0..12;
+const SEEDS: std::ops::Range<u64> = 0..8;
 
 fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("FLEETBAL_SEEDS") else {
