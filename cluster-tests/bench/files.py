@@ -83,7 +83,7 @@ def arguments():
     parser.add_argument("--ours", default=f"{ROOT}/target/release/fleetbal", help="the fleetbal binary")
     parser.add_argument("--short", action="store_true", help="one round of half a second: figures are noise")
     parser.add_argument("--rounds", type=int, help="rounds of each size [5]")
-    parser.add_argument("--seconds", type=float, help="seconds of each contender in each round [3]")
+    parser.add_argument("--seconds", type=int, help="seconds of each contender in each round [3]")
     parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/benchmarks.md")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.short else 5)
