@@ -258,11 +258,11 @@ async fn the_name_of_a_token_is_in_the_history_and_variables_are_for_admins() {
     let address = node.listen(access.treat_all_as_far(), Limits::default()).await;
     let said = exchange(
         address,
-        b"auth s3cret-of-anna\r\ncreate pool p\r\nconfig history\r\nshow pool $PATH\r\n",
+        b"auth s3cret-of-anna\r\ncreate pool p\r\nconfig history\r\nshow pool x_$CARGO_PKG_NAME\r\n",
     )
     .await;
     assert!(said.contains(" anna@127.0.0.1:"), "{said}");
-    assert!(said.contains("ERROR: pool '/"), "{said}");
+    assert!(said.contains("ERROR: pool 'x_fleetbal' does"), "{said}");
     let said = exchange(
         address,
         b"auth s3cret-of-prometheus\r\nfrob_$PATH\r\nshow pool $PATH\r\n",
