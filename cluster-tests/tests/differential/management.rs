@@ -264,6 +264,7 @@ impl Side {
     fn play(mut self, talk: &Talk) -> Result<Vec<Vec<String>>> {
         let mut typist = Typist::connect(self.management)?;
         let mut answers = Vec::new();
+        let mut answered = 0;
         for step in &talk.steps {
             match step {
                 Step::Type(typed) => {
@@ -271,7 +272,11 @@ impl Side {
                     let answer = typist.ask(&line).with_context(|| format!("after '{line}'"))?;
                     answers.push(self.even(&line, answer));
                 }
-                Step::Get(path) => drop(client::get(self.traffic, path)?),
+                Step::Get(path) => {
+                    client::get(self.traffic, path)?;
+                    answered += 1;
+                    self.counted(&mut typist, answered)?;
+                }
                 Step::Hold(path) => {
                     let mut stream = TcpStream::connect(self.traffic)?;
                     let before = self.backend.count();
@@ -290,6 +295,14 @@ impl Side {
             }
         }
         Ok(answers)
+    }
+
+    /// Waits until so many requests are counted: a client may see the answer before.
+    fn counted(&self, typist: &mut Typist, requests: u64) -> Result {
+        wait::for_true("requests to be counted", wait::PATIENCE, || {
+            let pool = typist.ask("show pool web")?;
+            Ok(pool.iter().any(|line| line.ends_with(&format!(" {requests}"))))
+        })
     }
 
     fn even(&self, line: &str, answer: Vec<String>) -> Vec<String> {
