@@ -86,10 +86,7 @@ impl Value {
                     format!("Expecting up to {SCHEDULE_MAX} numbers of seconds, separated by commas, for parameter '{key}'")
                 }),
             Kind::Endpoints => parse_endpoints(text),
-            Kind::Endpoint => parse_endpoints(text)
-                .ok()
-                .filter(|_| !text.contains(','))
-                .ok_or_else(|| "Expecting IP:port of form a.b.c.d:port.".to_owned()),
+            Kind::Endpoint => parse_endpoint(text),
             Kind::OneOf(words) => words
                 .iter()
                 .find(|word| **word == text)
@@ -281,6 +278,11 @@ fn parse_endpoints(text: &str) -> Result<Value, String> {
         endpoints.collect::<Result<_, _>>()?,
         text.to_owned(),
     ))
+}
+
+fn parse_endpoint(text: &str) -> Result<Value, String> {
+    let one = parse_endpoints(text).ok().filter(|_| !text.contains(','));
+    one.ok_or_else(|| "Expecting IP:port of form a.b.c.d:port.".to_owned())
 }
 
 #[cfg(test)]
