@@ -1,9 +1,6 @@
-//! TLS where names and slow clients meet it: a selector with a certificate for each of its hosts, and handshakes that
-//! come byte by byte.
+//! TLS where names meet it: a selector with a certificate and a service for each of its hosts.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::thread;
+use std::net::SocketAddr;
 
 use anyhow::ensure;
 use fleetbal_cluster_tests::tls::{Certificate, Secure, handshake};
@@ -72,49 +69,6 @@ fn a_selector_has_a_certificate_and_a_service_for_each_host() -> Result {
             let text = io.answer()?.text();
             ensure!(text == wanted, "{host}: {text}");
         }
-    }
-    Ok(())
-}
-
-/// Passes one connection on: what the client says byte by byte, what it is told as it comes.
-fn trickle(listener: &TcpListener, to: SocketAddr) -> Result {
-    let (mut client, _) = listener.accept()?;
-    let mut server = TcpStream::connect(to)?;
-    server.set_nodelay(true)?;
-    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
-    let back = thread::spawn(move || {
-        let copied = std::io::copy(&mut from_server, &mut to_client);
-        copied.and_then(|_| to_client.shutdown(Shutdown::Both))
-    });
-    let mut byte = [0; 1];
-    while matches!(client.read(&mut byte), Ok(1)) {
-        server.write_all(&byte)?;
-    }
-    server.shutdown(Shutdown::Write)?;
-    // Whichever side has left, this connection is over.
-    drop(back.join());
-    Ok(())
-}
-
-#[test]
-fn a_handshake_may_trickle_in() -> Result {
-    let scene = Scene::set("")?;
-    for version in ["-tls1_2", "-tls1_3"] {
-        let listener = TcpListener::bind((scene.place.net.node(3), 0))?;
-        let (relay, node) = (listener.local_addr()?, scene.traffic);
-        let relaying = thread::spawn(move || trickle(&listener, node));
-        let mut io = Secure::connect(relay, &[version])?;
-        for _ in 0..2 {
-            io.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
-            ensure!(io.answer()?.text() == "b1", "{version}");
-        }
-        io.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-        let (said, complaints) = io.rest()?;
-        ensure!(said.ends_with("b1"), "{version}: {said}");
-        ensure!(!complaints.contains("unexpected eof"), "{version}: {complaints}");
-        relaying
-            .join()
-            .map_err(|_| anyhow::anyhow!("the relay panicked"))??;
     }
     Ok(())
 }
