@@ -25,7 +25,14 @@ const LAYERS: [&[&str]; 5] = [
         "nodefile",
         "tls",
     ],
-    &["monitor", "access_log", "reproxy", "upload", "upstream"],
+    &[
+        "monitor",
+        "access_log",
+        "handover",
+        "reproxy",
+        "upload",
+        "upstream",
+    ],
     &["role", "listen", "workers"],
     &[
         "gossip",

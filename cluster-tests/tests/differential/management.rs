@@ -275,7 +275,7 @@ impl Side {
                 Step::Get(path) => {
                     client::get(self.traffic, path)?;
                     answered += 1;
-                    self.counted(&mut typist, answered)?;
+                    Self::counted(&mut typist, answered)?;
                 }
                 Step::Hold(path) => {
                     let mut stream = TcpStream::connect(self.traffic)?;
@@ -298,7 +298,7 @@ impl Side {
     }
 
     /// Waits until so many requests are counted: a client may see the answer before.
-    fn counted(&self, typist: &mut Typist, requests: u64) -> Result {
+    fn counted(typist: &mut Typist, requests: u64) -> Result {
         wait::for_true("requests to be counted", wait::PATIENCE, || {
             let pool = typist.ask("show pool web")?;
             Ok(pool.iter().any(|line| line.ends_with(&format!(" {requests}"))))

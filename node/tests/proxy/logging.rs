@@ -140,20 +140,14 @@ async fn answers_of_backends_are_logged_and_broken_ones_are_not() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_selector_and_its_service_log_each_for_itself() {
-    let origin = Origin::saying("hello").await;
-    let mut proxy = Proxy::start(&[origin.address], &[]);
-    let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("log");
-    log_to(&mut proxy, &log).await;
-    let selector = ServiceName::parse("sel").unwrap();
+/// A selector over the service, which logs as JSON.
+fn logging_selector(selector: &ServiceName, log: &Path) -> Vec<Change> {
     let of = |key: &str, value: &str| Change::Set {
         object: "sel".into(),
         key: key.into(),
         value: value.into(),
     };
-    proxy.change(vec![
+    vec![
         Change::SetLoaded {
             plugin: "vhosts".into(),
             loaded: true,
@@ -177,7 +171,18 @@ async fn a_selector_and_its_service_log_each_for_itself() {
             service: selector.clone(),
             enabled: true,
         },
-    ]);
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_and_its_service_log_each_for_itself() {
+    let origin = Origin::saying("hello").await;
+    let mut proxy = Proxy::start(&[origin.address], &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    log_to(&mut proxy, &log).await;
+    let selector = ServiceName::parse("sel").unwrap();
+    proxy.change(logging_selector(&selector, &log));
     let address = crate::fixture::free_address();
     proxy
         .workers

@@ -92,17 +92,7 @@ impl Value {
                 .find(|word| **word == text)
                 .map(|word| Self::Word(word))
                 .ok_or_else(|| format!("Value of '{key}' must be one of: {}", words.join(", "))),
-            Kind::Words => {
-                let words: Arc<[String]> = text
-                    .split([' ', ','])
-                    .filter(|word| !word.is_empty())
-                    .map(str::to_owned)
-                    .collect();
-                if words.is_empty() {
-                    return Err(format!("Expecting at least one word for parameter '{key}'"));
-                }
-                Ok(Self::Words(words))
-            }
+            Kind::Words => parse_words(key, text),
             Kind::Pattern => match regex::Regex::new(text) {
                 Ok(_) => Ok(Self::Pattern(text.to_owned())),
                 Err(_) => Err("Invalid regular expression".to_owned()),
@@ -278,6 +268,15 @@ fn parse_endpoints(text: &str) -> Result<Value, String> {
         endpoints.collect::<Result<_, _>>()?,
         text.to_owned(),
     ))
+}
+
+fn parse_words(key: &str, text: &str) -> Result<Value, String> {
+    let words = text.split([' ', ',']).filter(|word| !word.is_empty());
+    let words: Arc<[String]> = words.map(str::to_owned).collect();
+    if words.is_empty() {
+        return Err(format!("Expecting at least one word for parameter '{key}'"));
+    }
+    Ok(Value::Words(words))
 }
 
 fn parse_endpoint(text: &str) -> Result<Value, String> {
