@@ -129,11 +129,14 @@ fn a_service_that_cannot_listen_here_is_not_enabled() -> Result {
     );
     // Every node tells of it, for as long as it is so.
     for number in 1..=3 {
-        let effects = fleet.node(number)?.manage()?.data("effects")?;
-        let told = effects.iter().any(|line| {
-            line.starts_with("n3    service second  failed  ") && line.ends_with("Address already in use")
-        });
-        ensure!(told && effects.len() == 2, "n{number} tells {effects:?}");
+        wait::for_true("a node to tell of it", wait::PATIENCE, || {
+            let effects = fleet.node(number)?.manage()?.data("effects")?;
+            let told = effects.iter().any(|line| {
+                line.starts_with("n3    service second  failed  ") && line.ends_with("Address already in use")
+            });
+            ensure!(told && effects.len() == 2, "n{number} tells {effects:?}");
+            Ok(true)
+        })?;
     }
     drop(taken);
     fleet.wait_listening(3, 8082)?;

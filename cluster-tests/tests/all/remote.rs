@@ -32,7 +32,7 @@ fn a_command_is_carried_out_where_it_says() -> Result {
         ("on n2 frobnicate", "unknown command: frobnicate"),
         ("on n2", "usage: on <node> <command>"),
         ("fleet drain node", "`fleet` runs reads"),
-        ("fleet", "usage: fleet <command>"),
+        ("fleet", "usage: fleet [sum] <command>"),
     ] {
         let text = manage.refused(line)?;
         ensure!(text.starts_with(wanted), "{line}: '{text}'");

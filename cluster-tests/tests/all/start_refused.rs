@@ -119,6 +119,11 @@ fn a_directory_of_a_newer_format() -> Result {
         .get_mut("format")
         .context("an identity without a format")?;
     *format = 999.into();
+    // How a later release keeps a file whole is not known here.
+    identity
+        .as_object_mut()
+        .context("an identity that is no object")?
+        .remove("sha256");
     fs::write(&path, serde_json::to_vec(&identity)?)?;
     let flags = fleet.node(1)?.flags.clone();
     let ended = run(&fleet, &flags)?;

@@ -38,6 +38,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use fleetbal_cluster_tests::{Result, process};
@@ -198,6 +199,8 @@ impl Corpus {
         let mut paths: Vec<_> = fs::read_dir(&dir)?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()?;
+        // Talks with the management port are beside them.
+        paths.retain(|path: &PathBuf| path.extension().is_some_and(|kind| kind == "exchange"));
         paths.sort();
         let mut corpus = Self {
             differences: rules::differences()?,
