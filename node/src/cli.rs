@@ -9,6 +9,7 @@ mod daemon;
 pub mod demo;
 mod man;
 mod perlbal;
+mod plugin;
 mod probe;
 mod run;
 mod shell;
@@ -68,6 +69,8 @@ enum Sub {
     Cluster(cluster::ClusterArgs),
     /// Config files, what they would change, and the versions there were
     Config(config::ConfigArgs),
+    /// Plugins in Lua of the fleet
+    Plugin(plugin::PluginArgs),
     /// Send one management command and print the answer; without one, a shell
     Ctl(ctl::CtlArgs),
     /// Ask a node's health pages: for health checks of containers and VIPs
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Some(Sub::Demo(options)) => demo::run(&options),
         Some(Sub::Cluster(args)) => cluster::run(&args),
         Some(Sub::Config(args)) => config::run(&args),
+        Some(Sub::Plugin(args)) => plugin::run(&args),
         Some(Sub::Ctl(args)) => ctl::run(&args),
         Some(Sub::Probe(args)) => probe::run(&args),
         Some(Sub::Completions(args)) => completions::run(&args),

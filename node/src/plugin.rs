@@ -30,6 +30,7 @@ pub mod builtin;
 mod context;
 mod hook;
 mod hosts;
+pub mod lua;
 mod routes;
 
 pub use answer::Answer;

@@ -42,7 +42,7 @@ pub use header::HeaderRule;
 pub use history::{Cause, History, HistoryError, Intact, LONGEST_CONFIRM, Pending, Record};
 pub use level::{FEATURE_LEVEL, FIRST_LEVEL};
 pub use mime::MimeTypes;
-pub use name::{InvalidName, NodeName, PoolName, ServiceName, TokenId};
+pub use name::{InvalidName, NodeName, PoolName, ScriptName, ServiceName, TokenId};
 pub use plugin::{Access, AccessRule, Clients, Directive, InvalidDirective, LogTarget, Plugin, PluginSpec};
 pub use pool::{Backend, BalanceMethod, Expect, HashBy, HealthRules, NO_NODEFILE, OutlierRules, Pool};
 pub use rejection::{Refusal, Rejection};

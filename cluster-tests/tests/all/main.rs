@@ -34,6 +34,7 @@ mod p7_invisible;
 mod p8_one_error;
 mod packages;
 mod plans;
+mod plugins;
 mod previous_format;
 mod proxy;
 mod readiness;

@@ -55,6 +55,8 @@ pub enum Query {
     Descriptors,
     /// `plugins`
     Plugins,
+    /// `plugin list`, `plugin show NAME`, `plugin diff NAME VERSION`
+    Scripts(ScriptQuery),
     /// A word that a plugin brings along.
     Report(String),
     /// `reload NAME`: what cannot be, as in Perlbal.
@@ -89,6 +91,17 @@ pub enum Query {
     History(HistoryQuery),
     /// `ready`
     Ready,
+}
+
+/// The plugins in Lua.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScriptQuery {
+    /// All of them.
+    List,
+    /// The source of one.
+    Show(String),
+    /// What differs between its source at a version and now.
+    Diff(String, Version),
 }
 
 /// What there was of the configuration.

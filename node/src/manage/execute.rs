@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::Context;
-use super::command::{Command, Format, HistoryQuery, Query, SocketView, Supposed};
+use super::command::{Command, Format, HistoryQuery, Query, ScriptQuery, SocketView, Supposed};
 use super::dump;
 use super::parse::ParseError;
 use super::query::{self, Figures};
@@ -66,10 +66,8 @@ fn answer(query: &Query, context: &Context) -> Reply {
         Query::Descriptors => query::node::descriptors()
             .map_or_else(|error| Reply::Refused(os_error::words(&error)), Reply::Lines),
         Query::Plugins => Reply::Lines(query::plugin::list(config)),
-        Query::Report(word) => query::plugin::report(word, &snapshot).map_or_else(
-            || Reply::Refused(ParseError::Unknown(word.clone()).to_string()),
-            Reply::Lines,
-        ),
+        Query::Scripts(query) => scripts(query, context),
+        Query::Report(word) => report(word, context),
         Query::Reload(name) => Reply::Refused(query::plugin::no_reload(config, name)),
         // Of those the last two ask the workers, and are answered before.
         Query::Interpreter | Query::States(_) | Query::Sockets(_) => Reply::Lines(Vec::new()),
@@ -111,6 +109,17 @@ async fn sockets(view: Option<SocketView>, context: &Context) -> Reply {
         Some(SocketView::Summary) => query::sockets::summary(&sockets),
         None => Vec::new(),
     })
+}
+
+fn scripts(query: &ScriptQuery, context: &Context) -> Reply {
+    let state = &context.cluster.feed().latest().state;
+    let lines = query::plugin::scripts(query, &context.view.load(), state);
+    lines.map_or_else(Reply::Refused, Reply::Lines)
+}
+
+fn report(word: &str, context: &Context) -> Reply {
+    let unknown = || Reply::Refused(ParseError::Unknown(word.to_owned()).to_string());
+    query::plugin::report(word, &context.view.load()).map_or_else(unknown, Reply::Lines)
 }
 
 fn cluster_members(format: Format, context: &Context) -> Reply {

@@ -10,6 +10,7 @@ mod body;
 mod commands;
 mod config;
 mod metrics;
+mod plugins;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -83,6 +84,7 @@ async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infall
         Ok(Route::Probe(probe)) => probe_answer(probe, &door.context),
         Ok(Route::Page(page)) => page_answer(page, &request, &door.context),
         Ok(Route::Backup) => backup::take(&request, &door.context).await,
+        Ok(Route::Plugin) => plugins::show(&request, &door.context),
         Ok(Route::Call(call, access, caller)) => called(call, request, &door, (access, caller)).await,
         Err(refusal) => *refusal,
     })
@@ -98,6 +100,7 @@ async fn called(
     let context = &door.context;
     match call {
         Call::Commands => Box::pin(commands::answer(request, context, access, caller)).await,
+        Call::Push => Box::pin(plugins::push(request, context, &caller.typist)).await,
         Call::Restore => Box::pin(backup::restore(request, context, &caller.typist)).await,
         Call::Diff => Box::pin(config::diff(request, context)).await,
         Call::Apply => Box::pin(config::apply(request, context, &caller.typist)).await,
@@ -111,6 +114,8 @@ enum Route {
     Page(Page),
     /// Of the whole configuration, secrets included.
     Backup,
+    /// The source of a plugin in Lua.
+    Plugin,
     Call(Call, Arc<Access>, Caller),
 }
 
@@ -130,13 +135,15 @@ enum Call {
     Diff,
     /// Makes the configuration that of a file.
     Apply,
+    /// Makes a file a plugin.
+    Push,
 }
 
 impl Call {
     fn method(self) -> Method {
         match self {
             Self::Commands | Self::Diff => Method::POST,
-            Self::Restore | Self::Apply => Method::PUT,
+            Self::Restore | Self::Apply | Self::Push => Method::PUT,
         }
     }
 }
@@ -170,6 +177,13 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
         "/api/v1/backup" if door.access.is_some() => Ok(Route::Backup),
         "/api/v1/config/diff" if door.access.is_some() => Err(Call::Diff),
         "/api/v1/config" if door.access.is_some() => Err(Call::Apply),
+        path if door.access.is_some() && path.starts_with(plugins::PATH) => {
+            if request.method() == Method::PUT {
+                Err(Call::Push)
+            } else {
+                Ok(Route::Plugin)
+            }
+        }
         _ => return Err(refuse(StatusCode::NOT_FOUND, "there is no such page")),
     };
     let is_probe = matches!(target, Ok(Route::Probe(_)));
@@ -181,7 +195,7 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
     // A file is compared with what this machine alone has, so even that is not for everybody.
     let for_admins = matches!(
         target,
-        Ok(Route::Backup) | Err(Call::Restore | Call::Diff | Call::Apply)
+        Ok(Route::Backup) | Err(Call::Restore | Call::Diff | Call::Apply | Call::Push)
     );
     if for_admins && caller.rights < Rights::Admin {
         return Err(refuse(StatusCode::FORBIDDEN, "only an admin may do that"));
@@ -199,10 +213,10 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
 fn readable(request: &Request<Incoming>, target: Result<Route, Call>) -> Result<Route, Box<Answer>> {
     let allowed = match target {
         Ok(route) if matches!(*request.method(), Method::GET | Method::HEAD) => return Ok(route),
-        Ok(Route::Backup) => "GET, HEAD, PUT",
+        Ok(Route::Backup | Route::Plugin) => "GET, HEAD, PUT",
         Ok(_) => "GET, HEAD",
         Err(Call::Commands | Call::Diff) => "POST",
-        Err(Call::Restore | Call::Apply) => "PUT",
+        Err(Call::Restore | Call::Apply | Call::Push) => "PUT",
     };
     let mut refusal = refuse(
         StatusCode::METHOD_NOT_ALLOWED,

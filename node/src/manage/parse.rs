@@ -23,7 +23,7 @@ use crate::lifecycle::Stop;
 use crate::plugin::builtin;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 65] = [
+pub const COMMANDS: [&str; 66] = [
     "abort",
     "access",
     "aio",
@@ -59,6 +59,7 @@ pub const COMMANDS: [&str; 65] = [
     "obj",
     "on",
     "pending",
+    "plugin",
     "plugins",
     "pool",
     "proc",
@@ -189,6 +190,7 @@ fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError
         "enable" => object::enable(line, true),
         "disable" => object::enable(line, false),
         "pool" => pool::parse(line),
+        "plugin" => plugin::scripts(line),
         "load" => plugin::load(line, "load", true),
         "unload" => plugin::load(line, "unload", false),
         "reload" => plugin::reload(line),

@@ -73,7 +73,7 @@ fn object<T>(
 }
 
 /// Appends what goes and what comes. No line is in one list twice; one that moves goes and comes.
-fn compare(before: &[String], after: &[String], lines: &mut Vec<String>) {
+pub(super) fn compare(before: &[String], after: &[String], lines: &mut Vec<String>) {
     let places: BTreeMap<&str, usize> = after.iter().map(String::as_str).zip(0..).collect();
     let place = |line: &String| places.get(line.as_str()).copied();
     let shared: Vec<usize> = before.iter().filter_map(place).collect();

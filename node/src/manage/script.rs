@@ -113,7 +113,20 @@ pub fn read(path: &Path) -> Result<Script, ScriptError> {
 /// # Errors
 /// The first line that is wrong or would be refused.
 pub fn interpret(text: &[u8], environment: impl Fn(&str) -> Option<String>) -> Result<Script, WrongLine> {
+    interpret_beside(text, environment, &FleetConfig::default())
+}
+
+/// The same for a fleet that has plugins of its own already: a file may name them, and says nothing of their sources.
+///
+/// # Errors
+/// The first line that is wrong or would be refused.
+pub fn interpret_beside(
+    text: &[u8],
+    environment: impl Fn(&str) -> Option<String>,
+    fleet: &FleetConfig,
+) -> Result<Script, WrongLine> {
     let mut reader = Reader::default();
+    reader.script.config = std::mem::take(&mut reader.script.config).with_scripts_of(fleet);
     for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
         let number = index + 1;
         if let Err(text) = reader.line(number, bytes, &environment) {
@@ -286,7 +299,8 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         Query::Plugins => Some(Reply::Lines(query::plugin::list(config))),
         Query::Reload(name) => Some(unknown(query::plugin::no_reload(config, name))),
         Query::Help => Some(Reply::Lines(query::node::help())),
-        Query::Report(_)
+        Query::Scripts(_)
+        | Query::Report(_)
         | Query::Effects
         | Query::Proc
         | Query::Descriptors

@@ -19,9 +19,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use fleetbal_raft::model::{Plugin, PluginSpec, Service, ServiceName, Variable};
+use fleetbal_raft::model::{FleetConfig, Plugin, PluginSpec, Service, ServiceName, Variable};
 
 use super::hook::{Hook, Hooks};
+use super::lua;
 
 /// What a plugin of a service is made from.
 pub struct Setup<'a> {
@@ -155,18 +156,24 @@ pub const BUILT_IN: &[BuiltIn] = &[
 pub(crate) fn hooks(
     name: &ServiceName,
     service: &Service,
+    config: &FleetConfig,
     before: Option<&Hooks>,
     fill: &dyn Fn(&Variable) -> Result<String, String>,
 ) -> Option<Arc<Hooks>> {
     let made = service.plugins().iter().filter_map(|plugin| {
-        let built_in = BUILT_IN.iter().find(|one| one.plugin == *plugin)?;
-        let hook = built_in.make?(&Setup {
+        let setup = Setup {
             name,
             service,
             spec: service.spec(plugin),
             before: before.and_then(|hooks| hooks.of(plugin)),
             fill,
-        });
+        };
+        let hook = if let Plugin::Script(script) = plugin {
+            lua::make(script, config.script(script.as_str())?, &setup)?
+        } else {
+            let built_in = BUILT_IN.iter().find(|one| one.plugin == *plugin)?;
+            built_in.make?(&setup)
+        };
         Some((plugin.clone(), hook))
     });
     Hooks::new(service.role(), made)

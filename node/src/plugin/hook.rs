@@ -215,6 +215,11 @@ pub trait Hook: Any + Debug + Send + Sync {
 
     /// Asked at one of its points.
     fn run(&self, point: Point, request: &mut RequestContext) -> Outcome;
+
+    /// How often it failed on this node, and whether it is off because of that; none: it cannot fail.
+    fn failures(&self) -> Option<(usize, bool)> {
+        None
+    }
 }
 
 /// The plugins of a service, in the order in which they are asked.

@@ -62,6 +62,7 @@ impl Routes {
                 | Plugin::NotModified
                 | Plugin::Queues
                 | Plugin::Redirect
+                | Plugin::Script(_)
                 | Plugin::Stats
                 | Plugin::XFFExtras => None,
             }

@@ -51,8 +51,14 @@ fn service_view(
         (Some(_), None) | (None, Some(_)) => false,
     };
     let same_types = |view: &ServiceView| view.web.as_ref().is_none_or(|web| web.types == *config.mime());
+    let same_scripts = || {
+        let mut plugins = service.plugins().iter();
+        plugins.all(|plugin| before.config.script(plugin.name()) == config.script(plugin.name()))
+    };
     match (before.services.get(name), before.config.service(name.as_str())) {
-        (Some(view), Some(model)) if model == service && same_pool(view) && same_types(view) => {
+        (Some(view), Some(model))
+            if model == service && same_pool(view) && same_types(view) && same_scripts() =>
+        {
             Arc::clone(view)
         }
         (view, _) => {
@@ -60,7 +66,7 @@ fn service_view(
                 name,
                 service,
                 pool.cloned(),
-                config.mime(),
+                config,
                 variables,
                 view.map(|view| &**view),
             );

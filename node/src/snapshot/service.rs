@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbal_raft::model::{MimeTypes, Network, Role, Service, ServiceName, Value};
+use fleetbal_raft::model::{FleetConfig, Network, Role, Service, ServiceName, Value};
 
 use super::pool::PoolView;
 use super::variables::NodeVariables;
@@ -109,7 +109,7 @@ impl ServiceView {
         name: &ServiceName,
         service: &Service,
         pool: Option<Arc<PoolView>>,
-        types: &Arc<MimeTypes>,
+        config: &FleetConfig,
         variables: &NodeVariables,
         before: Option<&Self>,
     ) -> Self {
@@ -120,12 +120,14 @@ impl ServiceView {
             enabled: service.enabled,
             routes: (service.role() == Some(Role::Selector))
                 .then(|| Routes::new(service, special::header_rules(service, variables))),
-            hooks: plugin::builtin::hooks(name, service, hooks_before, &|variable| variables.fill(variable)),
+            hooks: plugin::builtin::hooks(name, service, config, hooks_before, &|variable| {
+                variables.fill(variable)
+            }),
             listen: service.listen_on(|variable| variables.fill(variable)),
             tls: service.flag("enable_ssl"),
             settings: ProxySettings::new(service, pool.as_deref(), variables),
             web: (service.role() == Some(Role::WebServer))
-                .then(|| Box::new(WebSettings::new(service, types, variables))),
+                .then(|| Box::new(WebSettings::new(service, config.mime(), variables))),
             // Where this node cannot tell where to, that is an effect that fails.
             log: LogSettings::of(service, variables).ok().flatten().map(Box::new),
             pool,

@@ -13,6 +13,7 @@ mod fixture;
 mod handover;
 mod logging;
 mod messages;
+mod plugins;
 mod puts;
 mod queueing;
 mod reproxy;

@@ -77,6 +77,19 @@ fn selector(settings: &[(&str, &str)], a: &Origin, b: &Origin) -> Proxy {
     selecting
 }
 
+/// Makes the service a selector that hands everything to a service with this backend.
+pub(crate) fn hand_all_to_a(selecting: &mut Proxy, origin: &Origin) {
+    let mut changes = proxy("a", origin);
+    changes.extend([
+        enable(false),
+        set("role", "selector"),
+        set("persist_client", "on"),
+        set("default_service", "a"),
+        enable(true),
+    ]);
+    selecting.change(changes);
+}
+
 fn get(host: &str, target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
 }

@@ -63,6 +63,7 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
         Just(("max_content_length", "9")),
         Just(("log_format", "json")),
         Just(("plugins", "vpaths")),
+        Just(("plugins", "own")),
         Just(("default_service", "s")),
         Just(("default_service", "none")),
         Just(("listen", "${node:ip}:80")),
@@ -112,8 +113,17 @@ fn plugin_change() -> impl Strategy<Value = Change> {
         "vhosts",
         "vpaths",
         "nosuch",
+        "Own",
     ]);
+    let script = || {
+        prop::sample::select(vec!["Own", "OWN", "Vhosts"]).prop_map(|name| ScriptName::parse(name).unwrap())
+    };
     prop_oneof![
+        (script(), "return (1|2)").prop_map(|(name, source)| Change::PutScript {
+            name,
+            source: source.into()
+        }),
+        script().prop_map(Change::RemoveScript),
         (plugin, any::<bool>()).prop_map(|(plugin, loaded)| Change::SetLoaded {
             plugin: plugin.to_owned(),
             loaded

@@ -222,6 +222,8 @@ impl FleetConfig {
                 Ok(())
             }
             Change::SetLoaded { plugin, loaded } => self.set_loaded(plugin, *loaded),
+            Change::PutScript { name, source } => self.put_script(name, source),
+            Change::RemoveScript(name) => self.remove_script(name),
             Change::Direct { service, directive } => self.direct(service, directive),
             Change::SetMime { extension, kind } => {
                 Arc::make_mut(&mut self.mime).set(extension, kind.as_deref())

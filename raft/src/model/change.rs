@@ -6,7 +6,7 @@ use super::address::BackendAddress;
 use super::config::{FleetConfig, Version};
 use super::fleet::{FleetId, KeyHash, SecretHash, VoteWish};
 use super::header::HeaderRule;
-use super::name::{NodeName, PoolName, ServiceName, TokenId};
+use super::name::{NodeName, PoolName, ScriptName, ServiceName, TokenId};
 use super::plugin::Directive;
 use super::pool::Backend;
 use super::rejection::Refusal;
@@ -125,6 +125,15 @@ pub enum Change {
         /// Whether services can have it.
         loaded: bool,
     },
+    /// `fleetbal plugin push FILE`: makes this the source of a plugin in Lua, in place of the one that it has.
+    PutScript {
+        /// Its name: the file's stem.
+        name: ScriptName,
+        /// The file.
+        source: Arc<str>,
+    },
+    /// `plugin remove NAME`.
+    RemoveScript(ScriptName),
     /// A line of a plugin, such as `VHOST service host = other`.
     Direct {
         /// The service, in lower case.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mime::MimeTypes;
-use super::name::{PoolName, ServiceName};
+use super::name::{PoolName, ScriptName, ServiceName};
 use super::plugin::Plugin;
 use super::pool::Pool;
 use super::reproxy::ReproxyLimits;
@@ -34,6 +34,7 @@ pub struct FleetConfig {
     pub(crate) dead_voter_after: Option<u32>,
     pub(crate) reproxy_limits: ReproxyLimits,
     pub(crate) loaded: BTreeSet<Plugin>,
+    pub(crate) scripts: BTreeMap<ScriptName, Arc<str>>,
     pub(crate) config_history: Option<u32>,
     pub(crate) mime: Arc<MimeTypes>,
 }
@@ -117,6 +118,35 @@ impl FleetConfig {
         &self.loaded
     }
 
+    /// The sources of the plugins in Lua, by name.
+    pub fn scripts(&self) -> impl ExactSizeIterator<Item = (&ScriptName, &Arc<str>)> {
+        self.scripts.iter()
+    }
+
+    /// The source of one of them.
+    pub fn script(&self, name: &str) -> Option<&Arc<str>> {
+        self.scripts.get(name)
+    }
+
+    /// The plugin of that name, in any case.
+    pub fn find_plugin(&self, name: &str) -> Option<Plugin> {
+        let pushed = || {
+            let mut names = self.scripts.keys();
+            let found = names.find(|script| script.as_str().eq_ignore_ascii_case(name));
+            found.cloned().map(Plugin::Script)
+        };
+        Plugin::find(name).or_else(pushed)
+    }
+
+    /// The same with the sources that another one has: a file says nothing of them.
+    #[must_use]
+    pub fn with_scripts_of(self, other: &Self) -> Self {
+        Self {
+            scripts: other.scripts.clone(),
+            ..self
+        }
+    }
+
     /// The types of files.
     pub fn mime(&self) -> &Arc<MimeTypes> {
         &self.mime
@@ -135,6 +165,7 @@ impl FleetConfig {
             reproxy_limits,
             config_history,
             loaded,
+            scripts,
             mime,
         } = self;
         *pools == other.pools
@@ -145,6 +176,7 @@ impl FleetConfig {
             && *reproxy_limits == other.reproxy_limits
             && *config_history == other.config_history
             && *loaded == other.loaded
+            && *scripts == other.scripts
             && *mime == other.mime
     }
 
@@ -156,7 +188,11 @@ impl FleetConfig {
     /// Whether no object points to another that is not there, and no two share a name.
     pub(crate) fn is_consistent(&self) -> bool {
         let is_taken = |pool: &PoolName| self.services.contains_key(pool.as_str());
-        self.services.values().all(|service| self.is_whole(service)) && !self.pools.keys().any(is_taken)
+        let is_lost =
+            |plugin: &Plugin| matches!(plugin, Plugin::Script(name) if !self.scripts.contains_key(name));
+        self.services.values().all(|service| self.is_whole(service))
+            && !self.pools.keys().any(is_taken)
+            && !self.loaded.iter().any(is_lost)
     }
 
     /// Whether all that a service points to is there.

@@ -33,6 +33,7 @@ pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
         reproxy_limits,
         config_history,
         loaded,
+        scripts,
         mime,
     } = to;
     let mut changes = Vec::new();
@@ -40,6 +41,13 @@ pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
         plugin: plugin.to_string(),
         loaded,
     };
+    let put = scripts
+        .iter()
+        .filter(|(name, source)| from.scripts.get(*name) != Some(*source));
+    changes.extend(put.map(|(name, source)| Change::PutScript {
+        name: name.clone(),
+        source: Arc::clone(source),
+    }));
     changes.extend(loaded.difference(&from.loaded).map(|one| plugin(one, true)));
     let (mut fresh, mut late) = (Vec::new(), Vec::new());
     let gone = from.services.keys().filter(|name| !services.contains_key(*name));
@@ -58,6 +66,8 @@ pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     changes.append(&mut fresh);
     changes.append(&mut late);
     changes.extend(from.loaded.difference(loaded).map(|one| plugin(one, false)));
+    let gone = from.scripts.keys().filter(|name| !scripts.contains_key(*name));
+    changes.extend(gone.map(|name| Change::RemoveScript(name.clone())));
     limits(&from.reproxy_limits, reproxy_limits, &mut changes);
     types(&from.mime, mime, &mut changes);
     let mut number = |before: Option<u32>, after: Option<u32>, set: fn(u32) -> Change, unset: Setting| {

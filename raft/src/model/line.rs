@@ -61,15 +61,19 @@ impl fmt::Display for Change {
             Self::SetDeadVoterAfter(seconds) => write!(f, "CLUSTER SET dead_voter_after = {seconds}"),
             Self::SetConfigHistory(versions) => write!(f, "SERVER config_history = {versions}"),
             Self::Restore(_) => f.write_str("RESTORE"),
-            Self::SetLoaded { plugin, loaded } => {
-                write!(f, "{} {plugin}", if *loaded { "LOAD" } else { "UNLOAD" })
-            }
+            Self::SetLoaded { plugin, loaded } => load(plugin, *loaded, f),
+            Self::PutScript { name, source } => write!(f, "PLUGIN PUSH {name} ({} bytes)", source.len()),
+            Self::RemoveScript(name) => write!(f, "PLUGIN REMOVE {name}"),
             Self::SetMime { extension, kind } => mime(extension, kind.as_deref(), f),
             Self::Direct { service, directive } => write!(f, "{directive} # of {service}"),
             Self::PutService { name, service } => write!(f, "SERVICE {name} = {}", whole(service)),
             Self::Unset(setting) => write!(f, "- {setting}"),
         }
     }
+}
+
+fn load(plugin: &str, loaded: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{} {plugin}", if loaded { "LOAD" } else { "UNLOAD" })
 }
 
 fn mime(extension: &str, kind: Option<&str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -62,6 +62,11 @@ name_type! {
     TokenId
 }
 
+name_type! {
+    /// The name of a plugin in Lua: `[A-Za-z_][A-Za-z0-9_]{0,63}`, in the case in which it was pushed.
+    ScriptName
+}
+
 /// The longest name of a pool or service, in bytes.
 const OBJECT_NAME_MAX: usize = 255;
 
@@ -95,6 +100,25 @@ impl ServiceName {
     /// When a character is no letter, digit or underscore, or there are none or more than 255.
     pub fn parse(name: &str) -> Result<Self, InvalidName> {
         object_name(name, "service").map(Self)
+    }
+}
+
+impl ScriptName {
+    /// Parses the name of a plugin in Lua.
+    ///
+    /// # Errors
+    /// When it does not match `[A-Za-z_][A-Za-z0-9_]{0,63}`.
+    pub fn parse(name: &str) -> Result<Self, InvalidName> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !starts_well || name.len() > 64 || !name.chars().all(word) {
+            return Err(InvalidName {
+                name: name.to_owned(),
+                kind: "plugin",
+                rule: "letters, digits and _ only, no digit first, at most 64 of them",
+            });
+        }
+        Ok(Self(name.into()))
     }
 }
 

@@ -6,12 +6,12 @@ mod log;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::name::ServiceName;
+use super::name::{ScriptName, ServiceName};
 use super::role::Role;
 pub use access::{Access, AccessRule, Clients};
 pub use log::LogTarget;
 
-/// A plugin that comes with this release.
+/// A plugin: one that comes with this release, or one in Lua that was pushed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Plugin {
     /// Who may ask, by address.
@@ -42,10 +42,12 @@ pub enum Plugin {
     Vpaths,
     /// Backends are told of port and protocol.
     XFFExtras,
+    /// In Lua.
+    Script(ScriptName),
 }
 
 impl Plugin {
-    /// All of them, in the order of their names.
+    /// Those that come with this release, in the order of their names.
     pub const ALL: [Self; 14] = [
         Self::AccessControl,
         Self::AutoRemoveLeadingDir,
@@ -64,7 +66,7 @@ impl Plugin {
     ];
 
     /// Its name, as Perlbal spells it.
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::AccessControl => "AccessControl",
             Self::AutoRemoveLeadingDir => "AutoRemoveLeadingDir",
@@ -80,10 +82,11 @@ impl Plugin {
             Self::Vhosts => "Vhosts",
             Self::Vpaths => "Vpaths",
             Self::XFFExtras => "XFFExtras",
+            Self::Script(name) => name.as_str(),
         }
     }
 
-    /// The plugin of that name, in any case.
+    /// The plugin of this release of that name, in any case.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -104,6 +107,7 @@ impl Plugin {
             | Self::NotModified
             | Self::Queues
             | Self::Redirect
+            | Self::Script(_)
             | Self::Stats
             | Self::XFFExtras => &[],
         }
@@ -134,13 +138,14 @@ impl Plugin {
             | Self::NotModified
             | Self::Queues
             | Self::Redirect
+            | Self::Script(_)
             | Self::Stats
             | Self::XFFExtras => false,
         }
     }
 
     /// How Perlbal spells it where it refuses a role.
-    pub(super) const fn spelled(&self) -> &'static str {
+    pub(super) fn spelled(&self) -> &str {
         match self {
             Self::FlvStreaming => "flvstreaming",
             Self::Log => "log",
@@ -156,6 +161,7 @@ impl Plugin {
             | Self::Redirect
             | Self::Stats
             | Self::XFFExtras => self.name(),
+            Self::Script(name) => name.as_str(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::address::BackendAddress;
 use super::config::Version;
-use super::name::{NodeName, PoolName, ServiceName};
+use super::name::{NodeName, PoolName, ScriptName, ServiceName};
 use super::plugin::{InvalidDirective, Plugin};
 use super::role::Role;
 use super::service::TunableError;
@@ -35,6 +35,18 @@ pub enum Rejection {
     /// `LOAD` of what this release does not have. (Perlbal goes on to say where it looked.)
     #[error("Can't locate Perlbal/Plugin/{0}.pm in @INC")]
     NoPlugin(String),
+    /// A plugin in Lua whose name another plugin has, but for its case.
+    #[error("there is a plugin {1} already; {0} needs another name")]
+    ScriptName(ScriptName, Plugin),
+    /// The source of a plugin in Lua that is too long.
+    #[error("the source of plugin {0} is longer than 1 MiB")]
+    ScriptSize(ScriptName),
+    /// `plugin remove` of one that was never pushed.
+    #[error("there is no plugin {0}")]
+    NoScript(ScriptName),
+    /// `plugin remove` of one that is loaded.
+    #[error("plugin {0} is loaded; UNLOAD {0} first")]
+    ScriptLoaded(ScriptName),
     /// `SET plugins` with one that is not loaded.
     #[error("Plugin {plugin} not loaded; not registered for {service}.")]
     NotLoaded {

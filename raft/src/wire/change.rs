@@ -8,9 +8,9 @@ use prost::Message;
 use super::config::{decode_backend, encode_backend, from_config, from_service, to_config, to_service};
 use super::{WireError, plugin, unset};
 use crate::model::{
-    Answer, BackendAddress, Batch, Change, Command, Entry, FleetConfig, FleetId, HeaderRule, KeyHash,
-    NewMember, NodeName, PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId, Typist,
-    UnixMillis, Version, VoteWish,
+    Answer, BackendAddress, Batch, Change, Command, Entry, FleetId, HeaderRule, KeyHash, NewMember, NodeName,
+    PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId, Typist, UnixMillis, Version,
+    VoteWish,
 };
 
 /// An entry as the log keeps it.
@@ -267,12 +267,16 @@ pub(super) fn to_change(change: &Change) -> v1::Change {
             target: target.clone().unwrap_or_default(),
             limit: *limit,
         }),
+        Change::PutScript { name, source } => plugin::to_put_script(name, source),
+        Change::RemoveScript(name) => plugin::to_remove_script(name),
         Change::SetLoaded { plugin, loaded } => plugin::to_loaded(plugin, *loaded),
         Change::Direct { service, directive } => plugin::to_direct(service, directive),
         Change::SetMime { extension, kind } => to_mime(extension, kind.as_deref()),
         Change::SetVoters(voters) => Wire::SetVoters(v1::SetVoters { voters: *voters }),
         Change::SetDeadVoterAfter(seconds) => to_dead_voter_after(*seconds),
-        Change::Restore(config) => to_restore(config),
+        Change::Restore(config) => Wire::Restore(v1::Restore {
+            config: Some(to_config(config)),
+        }),
         Change::SetConfigHistory(versions) => {
             Wire::SetConfigHistory(v1::SetConfigHistory { versions: *versions })
         }
@@ -304,12 +308,6 @@ fn to_mime(extension: &str, kind: Option<&str>) -> v1::change::Change {
 
 fn to_dead_voter_after(seconds: u32) -> v1::change::Change {
     v1::change::Change::SetDeadVoterAfter(v1::SetDeadVoterAfter { seconds })
-}
-
-fn to_restore(config: &FleetConfig) -> v1::change::Change {
-    v1::change::Change::Restore(v1::Restore {
-        config: Some(to_config(config)),
-    })
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm a change")]
@@ -357,6 +355,8 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
             target: Some(set.target).filter(|target| !target.is_empty()),
             limit: set.limit,
         },
+        Wire::PutScript(script) => plugin::from_put_script(script)?,
+        Wire::RemoveScript(name) => plugin::from_remove_script(&name)?,
         Wire::SetLoaded(set) => plugin::from_loaded(set),
         Wire::Direct(direct) => plugin::from_direct(direct)?,
         Wire::SetMime(set) => Change::SetMime {

@@ -9,7 +9,7 @@ use super::change::{
     backend, decode_answer, decode_wish, encode_answer, encode_wish, fixed, from_header_rule, node_name,
     pool_name, service_name, to_header_rule, token_id, weighted,
 };
-use super::{WireError, history};
+use super::{WireError, history, plugin};
 use crate::backup::Backup;
 use crate::model::{
     Answers, Backend, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember,
@@ -151,6 +151,11 @@ pub(super) fn to_config(config: &FleetConfig) -> v1::FleetConfig {
             })
             .collect(),
         loaded_plugins: config.loaded.iter().map(Plugin::to_string).collect(),
+        scripts: config
+            .scripts
+            .iter()
+            .map(|(name, source)| plugin::to_script(name, source))
+            .collect(),
     }
 }
 
@@ -159,8 +164,12 @@ pub(super) fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireErro
         version: Version(wire.version),
         ..FleetConfig::default()
     };
+    for script in wire.scripts {
+        let (name, source) = plugin::from_script(script)?;
+        config.scripts.insert(name, source);
+    }
     for name in &wire.loaded_plugins {
-        config.loaded.insert(plugin(name)?);
+        config.loaded.insert(plugin::from_name(name)?);
     }
     for pool in wire.pools {
         config
@@ -298,7 +307,7 @@ pub(super) fn from_service(wire: &v1::Service) -> Result<Service, WireError> {
             .put_header_rule(from_header_rule(rule.clone())?)
             .map_err(|_| WireError::Invalid("header rule"))?;
     }
-    let plugins = wire.plugins.iter().map(|name| plugin(name));
+    let plugins = wire.plugins.iter().map(|name| plugin::from_name(name));
     service
         .set_plugins(plugins.collect::<Result<_, _>>()?)
         .map_err(|_| WireError::Invalid("plugin"))?;
@@ -307,10 +316,6 @@ pub(super) fn from_service(wire: &v1::Service) -> Result<Service, WireError> {
     }
     service.enabled = wire.enabled;
     Ok(service)
-}
-
-fn plugin(name: &str) -> Result<Plugin, WireError> {
-    Plugin::find(name).ok_or(WireError::Invalid("plugin"))
 }
 
 fn to_token(id: &str, token: &Token) -> v1::Token {

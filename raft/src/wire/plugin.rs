@@ -1,10 +1,12 @@
 //! Lines of plugins.
 
+use std::sync::Arc;
+
 use fleetbal_proto::v1;
 
 use super::WireError;
 use super::change::service_name;
-use crate::model::{AccessRule, Change, Directive, LogTarget, Template};
+use crate::model::{AccessRule, Change, Directive, LogTarget, Plugin, ScriptName, Template};
 
 impl From<&Directive> for v1::Directive {
     fn from(directive: &Directive) -> Self {
@@ -68,6 +70,43 @@ fn access_rule(line: &str) -> Result<AccessRule, WireError> {
     let mut next = || words.next().unwrap_or_default();
     let rule = AccessRule::parse(next(), next(), next());
     rule.map_err(|_| WireError::Invalid("rule of access"))
+}
+
+/// A plugin by its name: one in Lua where this release has none.
+pub(super) fn from_name(name: &str) -> Result<Plugin, WireError> {
+    let script = || ScriptName::parse(name).map(Plugin::Script);
+    Plugin::find(name)
+        .map_or_else(script, Ok)
+        .map_err(|_| WireError::Invalid("plugin"))
+}
+
+pub(super) fn to_script(name: &ScriptName, source: &str) -> v1::Script {
+    v1::Script {
+        name: name.to_string(),
+        source: source.to_owned(),
+    }
+}
+
+pub(super) fn from_script(wire: v1::Script) -> Result<(ScriptName, Arc<str>), WireError> {
+    let name = ScriptName::parse(&wire.name).map_err(|_| WireError::Invalid("plugin"))?;
+    Ok((name, wire.source.into()))
+}
+
+pub(super) fn to_put_script(name: &ScriptName, source: &str) -> v1::change::Change {
+    v1::change::Change::PutScript(to_script(name, source))
+}
+
+pub(super) fn to_remove_script(name: &ScriptName) -> v1::change::Change {
+    v1::change::Change::RemoveScript(name.to_string())
+}
+
+pub(super) fn from_put_script(wire: v1::Script) -> Result<Change, WireError> {
+    from_script(wire).map(|(name, source)| Change::PutScript { name, source })
+}
+
+pub(super) fn from_remove_script(name: &str) -> Result<Change, WireError> {
+    let name = ScriptName::parse(name).map_err(|_| WireError::Invalid("plugin"))?;
+    Ok(Change::RemoveScript(name))
 }
 
 fn route(pattern: &str, target: &str) -> v1::Route {

@@ -36,13 +36,13 @@ impl Plan {
 /// The first line that is wrong, or that asks for what this machine does not have.
 pub(in super::super) fn plan(text: &[u8], context: &Context) -> Result<Plan, String> {
     let told = |wrong: WrongLine| format!("line {}: {}", wrong.line, wrong.text);
-    let script = script::interpret(text, |name| std::env::var(name).ok()).map_err(told)?;
+    let config = context.cluster.feed().latest().state.config.clone();
+    let script = script::interpret_beside(text, |name| std::env::var(name).ok(), &config).map_err(told)?;
     let script = script.with_nodefiles(&context.variables).map_err(told)?;
     for (line, change) in &script.changes {
         let checked = local_check::check(change, &context.variables);
         checked.map_err(|text| format!("line {line}: {text}"))?;
     }
-    let config = context.cluster.feed().latest().state.config.clone();
     Ok(Plan {
         version: config.version,
         changes: diff(&config, &script.config),

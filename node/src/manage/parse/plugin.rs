@@ -1,9 +1,11 @@
 //! `load`, `unload`, `reload`, and the lines that tune plugins: `access`, `logname`,
 //! `redirect`, `vhost`, `vpath`.
 
-use fleetbal_raft::model::{AccessRule, Change, Directive, InvalidDirective, LogTarget, ServiceName};
+use fleetbal_raft::model::{
+    AccessRule, Change, Directive, InvalidDirective, LogTarget, ScriptName, ServiceName, Version,
+};
 
-use super::super::command::{Command, Query};
+use super::super::command::{Command, Query, ScriptQuery};
 use super::super::line::{Line, is_one_word};
 use super::ParseError;
 
@@ -18,6 +20,27 @@ pub(super) fn load(line: &Line, word: &'static str, loaded: bool) -> Result<Comm
 /// `reload NAME`: nothing that comes with a release can be.
 pub(super) fn reload(line: &Line) -> Result<Command, ParseError> {
     Ok(Command::Query(Query::Reload(name(line, "reload")?)))
+}
+
+/// `plugin list`, `plugin show NAME`, `plugin diff NAME VERSION`, `plugin remove NAME`: the plugins in Lua. A source does
+/// not fit into a line; it is pushed over HTTP.
+pub(super) fn scripts(line: &Line) -> Result<Command, ParseError> {
+    const USAGE: ParseError = ParseError::Usage(
+        "usage: plugin list; plugin show <name>; plugin diff <name> <version>; plugin remove <name>",
+    );
+    let arguments = line.arguments().ok_or(USAGE)?;
+    let (word, arguments) = arguments.split_first().ok_or(USAGE)?;
+    let query = match (&*word.to_ascii_lowercase(), arguments) {
+        ("list", []) => ScriptQuery::List,
+        ("show", [name]) => ScriptQuery::Show((*name).to_owned()),
+        ("diff", [name, version]) => {
+            let version = version.parse().map_err(|_| USAGE)?;
+            ScriptQuery::Diff((*name).to_owned(), Version(version))
+        }
+        ("remove", [name]) => return Ok(Command::Change(Change::RemoveScript(ScriptName::parse(name)?))),
+        _ => return Err(USAGE),
+    };
+    Ok(Command::Query(Query::Scripts(query)))
 }
 
 fn name(line: &Line, word: &'static str) -> Result<String, ParseError> {

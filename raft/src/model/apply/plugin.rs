@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use crate::model::config::FleetConfig;
-use crate::model::name::ServiceName;
+use crate::model::name::{ScriptName, ServiceName};
 use crate::model::plugin::{Directive, Plugin};
 use crate::model::rejection::Rejection;
 use crate::model::service::{Service, TunableError};
 use crate::model::tunable::Tunable;
+
+/// The longest source of a plugin in Lua, in bytes.
+const MAX_SOURCE: usize = 1024 * 1024;
 
 /// What takes all plugins of a service away.
 const NONE: &str = "none";
@@ -16,7 +19,7 @@ impl FleetConfig {
     /// `LOAD` and `UNLOAD`. What is unloaded is taken from every service, its lines included; unloading what is not
     /// there is no mistake, as in Perlbal.
     pub(super) fn set_loaded(&mut self, name: &str, loaded: bool) -> Result<(), Rejection> {
-        let plugin = Plugin::find(name);
+        let plugin = self.find_plugin(name);
         if loaded {
             let plugin = plugin.ok_or_else(|| Rejection::NoPlugin(name.to_owned()))?;
             self.loaded.insert(plugin);
@@ -57,7 +60,9 @@ impl FleetConfig {
         let mut plugins = Vec::new();
         let names = value.split([' ', ',']).filter(|name| !name.is_empty());
         for plugin in names.filter(|_| !value.eq_ignore_ascii_case(NONE)) {
-            let known = Plugin::find(plugin).filter(|known| self.loaded.contains(known));
+            let known = self
+                .find_plugin(plugin)
+                .filter(|known| self.loaded.contains(known));
             let known = known.ok_or_else(|| Rejection::NotLoaded {
                 plugin: plugin.to_owned(),
                 service: name.clone(),
@@ -67,6 +72,32 @@ impl FleetConfig {
             }
         }
         self.service_mut(name)?.set_plugins(plugins)
+    }
+
+    /// `plugin push`: a source, in place of the one that the plugin has. Whether it is a plugin at all was looked at where
+    /// it was pushed.
+    pub(super) fn put_script(&mut self, name: &ScriptName, source: &Arc<str>) -> Result<(), Rejection> {
+        if source.len() > MAX_SOURCE {
+            return Err(Rejection::ScriptSize(name.clone()));
+        }
+        match self.find_plugin(name.as_str()) {
+            None => {}
+            Some(Plugin::Script(there)) if there == *name => {}
+            Some(other) => return Err(Rejection::ScriptName(name.clone(), other)),
+        }
+        self.scripts.insert(name.clone(), Arc::clone(source));
+        Ok(())
+    }
+
+    /// `plugin remove`.
+    pub(super) fn remove_script(&mut self, name: &ScriptName) -> Result<(), Rejection> {
+        if self.loaded.contains(&Plugin::Script(name.clone())) {
+            return Err(Rejection::ScriptLoaded(name.clone()));
+        }
+        let removed = self.scripts.remove(name);
+        removed
+            .map(|_| ())
+            .ok_or_else(|| Rejection::NoScript(name.clone()))
     }
 
     /// A line of a plugin. Perlbal knows its words once it is loaded.

@@ -331,6 +331,10 @@ pub const TUNABLES: &[Tunable] = &[
         Some("30"),
         "Seconds that an idle client connection is kept; 0 is for ever.",
     ),
+    of_plugins::PLUGIN_MAX_ERRORS,
+    of_plugins::PLUGIN_MEMORY_LIMIT,
+    of_plugins::PLUGIN_ON_ERROR,
+    of_plugins::PLUGIN_TIME_LIMIT,
     tunable(
         "pool",
         Kind::Pool,

@@ -1,4 +1,4 @@
-//! Tunables that plugins bring along.
+//! Tunables that plugins bring along, and those of all plugins in Lua.
 
 use super::super::super::plugin::Plugin;
 use super::super::{Kind, Scope, Tunable};
@@ -129,4 +129,40 @@ pub(super) const SEND_BACKEND_PROTO: Tunable = of(
         Some("0"),
         "Tell backends whether the client speaks http or https, in X-Forwarded-Proto.",
     ),
+);
+
+/// `plugin_max_errors`.
+pub(super) const PLUGIN_MAX_ERRORS: Tunable = tunable(
+    "plugin_max_errors",
+    Kind::Int,
+    Scope::Every,
+    Some("100"),
+    "A plugin in Lua that failed so often is off on that node until it is pushed again; 0 is never.",
+);
+
+/// `plugin_memory_limit`.
+pub(super) const PLUGIN_MEMORY_LIMIT: Tunable = tunable(
+    "plugin_memory_limit",
+    Kind::Size,
+    Scope::Every,
+    Some("16m"),
+    "Memory that a plugin in Lua may take on each worker; 0 is without limit.",
+);
+
+/// `plugin_on_error`.
+pub(super) const PLUGIN_ON_ERROR: Tunable = tunable(
+    "plugin_on_error",
+    Kind::OneOf(&["deny", "ignore"]),
+    Scope::Every,
+    Some("ignore"),
+    "What becomes of a request whose hook in Lua failed: it goes on, or is answered 500.",
+);
+
+/// `plugin_time_limit`.
+pub(super) const PLUGIN_TIME_LIMIT: Tunable = tunable(
+    "plugin_time_limit",
+    Kind::Int,
+    Scope::Every,
+    Some("10"),
+    "Milliseconds that a hook in Lua may take; 0 is without limit.",
 );

@@ -1,0 +1,123 @@
+//! Plugins in Lua: pushed through one node, they run on all.
+
+use std::fs;
+
+use anyhow::{Context, ensure};
+use fleetbal_cluster_tests::process::{self, Ended};
+use fleetbal_cluster_tests::{Fleet, Load, Plan, Result, client, wait};
+
+/// Adds a line to each answer.
+const VERSIONED: &str = "return { register = function(service)\n\
+    service:register_hook('modify_response_headers', function(request)\n\
+    request:set_response_header('X-Plugin', 'VERSION')\nend)\nend }\n";
+
+/// Runs `fleetbal plugin` against a node.
+fn plugin(fleet: &Fleet, number: usize, arguments: &[&str]) -> Result<Ended> {
+    let mut command = process::fleetbal()?;
+    let server = fleet.node(number)?.management().to_string();
+    command.arg("plugin").args(arguments).args(["--server", &server]);
+    process::run(command, wait::PATIENCE)
+}
+
+/// Pushes a source as `Versioned.lua`.
+fn push(fleet: &Fleet, number: usize, source: &str) -> Result<Ended> {
+    let file = fleet.dir().join("Versioned.lua");
+    fs::write(&file, source)?;
+    plugin(fleet, number, &["push", file.to_str().context("no text")?])
+}
+
+/// Waits until all nodes answer with that version of the plugin.
+fn wait_everywhere(fleet: &Fleet, version: &str) -> Result {
+    for node in fleet.nodes() {
+        wait::for_true("the plugin's version", wait::PATIENCE, || {
+            Ok(client::get(node.traffic(), "/")?.header("x-plugin") == Some(version))
+        })?;
+    }
+    Ok(())
+}
+
+/// What is told of the plugin, which is at its third version and was at its fourth; and that it goes.
+fn tell_and_remove(fleet: &Fleet, before: u64) -> Result {
+    let shown = plugin(fleet, 1, &["show", "Versioned"])?;
+    ensure!(shown.stdout == VERSIONED.replace("VERSION", "3"), "{shown:#?}");
+    let differs = plugin(fleet, 1, &["diff", "Versioned", &before.to_string()])?;
+    ensure!(
+        differs
+            .stdout
+            .contains("+ request:set_response_header('X-Plugin', '3')"),
+        "{differs:#?}"
+    );
+    let listed = plugin(fleet, 3, &["list"])?;
+    ensure!(
+        listed.stdout.contains("Versioned") && listed.stdout.contains("www"),
+        "{listed:#?}"
+    );
+    let used = plugin(fleet, 1, &["remove", "Versioned"])?;
+    ensure!(
+        used.code == Some(1) && used.stderr.contains("UNLOAD Versioned first"),
+        "{used:#?}"
+    );
+    fleet.node(2)?.manage()?.change("UNLOAD Versioned")?;
+    ensure!(
+        plugin(fleet, 1, &["remove", "Versioned"])?.code == Some(0),
+        "it is still there"
+    );
+    Ok(())
+}
+
+/// Pushes what is no plugin, which changes nothing; the version that this is of.
+fn refuse_broken(fleet: &Fleet) -> Result<u64> {
+    let before = fleet.node(1)?.version()?;
+    let broken = push(fleet, 2, "return {\n  register = function( }\n")?;
+    ensure!(
+        broken.code == Some(1) && broken.stderr.contains("Versioned.lua:2:"),
+        "{broken:#?}"
+    );
+    let hook = VERSIONED.replace("modify_response_headers", "no_such_hook");
+    let broken = push(fleet, 2, &hook)?;
+    ensure!(
+        broken.code == Some(1) && broken.stderr.contains("there is no hook"),
+        "{broken:#?}"
+    );
+    ensure!(
+        fleet.node(1)?.version()? == before,
+        "a refused push made a version"
+    );
+    Ok(before)
+}
+
+#[test]
+fn a_push_changes_all_nodes_under_load_and_a_broken_one_changes_nothing() -> Result {
+    let fleet = Fleet::start(&Plan {
+        pooled: 2,
+        ..Plan::default()
+    })?;
+    let first = push(&fleet, 1, &VERSIONED.replace("VERSION", "1"))?;
+    ensure!(
+        first.code == Some(0) && first.stdout.starts_with("plugin Versioned: version "),
+        "{first:#?}"
+    );
+    let mut manage = fleet.node(2)?.manage()?;
+    manage.change("LOAD Versioned")?;
+    manage.change("SET www.plugins = Versioned")?;
+    wait_everywhere(&fleet, "1")?;
+    let mut loads = Vec::new();
+    for node in fleet.nodes() {
+        loads.push(Load::start(node.traffic(), 3)?);
+    }
+    for version in ["2", "3", "4"] {
+        let pushed = push(&fleet, 3, &VERSIONED.replace("VERSION", version))?;
+        ensure!(pushed.code == Some(0), "{pushed:#?}");
+        wait_everywhere(&fleet, version)?;
+    }
+    let before = refuse_broken(&fleet)?;
+    wait_everywhere(&fleet, "4")?;
+    // The way back is that of every version.
+    manage.change(&format!("config rollback {}", before - 1))?;
+    wait_everywhere(&fleet, "3")?;
+    for load in loads {
+        load.finish().expect_flawless()?;
+    }
+    tell_and_remove(&fleet, before)?;
+    fleet.passed()
+}

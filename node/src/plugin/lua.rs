@@ -1,0 +1,238 @@
+//! Plugins in Lua (Luau): one file, one plugin. `docs/plugins.md` is the guide for those who write them.
+//!
+//! Each worker has a machine of its own for each service that has the plugin, made when its first request comes. A machine
+//! is a sandbox: nothing of it reaches files, sockets or other plugins; what it may take of memory and, for each call,
+//! of time is limited. A call that fails counts as one that said nothing, and after enough of them the plugin is off on
+//! this node until it is pushed again.
+
+mod library;
+mod request;
+mod service;
+mod shared;
+mod vm;
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fleetbal_raft::model::{Role, ScriptName, Service, ServiceName, Value};
+
+use super::builtin::Setup;
+use super::context::RequestContext;
+use super::hook::{Hook, Outcome, Point, Points};
+use crate::plugin::Answer;
+use shared::Shared;
+use vm::{Fault, Vm};
+
+/// What a machine may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limits {
+    /// Of time for one call; none: without limit.
+    time: Option<Duration>,
+    /// Of memory in bytes; 0: without limit.
+    memory: usize,
+    /// How many calls may fail until the plugin is off; 0: any number.
+    errors: usize,
+    /// Whether a request whose hook fails is answered 500.
+    denies: bool,
+}
+
+impl Limits {
+    fn of(service: &Service) -> Self {
+        let number = |key| usize::try_from(service.number(key)).unwrap_or(usize::MAX);
+        let time = service.number("plugin_time_limit");
+        Self {
+            time: (time > 0).then(|| Duration::from_millis(time)),
+            memory: number("plugin_memory_limit"),
+            errors: number("plugin_max_errors"),
+            denies: matches!(service.value("plugin_on_error"), Some(Value::Word("deny"))),
+        }
+    }
+}
+
+/// What is known of a service where its plugins are registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its name.
+    pub service: ServiceName,
+    /// Its role, once set.
+    pub role: Option<Role>,
+}
+
+/// One version of a plugin on one service.
+#[derive(Debug)]
+struct Inner {
+    /// Tells it from all others of this process.
+    id: u64,
+    name: ScriptName,
+    source: Arc<str>,
+    place: Place,
+    limits: Limits,
+    points: Points,
+    shared: Arc<Shared>,
+    failed: AtomicUsize,
+}
+
+/// A plugin in Lua on one service.
+#[derive(Debug, Clone)]
+pub(super) struct LuaHook(Arc<Inner>);
+
+/// A machine of this thread, and whose it is.
+struct Machine {
+    of: Arc<Inner>,
+    vm: Rc<Vm>,
+}
+
+thread_local! {
+    static MACHINES: RefCell<Vec<Machine>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether a file is a plugin that these services could have.
+///
+/// # Errors
+/// What is wrong with it, and in which line.
+pub fn check(name: &ScriptName, source: &str, places: &[Place]) -> Result<(), String> {
+    let limits = Limits::of(&Service::default());
+    let shared = Arc::new(Shared::default());
+    Vm::new(name, source, None, limits.memory, &shared).map_err(|fault| fault.text)?;
+    for place in places {
+        Vm::new(name, source, Some(place), limits.memory, &shared)
+            .map_err(|fault| format!("on service {}: {}", place.service, fault.text))?;
+    }
+    Ok(())
+}
+
+/// A plugin for a service. One that does not run here leaves the version before in its place.
+pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> Option<Arc<dyn Hook>> {
+    let before = setup.before.and_then(|hook| {
+        let hook: &dyn Any = hook;
+        hook.downcast_ref::<LuaHook>()
+    });
+    let limits = Limits::of(setup.service);
+    let place = Place {
+        service: setup.name.clone(),
+        role: setup.service.role(),
+    };
+    if let Some(LuaHook(inner)) = before
+        && inner.source == *source
+        && inner.limits == limits
+        && inner.place == place
+    {
+        return Some(Arc::new(LuaHook(Arc::clone(inner))));
+    }
+    let shared = before.map_or_else(Arc::default, |hook| Arc::clone(&hook.0.shared));
+    match Vm::new(name, source, Some(&place), limits.memory, &shared) {
+        Ok(vm) => Some(Arc::new(LuaHook(Arc::new(Inner {
+            id: next_id(),
+            name: name.clone(),
+            source: Arc::clone(source),
+            points: vm.points(),
+            place,
+            limits,
+            shared,
+            failed: AtomicUsize::new(0),
+        })))),
+        Err(fault) => {
+            tracing::error!(plugin = %name, service = %place.service, error = fault.text, "a plugin does not run here");
+            before.map(|hook| -> Arc<dyn Hook> { Arc::new(hook.clone()) })
+        }
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl LuaHook {
+    /// The machine of this thread.
+    fn vm(&self) -> Result<Rc<Vm>, Fault> {
+        let known = MACHINES.with_borrow(|machines| {
+            let machine = machines.iter().find(|machine| machine.of.id == self.0.id);
+            machine.map(|machine| Rc::clone(&machine.vm))
+        });
+        known.map_or_else(|| self.new_vm(), Ok)
+    }
+
+    /// A new machine; those of versions that are no more go.
+    fn new_vm(&self) -> Result<Rc<Vm>, Fault> {
+        let Inner {
+            name,
+            source,
+            place,
+            limits,
+            shared,
+            ..
+        } = &*self.0;
+        let vm = Rc::new(Vm::new(name, source, Some(place), limits.memory, shared)?);
+        let gone = MACHINES.with_borrow_mut(|machines| {
+            let is_other =
+                |machine: &Machine| machine.of.name != *name || machine.of.place.service != place.service;
+            let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(machines)
+                .into_iter()
+                // Where nobody else knows of it, its service is gone.
+                .partition(|machine| is_other(machine) && Arc::strong_count(&machine.of) > 1);
+            *machines = kept;
+            machines.push(Machine {
+                of: Arc::clone(&self.0),
+                vm: Rc::clone(&vm),
+            });
+            gone
+        });
+        for machine in gone {
+            machine.vm.end(&machine.of.place);
+        }
+        Ok(vm)
+    }
+
+    /// A machine that took too much begins anew.
+    fn forget_vm(&self) {
+        MACHINES.with_borrow_mut(|machines| machines.retain(|machine| machine.of.id != self.0.id));
+    }
+
+    fn is_off(&self) -> bool {
+        let most = self.0.limits.errors;
+        most > 0 && self.0.failed.load(Ordering::Relaxed) >= most
+    }
+
+    fn has_failed(&self, point: Point, fault: &Fault) -> Outcome {
+        if fault.spent_memory {
+            self.forget_vm();
+        }
+        let failed = self.0.failed.fetch_add(1, Ordering::Relaxed) + 1;
+        let (plugin, service) = (&self.0.name, &self.0.place.service);
+        tracing::warn!(%plugin, %service, hook = point.name(), error = fault.text, failed, "a plugin failed");
+        if failed == self.0.limits.errors {
+            tracing::error!(%plugin, %service, failed, "a plugin is off on this node until it is pushed again");
+        }
+        if self.0.limits.denies {
+            Outcome::Answer(Box::new(Answer::page(500, "A plugin failed.")))
+        } else {
+            Outcome::Next
+        }
+    }
+}
+
+impl Hook for LuaHook {
+    fn points(&self) -> Points {
+        self.0.points
+    }
+
+    fn run(&self, point: Point, request: &mut RequestContext) -> Outcome {
+        if self.is_off() {
+            return Outcome::Next;
+        }
+        let limit = self.0.limits.time;
+        match self.vm().and_then(|vm| vm.call(point, request, limit)) {
+            Ok(outcome) => outcome,
+            Err(fault) => self.has_failed(point, &fault),
+        }
+    }
+
+    fn failures(&self) -> Option<(usize, bool)> {
+        Some((self.0.failed.load(Ordering::Relaxed), self.is_off()))
+    }
+}

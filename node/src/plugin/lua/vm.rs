@@ -1,0 +1,293 @@
+//! One machine: a sandbox with the functions of one plugin.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fleetbal_raft::model::ScriptName;
+use mlua::{AnyUserData, ChunkMode, Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
+
+use super::super::context::{Priority, RequestContext};
+use super::super::hook::{Outcome, Point, Points};
+use super::Place;
+use super::library;
+use super::request::{self, Active};
+use super::service::Registry;
+use super::shared::Shared;
+
+/// How long the file, `load` and `register` may take.
+const LOADING: Duration = Duration::from_secs(1);
+
+/// So many loops and calls are made between two looks at the clock.
+const STEPS: u32 = 64;
+
+/// The step behind which a call is over.
+const OVER: u32 = u32::MAX;
+
+/// Globals that a plugin does not get: they compile text, or say what others may not know.
+const WITHHELD: [&str; 4] = ["require", "loadstring", "collectgarbage", "getfenv"];
+
+/// What a plugin's table may have.
+const ENTRIES: [&str; 4] = ["load", "unload", "register", "unregister"];
+
+/// What went wrong in a plugin.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// Where and why.
+    pub(super) text: String,
+    /// Whether it took more memory than it may have.
+    pub(super) spent_memory: bool,
+}
+
+impl From<mlua::Error> for Fault {
+    fn from(error: mlua::Error) -> Self {
+        Self {
+            spent_memory: is_memory(&error),
+            text: first_line(&error),
+        }
+    }
+}
+
+fn is_memory(error: &mlua::Error) -> bool {
+    if let mlua::Error::CallbackError { cause, .. } = error {
+        return is_memory(cause);
+    }
+    matches!(error, mlua::Error::MemoryError(_)) || error.to_string().contains("not enough memory")
+}
+
+/// What is said of an error, without the way to it.
+fn first_line(error: &mlua::Error) -> String {
+    if let mlua::Error::CallbackError { cause, traceback } = error {
+        let place = traceback.lines().find(|line| line.contains(".lua:"));
+        let place = place.and_then(|line| line.split_whitespace().next());
+        let text = first_line(cause);
+        return place.map_or(text.clone(), |place| {
+            format!("{}: {text}", place.trim_end_matches(':'))
+        });
+    }
+    let text = if let mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) = error {
+        message.clone()
+    } else {
+        error.to_string()
+    };
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// When a call has to be over.
+#[derive(Debug, Default)]
+struct Clock {
+    deadline: Cell<Option<Instant>>,
+    steps: Cell<u32>,
+}
+
+impl Clock {
+    fn start(&self, limit: Option<Duration>) {
+        self.steps.set(0);
+        self.deadline.set(limit.map(|limit| Instant::now() + limit));
+    }
+
+    /// Whether the time is over. Now and then it looks.
+    fn is_over(&self) -> bool {
+        let steps = self.steps.get().saturating_add(1);
+        if steps == OVER {
+            // Whoever catches the error gets it again with the next step.
+            return true;
+        }
+        self.steps.set(steps);
+        let is_over = steps.is_multiple_of(STEPS)
+            && self
+                .deadline
+                .get()
+                .is_some_and(|deadline| Instant::now() > deadline);
+        if is_over {
+            self.steps.set(OVER - 1);
+        }
+        is_over
+    }
+}
+
+/// The functions of a plugin, and what they run in.
+pub(super) struct Vm {
+    lua: Lua,
+    clock: Rc<Clock>,
+    hooks: Vec<(Point, Function)>,
+    request: AnyUserData,
+    entries: Table,
+}
+
+impl Vm {
+    /// Runs a file, its `load` and, where there is a service, its `register`.
+    pub(super) fn new(
+        name: &ScriptName,
+        source: &str,
+        place: Option<&Place>,
+        memory: usize,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Fault> {
+        let libraries = StdLib::MATH
+            | StdLib::STRING
+            | StdLib::TABLE
+            | StdLib::UTF8
+            | StdLib::BIT
+            | StdLib::BUFFER
+            | StdLib::COROUTINE
+            | StdLib::OS;
+        let lua = Lua::new_with(libraries, LuaOptions::default())?;
+        lua.set_memory_limit(memory)?;
+        for name in WITHHELD {
+            lua.globals().raw_set(name, Value::Nil)?;
+        }
+        library::install(&lua, name, shared)?;
+        lua.sandbox(true)?;
+        let clock = Rc::new(Clock::default());
+        let watched = Rc::clone(&clock);
+        lua.set_interrupt(move |_| {
+            if watched.is_over() {
+                return Err(mlua::Error::runtime(
+                    "it took longer than it may (plugin_time_limit)",
+                ));
+            }
+            Ok(VmState::Continue)
+        });
+        clock.start(Some(LOADING));
+        let chunk = lua
+            .load(source)
+            .set_name(format!("={name}.lua"))
+            .set_mode(ChunkMode::Text);
+        let entries = entries(name, chunk.eval()?)?;
+        let run = |entry: &str| entries.raw_get::<Option<Function>>(entry);
+        if let Some(load) = run("load")? {
+            load.call::<()>(())?;
+        }
+        let registry = Rc::new(RefCell::new(Registry::default()));
+        if let (Some(place), Some(register)) = (place, run("register")?) {
+            let service = lua.create_userdata(super::service::Service::new(place, &registry))?;
+            register.call::<()>(service)?;
+        }
+        let hooks = registry.borrow_mut().take();
+        let request = lua.create_userdata(request::Request)?;
+        Ok(Self {
+            lua,
+            clock,
+            hooks,
+            request,
+            entries,
+        })
+    }
+
+    /// Where it is asked.
+    pub(super) fn points(&self) -> Points {
+        let points: Vec<_> = self.hooks.iter().map(|(point, _)| *point).collect();
+        Points::of(&points)
+    }
+
+    /// Asks it.
+    pub(super) fn call(
+        &self,
+        point: Point,
+        request: &mut RequestContext,
+        limit: Option<Duration>,
+    ) -> Result<Outcome, Fault> {
+        let Some((_, function)) = self.hooks.iter().find(|(known, _)| *known == point) else {
+            return Ok(Outcome::Next);
+        };
+        let extra = self.extra(point, request)?;
+        request::begin(std::mem::take(request));
+        self.clock.start(limit);
+        let called = function.call::<Option<Value>>((&self.request, extra));
+        let Active { context, outcome, .. } = request::end();
+        *request = context;
+        let is_true = !matches!(called?, None | Some(Value::Nil | Value::Boolean(false)));
+        Ok(match (is_true, outcome) {
+            (true, Some(outcome)) => outcome,
+            (true, None) => {
+                if point == Point::MakeHighPriority {
+                    request.set_priority(Priority::High);
+                } else if point == Point::MakeLowPriority {
+                    request.set_priority(Priority::Low);
+                }
+                Outcome::Next
+            }
+            (false, _) => Outcome::Next,
+        })
+    }
+
+    /// What is handed over beside the request.
+    fn extra(&self, point: Point, request: &RequestContext) -> mlua::Result<Value> {
+        match point {
+            Point::BackendClientAssigned => request.backend().map_or(Ok(Value::Nil), |backend| {
+                self.lua.create_string(backend.to_string()).map(Value::String)
+            }),
+            Point::BackendResponseReceived | Point::ModifyResponseHeaders | Point::PrependBody => Ok(request
+                .status()
+                .map_or(Value::Nil, |status| Value::Integer(status.into()))),
+            Point::StartServeRequest => request.path().map_or(Ok(Value::Nil), |path| {
+                self.lua.create_string(path).map(Value::String)
+            }),
+            Point::StaticGetPoststatPreSend => Ok(request.modified().map_or(Value::Nil, Value::Integer)),
+            Point::StartProxyRequest
+            | Point::StartWebRequest
+            | Point::StartHttpRequest
+            | Point::ProxyReadRequest
+            | Point::MakeHighPriority
+            | Point::MakeLowPriority
+            | Point::StartSendFile
+            | Point::StaticGetPoststatFileMissing
+            | Point::ReturnToBase
+            | Point::EndProxyRequest
+            | Point::EndWebRequest => Ok(Value::Nil),
+        }
+    }
+
+    /// It is not asked any more.
+    pub(super) fn end(&self, place: &Place) {
+        self.clock.start(Some(LOADING));
+        let registry = Rc::default();
+        let service = self
+            .lua
+            .create_userdata(super::service::Service::new(place, &registry));
+        let ended = service.and_then(|service| {
+            if let Some(unregister) = self.entries.raw_get::<Option<Function>>("unregister")? {
+                unregister.call::<()>(service)?;
+            }
+            if let Some(unload) = self.entries.raw_get::<Option<Function>>("unload")? {
+                unload.call::<()>(())?;
+            }
+            Ok(())
+        });
+        if let Err(error) = ended {
+            tracing::warn!(service = %place.service, error = first_line(&error), "a plugin failed as it was unloaded");
+        }
+    }
+}
+
+/// The table that a file has to return.
+fn entries(name: &ScriptName, returned: Value) -> Result<Table, Fault> {
+    let wrong = |text: String| Fault {
+        text: format!("{name}.lua: {text}"),
+        spent_memory: false,
+    };
+    let Value::Table(table) = returned else {
+        return Err(wrong(format!(
+            "it returns {}; it has to return a table with any of {}",
+            returned.type_name(),
+            ENTRIES.join(", ")
+        )));
+    };
+    for pair in table.pairs::<Value, Value>() {
+        let (key, value) = pair?;
+        let key = key.to_string()?;
+        if !ENTRIES.contains(&&*key) {
+            let known = ENTRIES.join(", ");
+            return Err(wrong(format!("the table has '{key}'; it may have {known}")));
+        }
+        if !value.is_function() {
+            return Err(wrong(format!(
+                "'{key}' is a {}; it has to be a function",
+                value.type_name()
+            )));
+        }
+    }
+    Ok(table)
+}
