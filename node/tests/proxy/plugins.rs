@@ -1,5 +1,6 @@
 //! Plugins in Lua: each hook at its moment, what they can do, and what becomes of those that go wrong.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fleetbal_raft::model::{Change, ScriptName};
@@ -252,16 +253,16 @@ async fn they_change_requests_and_answers() {
     assert!(began.elapsed() >= Duration::from_millis(200));
     assert_eq!(ask(&mut client, "/waits").await.text(), "1", "it is asked once");
     proxy.change(vec![crate::fixture::add(two.address)]);
-    for (address, text) in [
-        (two.address, "<>two"),
-        (one.address, "<>hi"),
-        (two.address, "<>two"),
-    ] {
+    they_choose_backends(&mut client, one.address, two.address).await;
+    client.send("GET /close HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(client.rest().await, b"");
+}
+
+async fn they_choose_backends(client: &mut Client, one: SocketAddr, two: SocketAddr) {
+    for (address, text) in [(two, "<>two"), (one, "<>hi"), (two, "<>two")] {
         let request = format!("GET /other HTTP/1.1\r\nHost: h\r\nX-Backend: {address}\r\n\r\n");
         assert_eq!(client.ask(&request).await.text(), text);
     }
-    client.send("GET /close HTTP/1.1\r\nHost: h\r\n\r\n").await;
-    assert_eq!(client.rest().await, b"");
 }
 
 /// Goes wrong in the way that the path says.
@@ -390,7 +391,7 @@ fn example(name: &str) -> String {
         .map(|block| block.split("```").next().unwrap());
     let first = format!("-- {name}.lua");
     let block = blocks.find(|block| block.starts_with(&first));
-    block.unwrap_or_else(|| panic!("no example {name}")).to_owned()
+    block.expect(name).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
