@@ -181,6 +181,16 @@ pub const PAGES: &[Page] = &[
         &["pending"],
         "Connections to backends that are being opened.",
     ),
+    page(
+        "plugin",
+        &[
+            "plugin list",
+            "plugin show NAME",
+            "plugin diff NAME VERSION",
+            "plugin remove NAME",
+        ],
+        "The plugins in Lua of the fleet; `fleetbal plugin push FILE` makes a file one.",
+    ),
     page("plugins", &["plugins"], "The plugins of each service."),
     page(
         "pool",

@@ -15,13 +15,18 @@ use std::sync::Arc;
 use super::change::{Change, Setting};
 use super::config::FleetConfig;
 use super::mime::MimeTypes;
-use super::name::PoolName;
+use super::name::{PoolName, ScriptName};
 use super::plugin::Plugin;
 use super::pool::Pool;
 use super::reproxy::ReproxyLimits;
 
 /// The changes that make `to` out of `from`, whatever their versions; none where both say the same.
 pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
+    let first = respelled(from, to);
+    let mut between = from.clone();
+    if !first.is_empty() && between.apply_all(&first).is_ok() {
+        return first.into_iter().chain(diff(&between, to)).collect();
+    }
     // Taken apart, so that a new field cannot be forgotten here.
     let FleetConfig {
         version: _,
@@ -81,6 +86,23 @@ pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     number(before, after, Change::SetConfigHistory, Setting::ConfigHistory);
     number(from.voters, *voters, Change::SetVoters, Setting::Voters);
     changes
+}
+
+/// Takes scripts away that come back under a name of other case: two such cannot be there at a time.
+fn respelled(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
+    let is_other = |name: &ScriptName, other: &ScriptName| {
+        name != other && name.as_str().eq_ignore_ascii_case(other.as_str())
+    };
+    let comes_back = |name: &&ScriptName| to.scripts.keys().any(|other| is_other(name, other));
+    let gone = from.scripts.keys().filter(comes_back);
+    gone.flat_map(|name| {
+        let unload = Change::SetLoaded {
+            plugin: name.to_string(),
+            loaded: false,
+        };
+        [unload, Change::RemoveScript(name.clone())]
+    })
+    .collect()
 }
 
 fn pools_diff(
