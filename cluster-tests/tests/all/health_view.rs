@@ -139,12 +139,15 @@ fn two_nodes_check_a_backend_however_many_there_are() -> Result {
         extra: "SET web.health_path = /ok\nSET web.health_interval = 1\n".to_owned(),
     })?;
     let backend = fleet.backend(1)?.address().to_string();
-    let found = checkers(&fleet, 1, &backend)?;
-    ensure!(found.len() == 2, "{found:?} check it");
-    for number in 2..=6 {
-        let other = checkers(&fleet, number, &backend)?;
-        ensure!(other == found, "n{number} has {other:?}, n1 {found:?}");
-    }
+    let found = wait::until("all to know the same two checkers", wait::PATIENCE, || {
+        let found = checkers(&fleet, 1, &backend)?;
+        ensure!(found.len() == 2, "{found:?} check it");
+        for number in 2..=6 {
+            let other = checkers(&fleet, number, &backend)?;
+            ensure!(other == found, "n{number} has {other:?}, n1 {found:?}");
+        }
+        Ok(Some(found))
+    })?;
     // Who checked while the fleet grew does so no more.
     let growing = checks_at(&mut fleet, 1)?;
     wait::for_true("both to have checked five times more", wait::PATIENCE, || {

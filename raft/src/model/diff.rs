@@ -25,8 +25,12 @@ pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     let first = respelled(from, to);
     let mut between = from.clone();
     if !first.is_empty() && between.apply_all(&first).is_ok() {
-        return first.into_iter().chain(diff(&between, to)).collect();
+        return first.into_iter().chain(steps(&between, to)).collect();
     }
+    steps(from, to)
+}
+
+fn steps(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     // Taken apart, so that a new field cannot be forgotten here.
     let FleetConfig {
         version: _,
