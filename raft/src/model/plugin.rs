@@ -159,9 +159,9 @@ impl Plugin {
             | Self::NotModified
             | Self::Queues
             | Self::Redirect
+            | Self::Script(_)
             | Self::Stats
             | Self::XFFExtras => self.name(),
-            Self::Script(name) => name.as_str(),
         }
     }
 }

@@ -11,7 +11,7 @@ const OWN_FIGURES: [&str; 4] = ["proc", "uptime", "version", "fd"];
 const UNORDERED: [&str; 4] = ["socks", "queues", "nodes", "node"];
 
 /// What Perlbal's `help` lists.
-const LISTED: [&str; 40] = [
+pub(super) const LISTED: [&str; 40] = [
     "aio",
     "backends",
     "create",
