@@ -85,14 +85,18 @@ fn the_fleets_figures_are_told_by_node_and_added_up() -> Result {
         ensure!(figures.get(..2) == Some(&["all", "18"]), "{lines:?}");
         Ok(true)
     })?;
-    let text = client::get(fleet.node(3)?.management(), "/metrics")?.text();
-    for number in 1..=3 {
-        let requests = metric(
-            &text,
-            &format!("fleetbal_cluster_node_requests_total{{node=\"n{number}\"}}"),
-        )?;
-        ensure!((5.5..6.5).contains(&requests), "n{number}: {requests}");
-    }
+    let management = fleet.node(3)?.management();
+    // Each node hears the loads in its own time: n2's having them does not say that n3 has.
+    wait::for_true("n3's page to have all loads", wait::PATIENCE, || {
+        let text = client::get(management, "/metrics")?.text();
+        for number in 1..=3 {
+            let name = format!("fleetbal_cluster_node_requests_total{{node=\"n{number}\"}}");
+            let requests = metric(&text, &name)?;
+            ensure!((5.5..6.5).contains(&requests), "n{number}: {requests}");
+        }
+        Ok(true)
+    })?;
+    let text = client::get(management, "/metrics")?.text();
     ensure!(metric(&text, "fleetbal_gossip_sent_bytes_total")? > 1000.0);
     let status = fleet.node(1)?.status()?;
     ensure!(
