@@ -27,7 +27,7 @@ use crate::health::{Key, Observation, Seen, Told};
 use crate::snapshot::Snapshot;
 use agenda::Agenda;
 use entry::{Context, Entry};
-use pools::{PoolHealth, Pools};
+use pools::{Changed, PoolHealth, Pools};
 use twins::Twins;
 
 /// The state of all backends.
@@ -69,38 +69,44 @@ impl Table {
     /// Follows the configuration. Backends that stay keep what is known of them.
     pub(super) fn set_snapshot(&mut self, snapshot: &Snapshot, now: Instant) {
         let changed = self.pools.follow(snapshot);
-        self.twins = Twins::of(snapshot);
-        let mut before = std::mem::take(&mut self.entries);
-        for (name, pool) in snapshot.pools() {
-            for (at, backend) in pool.backends().iter().enumerate() {
+        for pool in &changed {
+            self.follow_pool(pool, now);
+        }
+        for pool in &changed {
+            let backends = pool.now.iter().flat_map(|view| view.backends());
+            for backend in backends {
+                self.review(backend.key(), now);
+            }
+            self.publish(&pool.name);
+        }
+    }
+
+    fn follow_pool(&mut self, pool: &Changed, now: Instant) {
+        let before = pool.before.iter().flat_map(|view| view.backends());
+        let mut before: BTreeMap<_, _> = before
+            .filter_map(|backend| self.entries.remove_entry(backend.key()))
+            .collect();
+        let rules = self.pools.get(&pool.name).map(PoolHealth::outlier);
+        let errors_after = rules.and_then(|rules| rules.errors);
+        if let Some(view) = &pool.now {
+            for (at, backend) in view.backends().iter().enumerate() {
                 let key = backend.key();
                 let known = before
                     .remove(key)
                     .filter(|entry| Arc::ptr_eq(&entry.backend, backend));
                 let mut entry = known.unwrap_or_else(|| self.fresh_entry(backend, now));
-                entry.weight = pool.weight_of(at);
-                entry.is_draining = pool.is_draining(at);
-                let rules = self.pools.get(name).map(PoolHealth::outlier);
-                entry
-                    .backend
-                    .tell_errors_after(rules.and_then(|rules| rules.errors));
-                self.pools.count(name, &entry);
+                entry.weight = view.weight_of(at);
+                entry.is_draining = view.is_draining(at);
+                entry.backend.tell_errors_after(errors_after);
+                self.pools.count(&pool.name, &entry);
+                self.twins.insert(key);
                 self.entries.insert(key.clone(), entry);
             }
         }
-        for gone in before.keys().filter(|key| !self.entries.contains_key(*key)) {
+        for gone in before.keys() {
+            self.twins.remove(gone);
             self.agenda.remove(gone);
             self.is_news |= self.told.remove(gone).is_some();
-        }
-        let keys: Vec<_> = self
-            .entries
-            .keys()
-            .filter(|key| changed.contains(&key.pool))
-            .cloned()
-            .collect();
-        self.review_all(keys, now);
-        for name in changed {
-            self.publish(&name);
         }
     }
 

@@ -34,46 +34,72 @@ pub(super) struct PoolHealth {
     is_panic: bool,
 }
 
+/// A pool about which something is different.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub(super) name: PoolName,
+    /// As it was; none where it is new.
+    pub(super) before: Option<Arc<PoolView>>,
+    /// As it is; none where it is gone.
+    pub(super) now: Option<Arc<PoolView>>,
+}
+
 impl Pools {
-    /// Follows the configuration. The pools about which anything is different; what is usable has to be counted anew.
-    pub(super) fn follow(&mut self, snapshot: &Snapshot) -> BTreeSet<PoolName> {
-        let mut before = std::mem::take(&mut self.0);
-        let mut changed = BTreeSet::new();
+    /// Follows the configuration. What is usable has to be counted anew in those that are different, and in no other: a
+    /// change costs little however many pools there are.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot) -> Vec<Changed> {
         let verify: BTreeMap<_, _> = snapshot
             .services()
             .filter_map(|(_, service)| {
                 let request = service.settings.verify_request.as_ref()?;
-                Some((service.pool.as_ref()?.name.clone(), Arc::clone(request)))
+                Some((&service.pool.as_ref()?.name, request))
             })
             .collect();
         let used = snapshot
             .services()
             .filter_map(|(_, service)| service.pool.as_ref());
         let used: BTreeSet<_> = used.map(|pool| &pool.name).collect();
+        let mut changed = self.drop_those_gone(snapshot);
         for (name, view) in snapshot.pools() {
             let Some(model) = snapshot.config.pool(name.as_str()) else {
                 continue;
             };
-            let verify = verify.get(name).cloned();
-            let known = before.remove(name);
-            let same = known
-                .as_ref()
-                .is_some_and(|known| Arc::ptr_eq(&known.view, view) && known.verify == verify);
-            if !same {
-                changed.insert(name.clone());
+            let verify = verify.get(name).copied();
+            let known = self.0.get_mut(name);
+            let is_panic = known.as_ref().is_some_and(|known| known.is_panic);
+            let before = known.as_ref().map(|known| Arc::clone(&known.view));
+            if let Some(known) = known.filter(|known| known.is_like(model, view, verify)) {
+                known.is_used = used.contains(name);
+                continue;
             }
             let pool = PoolHealth {
                 model: Arc::clone(model),
                 view: Arc::clone(view),
-                verify,
+                verify: verify.cloned(),
                 is_used: used.contains(name),
                 usable: Usable::default(),
                 ejected: 0,
-                is_panic: known.is_some_and(|known| known.is_panic),
+                is_panic,
             };
             self.0.insert(name.clone(), pool);
+            changed.push(Changed {
+                name: name.clone(),
+                before,
+                now: Some(Arc::clone(view)),
+            });
         }
         changed
+    }
+
+    fn drop_those_gone(&mut self, snapshot: &Snapshot) -> Vec<Changed> {
+        let is_gone = |name: &PoolName| snapshot.pool(name.as_str()).is_none();
+        let gone = self.0.extract_if(.., |name, _| is_gone(name));
+        gone.map(|(name, pool)| Changed {
+            name,
+            before: Some(pool.view),
+            now: None,
+        })
+        .collect()
     }
 
     pub(super) fn get(&self, name: &PoolName) -> Option<&PoolHealth> {
@@ -136,6 +162,10 @@ impl Pools {
 }
 
 impl PoolHealth {
+    fn is_like(&self, model: &Arc<Pool>, view: &Arc<PoolView>, verify: Option<&Arc<[u8]>>) -> bool {
+        Arc::ptr_eq(&self.view, view) && Arc::ptr_eq(&self.model, model) && self.verify.as_ref() == verify
+    }
+
     pub(super) fn rules(&self) -> &HealthRules {
         &self.model.health
     }

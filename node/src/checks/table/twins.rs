@@ -1,27 +1,27 @@
 //! Backends that are in several pools: one check can do for all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleetbal_raft::model::BackendAddress;
 
 use crate::health::Key;
-use crate::snapshot::Snapshot;
 
-/// By address, those that are in more than one pool.
+/// All backends, by address.
 #[derive(Debug, Default)]
-pub(super) struct Twins(BTreeMap<BackendAddress, Vec<Key>>);
+pub(super) struct Twins(BTreeMap<BackendAddress, BTreeSet<Key>>);
 
 impl Twins {
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
-        let mut all: BTreeMap<_, Vec<Key>> = BTreeMap::new();
-        if snapshot.pools().len() > 1 {
-            for backend in snapshot.pools().flat_map(|(_, pool)| pool.backends()) {
-                let keys = all.entry(backend.address()).or_default();
-                keys.push(backend.key().clone());
+    pub(super) fn insert(&mut self, key: &Key) {
+        self.0.entry(key.backend).or_default().insert(key.clone());
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        if let Some(keys) = self.0.get_mut(&key.backend) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.0.remove(&key.backend);
             }
         }
-        all.retain(|_, keys| keys.len() > 1);
-        Self(all)
     }
 
     /// The same backend in other pools.
