@@ -9,6 +9,7 @@ mod docroots;
 mod listeners;
 mod logs;
 mod nodefiles;
+mod plugins;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ pub use nodefiles::Nodefiles;
 
 use crate::access_log::AccessLogs;
 use crate::lifecycle::Lifecycle;
-use crate::snapshot::{NodeVariables, Publisher};
+use crate::snapshot::{NodeVariables, Publisher, View};
 use crate::tls::Servers;
 use certificates::Certificates;
 use listeners::Listeners;
@@ -51,19 +52,21 @@ pub struct Effects {
     nodefiles: Arc<ArcSwap<Vec<Failure>>>,
     lasting: Arc<ArcSwap<Vec<Failure>>>,
     logs: Troubles,
+    view: View,
     settled: watch::Receiver<Version>,
 }
 
 impl Effects {
-    /// What failed and is being tried again, nodefiles that are left alone, and what was reported.
+    /// What failed and is being tried again, nodefiles that are left alone, plugins that are off, and what was reported.
     pub fn failures(&self) -> Vec<Failure> {
         let mut all = joined([&self.failures, &self.nodefiles, &self.lasting]);
         all.extend(self.logs.failures());
+        all.extend(plugins::failures(&self.view.load()));
         all
     }
 
     /// Those of them that keep this node from serving as the configuration says: a file that is left alone does not,
-    /// nor does a log.
+    /// nor does a log or a plugin.
     pub fn hindering(&self) -> Vec<Failure> {
         joined([&self.failures, &self.lasting])
     }
@@ -131,6 +134,7 @@ pub fn effects(
     } = plane;
     let logs = Logs::new(variables.clone(), access_logs, may_start_programs);
     let troubles = logs.troubles();
+    let view = publisher.view();
     let runner = Runner {
         publisher,
         variables,
@@ -147,6 +151,7 @@ pub fn effects(
             nodefiles: Arc::default(),
             lasting: Arc::default(),
             logs: troubles,
+            view,
             settled: settled_view,
         },
     )

@@ -36,5 +36,5 @@ mod routes;
 pub use answer::Answer;
 pub use builtin::{Registered, Setup, report};
 pub use context::{Facts, Priority, RequestContext, Waiting};
-pub use hook::{Hook, Hooks, Outcome, Point, Points};
+pub use hook::{Failures, Hook, Hooks, Outcome, Point, Points, Trouble};
 pub use routes::{Choice, Routes, fits};

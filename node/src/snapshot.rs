@@ -118,6 +118,11 @@ impl Publisher {
         Self { reports, ..self }
     }
 
+    /// What it writes.
+    pub fn view(&self) -> View {
+        self.view.clone()
+    }
+
     /// Compiles a version and makes it the one that the view reads. An older one than the last is left alone.
     pub fn publish(&mut self, config: &Arc<FleetConfig>) {
         let before = self.view.0.load_full();

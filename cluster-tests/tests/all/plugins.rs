@@ -11,6 +11,12 @@ const VERSIONED: &str = "return { register = function(service)\n\
     service:register_hook('modify_response_headers', function(request)\n\
     request:set_response_header('X-Plugin', 'VERSION')\nend)\nend }\n";
 
+/// Fails where it is asked to.
+const FAULTY: &str = "return { register = function(service)\n\
+    service:register_hook('start_proxy_request', function(request)\n\
+    if request:uri() == '/fail' then\n\
+    error('on purpose')\nend end)\nend }\n";
+
 /// Runs `fleetbal plugin` against a node.
 fn plugin(fleet: &Fleet, number: usize, arguments: &[&str]) -> Result<Ended> {
     let mut command = process::fleetbal()?;
@@ -86,6 +92,42 @@ fn refuse_broken(fleet: &Fleet) -> Result<u64> {
     Ok(before)
 }
 
+/// A plugin that fails once on n1 is off there, which n2 tells; it is not off anywhere else.
+fn tell_of_failures(fleet: &Fleet) -> Result {
+    let file = fleet.dir().join("Faulty.lua");
+    fs::write(&file, FAULTY)?;
+    let pushed = plugin(fleet, 1, &["push", file.to_str().context("no text")?])?;
+    ensure!(pushed.code == Some(0), "{pushed:#?}");
+    let mut manage = fleet.node(1)?.manage()?;
+    manage.change("SET www.plugin_max_errors = 1")?;
+    manage.change("LOAD Faulty")?;
+    manage.change("SET www.plugins = Versioned, Faulty")?;
+    client::get(fleet.node(1)?.traffic(), "/fail")?;
+    wait::for_true("n2 to tell of it", wait::PATIENCE, || {
+        let told = fleet.node(2)?.manage()?.data("effects")?;
+        let mut about = told.iter().filter(|line| line.contains("plugin Faulty of www"));
+        let is_told = about
+            .next()
+            .is_some_and(|line| line.starts_with("n1 ") && line.ends_with("Faulty.lua:4: on purpose"));
+        ensure!(about.next().is_none(), "{told:#?}");
+        Ok(is_told)
+    })?;
+    for (node, figure) in [(1, 1), (2, 0)] {
+        let metrics = fleet.node(node)?.metrics()?;
+        for line in [
+            format!("fleetbal_plugin_failures_total{{plugin=\"Faulty\"}} {figure}"),
+            format!("fleetbal_plugin_off{{plugin=\"Faulty\"}} {figure}"),
+        ] {
+            ensure!(metrics.lines().any(|known| known == line), "no {line} in {metrics}");
+        }
+    }
+    manage.change("SET www.plugins = Versioned")?;
+    wait::for_true("it to be forgotten", wait::PATIENCE, || {
+        let told = fleet.node(2)?.manage()?.data("effects")?;
+        Ok(!told.iter().any(|line| line.contains("Faulty")))
+    })
+}
+
 #[test]
 fn a_push_changes_all_nodes_under_load_and_a_broken_one_changes_nothing() -> Result {
     let fleet = Fleet::start(&Plan {
@@ -118,6 +160,7 @@ fn a_push_changes_all_nodes_under_load_and_a_broken_one_changes_nothing() -> Res
     for load in loads {
         load.finish().expect_flawless()?;
     }
+    tell_of_failures(&fleet)?;
     tell_and_remove(&fleet, before)?;
     fleet.passed()
 }

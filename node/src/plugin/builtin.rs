@@ -169,7 +169,7 @@ pub(crate) fn hooks(
             fill,
         };
         let hook = if let Plugin::Script(script) = plugin {
-            lua::make(script, config.script(script.as_str())?, &setup)?
+            lua::make(script, config.script(script.as_str())?, &setup)
         } else {
             let built_in = BUILT_IN.iter().find(|one| one.plugin == *plugin)?;
             built_in.make?(&setup)

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetbal_raft::model::{Plugin, Role, ServiceName};
 
@@ -216,10 +216,39 @@ pub trait Hook: Any + Debug + Send + Sync {
     /// Asked at one of its points.
     fn run(&self, point: Point, request: &mut RequestContext) -> Outcome;
 
-    /// How often it failed on this node, and whether it is off because of that; none: it cannot fail.
-    fn failures(&self) -> Option<(usize, bool)> {
+    /// How it went on this node; none: it cannot fail.
+    fn failures(&self) -> Option<Failures> {
         None
     }
+}
+
+/// How it went with a plugin on a service of this node.
+#[derive(Debug, Clone)]
+pub struct Failures {
+    /// How many calls failed of the version that runs.
+    pub count: usize,
+    /// How many failed of all its versions.
+    pub total: u64,
+    /// Why it is not asked any more, if it is not.
+    pub off: Option<Trouble>,
+    /// Why the version that the configuration has does not run here, if it does not.
+    pub refused: Option<Trouble>,
+}
+
+impl Failures {
+    /// Whether the plugin does nothing here.
+    pub fn is_off(&self) -> bool {
+        self.off.is_some() || self.refused.is_some()
+    }
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Instant,
+    /// What, and where.
+    pub reason: String,
 }
 
 /// The plugins of a service, in the order in which they are asked.
@@ -262,6 +291,17 @@ impl Hooks {
     pub fn of(&self, plugin: &Plugin) -> Option<&dyn Hook> {
         let link = self.links.iter().find(|link| link.plugin == *plugin);
         link.map(|link| &*link.hook)
+    }
+
+    /// All of them, in their order.
+    pub fn all(&self) -> impl Iterator<Item = (&Plugin, &dyn Hook)> {
+        self.links.iter().map(|link| (&link.plugin, &*link.hook))
+    }
+
+    /// Whether any plugin is asked anywhere that a request of this role comes to.
+    #[inline]
+    pub fn are_asked(&self) -> bool {
+        self.points != Points(0)
     }
 
     /// Whether any plugin is asked at that point.

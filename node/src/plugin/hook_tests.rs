@@ -128,6 +128,11 @@ fn a_service_asks_where_its_role_comes_to() {
     assert_eq!(asked, ["a start_web_request", "a start_http_request"]);
     chain.hooks.end(&mut RequestContext::default());
     assert_eq!(*chain.log.lock().unwrap(), ["a end_web_request"]);
+    assert!(chain.hooks.are_asked());
+    // What the role never comes to is not asked for.
+    let proxied = Points::of(&[Point::StartProxyRequest]);
+    let chain = Chain::new(Role::WebServer, &[("a", proxied, |_| Outcome::Next)]);
+    assert!(!chain.hooks.are_asked());
     let none: [(Plugin, Arc<dyn Hook>); 0] = [];
     assert!(Hooks::new(Some(Role::WebServer), none).is_none());
 }

@@ -6,6 +6,7 @@
 //! this node until it is pushed again.
 
 mod library;
+mod record;
 mod request;
 mod service;
 mod shared;
@@ -15,15 +16,16 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fleetbal_raft::model::{Role, ScriptName, Service, ServiceName, Value};
 
 use super::builtin::Setup;
 use super::context::RequestContext;
-use super::hook::{Hook, Outcome, Point, Points};
+use super::hook::{Failures, Hook, Outcome, Point, Points};
 use crate::plugin::Answer;
+use record::Record;
 use shared::Shared;
 use vm::{Fault, Vm};
 
@@ -73,7 +75,7 @@ struct Inner {
     limits: Limits,
     points: Points,
     shared: Arc<Shared>,
-    failed: AtomicUsize,
+    record: Record,
 }
 
 /// A plugin in Lua on one service.
@@ -106,7 +108,7 @@ pub fn check(name: &ScriptName, source: &str, places: &[Place]) -> Result<(), St
 }
 
 /// A plugin for a service. One that does not run here leaves the version before in its place.
-pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> Option<Arc<dyn Hook>> {
+pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> Arc<dyn Hook> {
     let before = setup.before.and_then(|hook| {
         let hook: &dyn Any = hook;
         hook.downcast_ref::<LuaHook>()
@@ -121,25 +123,31 @@ pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> O
         && inner.limits == limits
         && inner.place == place
     {
-        return Some(Arc::new(LuaHook(Arc::clone(inner))));
+        return Arc::new(LuaHook(Arc::clone(inner)));
     }
     let shared = before.map_or_else(Arc::default, |hook| Arc::clone(&hook.0.shared));
-    match Vm::new(name, source, Some(&place), limits.memory, &shared) {
-        Ok(vm) => Some(Arc::new(LuaHook(Arc::new(Inner {
-            id: next_id(),
-            name: name.clone(),
-            source: Arc::clone(source),
-            points: vm.points(),
-            place,
-            limits,
-            shared,
-            failed: AtomicUsize::new(0),
-        })))),
+    let (points, record) = match Vm::new(name, source, Some(&place), limits.memory, &shared) {
+        Ok(vm) => (vm.points(), Record::default()),
         Err(fault) => {
             tracing::error!(plugin = %name, service = %place.service, error = fault.text, "a plugin does not run here");
-            before.map(|hook| -> Arc<dyn Hook> { Arc::new(hook.clone()) })
+            let reason = format!("it does not run on this node: {}", fault.text);
+            if let Some(before) = before {
+                before.0.record.has_refused(&reason);
+                return Arc::new(before.clone());
+            }
+            (Points::default(), Record::refused(&reason))
         }
-    }
+    };
+    Arc::new(LuaHook(Arc::new(Inner {
+        id: next_id(),
+        name: name.clone(),
+        source: Arc::clone(source),
+        points,
+        place,
+        limits,
+        shared,
+        record,
+    })))
 }
 
 fn next_id() -> u64 {
@@ -195,18 +203,21 @@ impl LuaHook {
 
     fn is_off(&self) -> bool {
         let most = self.0.limits.errors;
-        most > 0 && self.0.failed.load(Ordering::Relaxed) >= most
+        most > 0 && self.0.record.failed() >= most
     }
 
     fn has_failed(&self, point: Point, fault: &Fault) -> Outcome {
         if fault.spent_memory {
             self.forget_vm();
         }
-        let failed = self.0.failed.fetch_add(1, Ordering::Relaxed) + 1;
+        let failed = self.0.record.has_failed();
+        self.0.shared.has_failed();
         let (plugin, service) = (&self.0.name, &self.0.place.service);
         tracing::warn!(%plugin, %service, hook = point.name(), error = fault.text, failed, "a plugin failed");
         if failed == self.0.limits.errors {
             tracing::error!(%plugin, %service, failed, "a plugin is off on this node until it is pushed again");
+            let reason = format!("off until it is pushed again: {failed} calls failed, the last with {}", fault.text);
+            self.0.record.is_off_because(&reason);
         }
         if self.0.limits.denies {
             Outcome::Answer(Box::new(Answer::page(500, "A plugin failed.")))
@@ -232,7 +243,13 @@ impl Hook for LuaHook {
         }
     }
 
-    fn failures(&self) -> Option<(usize, bool)> {
-        Some((self.0.failed.load(Ordering::Relaxed), self.is_off()))
+    fn failures(&self) -> Option<Failures> {
+        let (off, refused) = self.0.record.both();
+        Some(Failures {
+            count: self.0.record.failed(),
+            total: self.0.shared.failed(),
+            off,
+            refused,
+        })
     }
 }

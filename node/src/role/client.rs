@@ -22,7 +22,7 @@ use super::record::Record;
 use super::reverse_proxy::Request;
 use super::web_server::WebRequest;
 use crate::http::answer::{Page, PageRules, write_page};
-use crate::http::{ForwardedFor, Forwarding, MAX_HEAD, Method, ProxyError, RequestHead, request};
+use crate::http::{ForwardedFor, Forwarding, Framing, MAX_HEAD, Method, ProxyError, RequestHead, request};
 use crate::monitor::sockets::ClientState;
 use crate::plugin::Answer;
 use crate::snapshot::{ProxySettings, Trust};
@@ -256,7 +256,7 @@ impl Client {
         input: &[u8],
         cx: &mut Context<'_>,
     ) -> Option<(usize, Incoming)> {
-        if current.view.hooks.is_some() {
+        if current.view.hooks.as_ref().is_some_and(|hooks| hooks.are_asked()) {
             return self.begin_hooked(current, outer, input, cx);
         }
         self.begin_plain(current, outer, input, cx)
@@ -319,20 +319,22 @@ impl Client {
         Next::Linger
     }
 
+    /// The service whose the connection is, whoever answers; none, if it is no more.
+    fn owner(&self) -> Option<Rc<Current>> {
+        self.counted.served.current(self.local())
+    }
+
+    /// Whether the connection can stay open behind the answer to a request of which nothing but the head was read.
+    pub(super) fn keeps_behind(&self, head: &RequestHead) -> bool {
+        let persists = self.owner().is_some_and(|owner| owner.view.settings.persist_client);
+        persists && head.framing == Framing::Empty && head.keep_alive && !self.local().is_draining()
+    }
+
     /// Sends a page. Whether the connection is still good.
     pub(super) async fn answer(&mut self, page: Page<'_>, method: Method, keep: bool) -> bool {
-        // That of the connection, whoever answers.
-        let current = self.counted.served.current(self.local());
-        let settings = current.as_deref().map(|current| &current.view.settings);
-        let rules = PageRules {
-            server_tokens: settings.is_none_or(|settings| settings.server_tokens),
-            is_head: method == Method::Head,
-            keep_alive: settings
-                .filter(|_| keep)
-                .map(|settings| &settings.keep_alive_lines[..]),
-        };
+        let owner = self.owner();
         let mut text = Vec::new();
-        let length = write_page(&page, rules, &mut text);
+        let length = write_page(&page, page_rules(owner.as_deref(), method, keep), &mut text);
         self.answered(page.status, Some(length as u64));
         self.say(text).await
     }
@@ -422,6 +424,28 @@ pub(super) fn refused(error: ProxyError) -> (usize, Incoming) {
 }
 
 const DISABLED: ProxyError = ProxyError::Unavailable("The service is disabled.");
+
+/// What becomes of the connection behind an answer to a request of which nothing but the head was read: nobody reads its
+/// body, which would be taken for the next request.
+pub(super) fn behind_unread(head: &RequestHead, is_sent: bool, keeps: bool) -> Next {
+    match (is_sent, keeps) {
+        (true, true) => Next::Keep,
+        (true, false) if head.framing != Framing::Empty => Next::Linger,
+        (true | false, _) => Next::Close,
+    }
+}
+
+/// How what this node says itself is framed and signed, by the rules of the connection's service.
+fn page_rules(owner: Option<&Current>, method: Method, keep: bool) -> PageRules<'_> {
+    let settings = owner.map(|owner| &owner.view.settings);
+    PageRules {
+        server_tokens: settings.is_none_or(|settings| settings.server_tokens),
+        is_head: method == Method::Head,
+        keep_alive: settings
+            .filter(|_| keep)
+            .map(|settings| &settings.keep_alive_lines[..]),
+    }
+}
 
 #[inline]
 fn forwarded_for(trust: &Trust, peer: IpAddr) -> ForwardedFor {

@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use fleetbal_raft::model::Role;
 
-use super::client::Client;
+use super::client::{Client, behind_unread};
 use super::connection::Next;
 use super::local::{Current, Local, Served};
-use crate::http::{Framing, Head, ProxyError, RequestHead};
+use crate::http::{Head, ProxyError, RequestHead};
 use crate::plugin::{Choice, Routes};
 
 /// How many services may hand a request over before it is taken for one that goes round in circles.
@@ -79,16 +79,9 @@ pub(super) fn can_answer(role: Option<Role>) -> Result<(), ProxyError> {
     }
 }
 
-/// Tells that nobody answers. The connection stays open, unless there is a body: nobody reads it, and it would be taken
-/// for the next request.
+/// Tells that nobody answers. The connection stays open, unless there is a body.
 pub(super) async fn unrouted(client: &mut Client, error: ProxyError, head: &RequestHead) -> Next {
-    let current = client.counted.served.current(client.local());
-    let persists = current.is_some_and(|current| current.view.settings.persist_client);
-    let is_read = head.framing == Framing::Empty;
-    let keeps = persists && is_read && head.keep_alive && !client.local().is_draining();
-    match client.answer(error.into(), head.method, keeps).await {
-        true if keeps => Next::Keep,
-        true if !is_read => Next::Linger,
-        true | false => Next::Close,
-    }
+    let keeps = client.keeps_behind(head);
+    let is_sent = client.answer(error.into(), head.method, keeps).await;
+    behind_unread(head, is_sent, keeps)
 }

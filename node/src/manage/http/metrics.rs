@@ -1,6 +1,6 @@
 //! `/metrics`: this node's figures, gathered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Context;
 use super::super::execute::fleet_status;
@@ -20,6 +20,7 @@ pub(super) fn write(context: &Context, format: Format) -> String {
     queues(&context.view.load(), &context.queues, &mut out);
     backends(&context.view.load(), &mut out);
     health(context, &mut out);
+    plugins(&context.view.load(), &mut out);
     out.finish()
 }
 
@@ -337,6 +338,35 @@ fn health(context: &Context, out: &mut Exposition) {
     );
     out.figure(&[("result", "passed")], checks - failed);
     out.figure(&[("result", "failed")], failed);
+}
+
+fn plugins(snapshot: &Snapshot, out: &mut Exposition) {
+    let mut found: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
+    for (_, view) in snapshot.services() {
+        for (plugin, hook) in view.hooks.iter().flat_map(|hooks| hooks.all()) {
+            if let Some(failures) = hook.failures() {
+                let (total, is_off) = found.entry(plugin.name()).or_default();
+                *total += failures.total;
+                *is_off |= failures.is_off();
+            }
+        }
+    }
+    out.family(
+        "fleetbal_plugin_failures_total",
+        Kind::Counter,
+        "Calls of the plugin that failed or were cut off.",
+    );
+    for (plugin, (total, _)) in &found {
+        out.figure(&[("plugin", plugin)], total);
+    }
+    out.family(
+        "fleetbal_plugin_off",
+        Kind::Gauge,
+        "Whether the plugin is off on a service of this node.",
+    );
+    for (plugin, (_, is_off)) in &found {
+        out.figure(&[("plugin", plugin)], u8::from(*is_off));
+    }
 }
 
 fn each_health(all: &[BackendHealth], out: &mut Exposition, figure: impl Fn(&BackendHealth) -> u64) {

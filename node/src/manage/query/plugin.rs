@@ -64,10 +64,10 @@ fn list_scripts(snapshot: &Snapshot) -> Vec<String> {
         let (mut failed, mut is_off) = (0, false);
         for (service, view) in snapshot.services() {
             let hook = view.hooks.as_deref().and_then(|hooks| hooks.of(&plugin));
-            if let Some((times, off)) = hook.and_then(Hook::failures) {
+            if let Some(failures) = hook.and_then(Hook::failures) {
                 services.push(service.to_string());
-                failed += times;
-                is_off |= off;
+                failed += failures.count;
+                is_off |= failures.is_off();
             }
         }
         let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(source.as_bytes()));

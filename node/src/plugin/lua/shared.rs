@@ -1,6 +1,7 @@
 //! What the machines of one plugin on one service share: values by key, also over a push.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,10 @@ struct Entry {
 
 /// Values by key.
 #[derive(Debug, Default)]
-pub(super) struct Shared(Mutex<Area>);
+pub(super) struct Shared {
+    area: Mutex<Area>,
+    failed: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Area {
@@ -53,7 +57,7 @@ pub(super) struct Full;
 
 impl Shared {
     fn area(&self) -> MutexGuard<'_, Area> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.area.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A value that is still good.
@@ -84,6 +88,16 @@ impl Shared {
         };
         area.put(key, Item::Number(value + by), until)
             .map(|()| value + by)
+    }
+
+    /// A call failed, of whichever version.
+    pub(super) fn has_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls failed, of all versions.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Forgets a value.

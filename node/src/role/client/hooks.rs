@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::task::Context;
 
-use super::{Client, DISABLED, Incoming, refused};
+use super::{Client, DISABLED, Incoming, behind_unread, page_rules, refused};
 use crate::http::Method;
-use crate::http::answer::PageRules;
-use crate::http::{Framing, Head, ProxyError, RequestHead, request};
+use crate::http::{Head, ProxyError, RequestHead, request};
 use crate::plugin::{Answer, Facts, Outcome, RequestContext};
 use crate::role::client::Begun;
 use crate::role::connection::Next;
@@ -214,30 +213,16 @@ impl Client {
 
     /// Gives the answer of a plugin to a request whose body nobody has read.
     pub(in crate::role) async fn give(&mut self, answer: &Answer, head: &RequestHead) -> Next {
-        let current = self.counted.served.current(self.local());
-        let persists = current.is_some_and(|current| current.view.settings.persist_client);
-        let is_read = head.framing == Framing::Empty;
-        let keeps = persists && is_read && head.keep_alive && !self.local().is_draining();
-        match self.say_answer(answer, head.method, keeps).await {
-            true if keeps => Next::Keep,
-            true if !is_read => Next::Linger,
-            true | false => Next::Close,
-        }
+        let keeps = self.keeps_behind(head);
+        let is_sent = self.say_answer(answer, head.method, keeps).await;
+        behind_unread(head, is_sent, keeps)
     }
 
     /// Sends the answer of a plugin. Whether the connection is still good.
     pub(in crate::role) async fn say_answer(&mut self, answer: &Answer, method: Method, keep: bool) -> bool {
-        let current = self.counted.served.current(self.local());
-        let settings = current.as_deref().map(|current| &current.view.settings);
-        let rules = PageRules {
-            server_tokens: settings.is_none_or(|settings| settings.server_tokens),
-            is_head: method == Method::Head,
-            keep_alive: settings
-                .filter(|_| keep)
-                .map(|settings| &settings.keep_alive_lines[..]),
-        };
+        let owner = self.owner();
         let mut text = Vec::new();
-        answer.write(rules, &mut text);
+        answer.write(page_rules(owner.as_deref(), method, keep), &mut text);
         self.answered(answer.status, Some(answer.length()));
         self.say(text).await
     }
