@@ -118,7 +118,10 @@ fn tell_of_failures(fleet: &Fleet) -> Result {
             format!("fleetbal_plugin_failures_total{{plugin=\"Faulty\"}} {figure}"),
             format!("fleetbal_plugin_off{{plugin=\"Faulty\"}} {figure}"),
         ] {
-            ensure!(metrics.lines().any(|known| known == line), "no {line} in {metrics}");
+            ensure!(
+                metrics.lines().any(|known| known == line),
+                "no {line} in {metrics}"
+            );
         }
     }
     manage.change("SET www.plugins = Versioned")?;

@@ -216,7 +216,10 @@ impl LuaHook {
         tracing::warn!(%plugin, %service, hook = point.name(), error = fault.text, failed, "a plugin failed");
         if failed == self.0.limits.errors {
             tracing::error!(%plugin, %service, failed, "a plugin is off on this node until it is pushed again");
-            let reason = format!("off until it is pushed again: {failed} calls failed, the last with {}", fault.text);
+            let reason = format!(
+                "off until it is pushed again: {failed} calls failed, the last with {}",
+                fault.text
+            );
             self.0.record.is_off_because(&reason);
         }
         if self.0.limits.denies {

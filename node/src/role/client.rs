@@ -326,7 +326,9 @@ impl Client {
 
     /// Whether the connection can stay open behind the answer to a request of which nothing but the head was read.
     pub(super) fn keeps_behind(&self, head: &RequestHead) -> bool {
-        let persists = self.owner().is_some_and(|owner| owner.view.settings.persist_client);
+        let persists = self
+            .owner()
+            .is_some_and(|owner| owner.view.settings.persist_client);
         persists && head.framing == Framing::Empty && head.keep_alive && !self.local().is_draining()
     }
 
