@@ -38,13 +38,14 @@ use crate::machine::{SnapshotPlace, StateMachine};
 use crate::model::{
     Answer, Command, Entry, FleetId, KeyHash, NewMember, NodeName, RequestId, Typist, UnixMillis,
 };
+use crate::seal::Seal;
 use crate::store::{FirstFailure, LogStore};
 use crate::timing::Timing;
 use crate::transport::client::PeerChannels;
 use crate::transport::server;
 use crate::transport::tls::FleetTls;
 use crate::types::{ClusterMember, NodeId, TypeConfig};
-use crate::wire::encode_entry;
+use crate::wire::{encode_entry, seal_secret, with_seal_secret};
 
 pub use join::join;
 pub use peer::Peer;
@@ -112,6 +113,9 @@ pub(crate) struct Inner {
     feed: Feed,
     channels: PeerChannels,
     home: Option<Home>,
+    seal: Seal,
+    /// What the seals of a node are made of that stands alone; empty for others, whose CA has it.
+    seal_secret: Vec<u8>,
     clock: Clock,
     timing: Timing,
     /// Voters that answered when they were last asked, for nodes that do not lead.
@@ -165,6 +169,7 @@ impl Cluster {
     /// # Errors
     /// When that state cannot be read, or the consensus does not come up.
     pub async fn standalone(node: NodeName, clock: Clock, state: Option<&[u8]>) -> Result<Self, OpenError> {
+        let seal_secret = state.and_then(seal_secret).unwrap_or_else(rand::random);
         let (machine, feed) = match state {
             Some(state) => StateMachine::with_state(state)?,
             None => StateMachine::open(SnapshotPlace::Memory)?,
@@ -175,6 +180,7 @@ impl Cluster {
             machine,
             feed,
             home: None,
+            seal_secret: seal_secret.to_vec(),
             clock,
             timing: Timing::default(),
         };
@@ -232,6 +238,7 @@ impl Cluster {
             machine,
             feed,
             home: Some(home),
+            seal_secret: Vec::new(),
             clock,
             timing,
         };
@@ -267,9 +274,15 @@ impl Cluster {
         self.0.machine.answer(request)
     }
 
-    /// All that is replicated, as bytes for [`Cluster::standalone`].
+    /// All that is replicated, as bytes for [`Cluster::standalone`]; where this node stands alone, what opens its sealed
+    /// keys is in it.
     pub fn state(&self) -> Vec<u8> {
-        self.0.machine.state()
+        with_seal_secret(self.0.machine.state(), &self.0.seal_secret)
+    }
+
+    /// What seals the fleet's private keys, and opens them.
+    pub fn seal(&self) -> &Seal {
+        &self.0.seal
     }
 
     /// Proposes a command under a new request id. Dropping the future leaves the outcome open.

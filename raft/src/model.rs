@@ -9,6 +9,7 @@ mod answers;
 #[cfg(test)]
 pub(crate) mod any_change;
 mod apply;
+mod certificate;
 mod change;
 mod config;
 mod diff;
@@ -34,6 +35,7 @@ mod value;
 
 pub use address::{BackendAddress, Network};
 pub use answers::Answers;
+pub use certificate::{Certificate, SealId, SealedKey};
 pub use change::{Answer, Batch, Change, Command, Entry, NewMember, RequestId, Setting, Typist, UnixMillis};
 pub use config::{FleetConfig, Version};
 pub use diff::{diff, longest_rise};
@@ -42,7 +44,7 @@ pub use header::HeaderRule;
 pub use history::{Cause, History, HistoryError, Intact, LONGEST_CONFIRM, Pending, Record};
 pub use level::{FEATURE_LEVEL, FIRST_LEVEL};
 pub use mime::MimeTypes;
-pub use name::{InvalidName, NodeName, PoolName, ScriptName, ServiceName, TokenId};
+pub use name::{CertificateName, InvalidName, NodeName, PoolName, ScriptName, ServiceName, TokenId};
 pub use plugin::{Access, AccessRule, Clients, Directive, InvalidDirective, LogTarget, Plugin, PluginSpec};
 pub use pool::{Backend, BalanceMethod, Expect, HashBy, HealthRules, NO_NODEFILE, OutlierRules, Pool};
 pub use rejection::{Refusal, Rejection};

@@ -1,14 +1,16 @@
 //! The model as bytes and back. Nothing past this module holds a wire type.
 
+mod certificate;
 mod change;
 mod config;
 mod history;
+mod member;
 mod plugin;
 pub mod raft;
 mod unset;
 
 pub use change::{decode_answer, decode_entry, encode_answer, encode_entry};
-pub(crate) use config::{decode_backup, encode_backup};
+pub(crate) use config::{decode_backup, encode_backup, seal_secret, with_seal_secret};
 pub use config::{decode_state, encode_config, encode_state};
 
 use crate::model::FEATURE_LEVEL;

@@ -126,7 +126,7 @@ pub fn interpret_beside(
     fleet: &FleetConfig,
 ) -> Result<Script, WrongLine> {
     let mut reader = Reader::default();
-    reader.script.config = std::mem::take(&mut reader.script.config).with_scripts_of(fleet);
+    reader.script.config = std::mem::take(&mut reader.script.config).with_uploads_of(fleet);
     for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
         let number = index + 1;
         if let Err(text) = reader.line(number, bytes, &environment) {

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use crate::cluster::Cluster;
 use crate::error::ProposeError;
-use crate::model::{Answer, Batch, Change, Command, NodeName, PoolName, RequestId, UnixMillis, Version};
+use crate::model::{
+    Answer, Batch, CertificateName, Change, Command, NodeName, PoolName, RequestId, UnixMillis, Version,
+};
+use crate::seal::SealError;
 
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -97,4 +100,20 @@ async fn another_one_goes_on_where_it_ended() {
     let second = next.propose(create("api"), "", WITHIN).await.unwrap();
     assert_eq!(second.answer, Answer::Applied(Version(2)));
     assert!(Cluster::standalone(name, clock, Some(b"nonsense")).await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_sealed_is_opened_by_the_process_that_takes_the_place() {
+    let name = CertificateName::parse("www").unwrap();
+    let before = alone().await;
+    let sealed = before.seal().seal(&name, b"key").unwrap();
+    let state = before.state();
+    let node = NodeName::parse("n1").unwrap();
+    let clock = Arc::new(|| UnixMillis(1_000));
+    let after = Cluster::standalone(node, clock, Some(&state)).await.unwrap();
+    assert_eq!(after.seal().open(&name, &sealed).as_deref(), Ok(&b"key"[..]));
+    assert_eq!(
+        alone().await.seal().open(&name, &sealed),
+        Err(SealError::OtherFleet)
+    );
 }

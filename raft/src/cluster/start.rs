@@ -17,6 +17,7 @@ use crate::feed::Feed;
 use crate::identity::{DataDir, FOUNDER};
 use crate::machine::{SnapshotPlace, StateMachine};
 use crate::model::{Command, NewMember, NodeName, RequestId};
+use crate::seal::Seal;
 use crate::store::LogStore;
 use crate::timing::Timing;
 use crate::transport::client::{Network, PeerChannels};
@@ -32,6 +33,8 @@ pub(super) struct Parts {
     pub(super) machine: StateMachine,
     pub(super) feed: Feed,
     pub(super) home: Option<Home>,
+    /// What the seals of a node are made of that stands alone.
+    pub(super) seal_secret: Vec<u8>,
     pub(super) clock: Clock,
     pub(super) timing: Timing,
 }
@@ -45,6 +48,11 @@ impl Parts {
             .raft_config(fleet)
             .validate()
             .map_err(|error| failed(&error))?;
+        let secret = self
+            .home
+            .as_ref()
+            .map_or(&self.seal_secret, |home| &home.identity.keys.ca_key);
+        let seal = Seal::of(secret).map_err(|error| failed(&error))?;
         let channels = PeerChannels::new(self.home.as_ref().map(|home| home.tls.clone()));
         if let Some(home) = &self.home {
             channels.follow(&home.known.members);
@@ -63,6 +71,8 @@ impl Parts {
             feed: self.feed,
             channels,
             home: self.home,
+            seal,
+            seal_secret: self.seal_secret,
             clock: self.clock,
             timing: self.timing,
             answering: AtomicU32::new(1),

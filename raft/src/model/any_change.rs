@@ -64,6 +64,9 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
         Just(("log_format", "json")),
         Just(("plugins", "vpaths")),
         Just(("plugins", "own")),
+        Just(("ssl_certificates", "a, b")),
+        Just(("ssl_certificates", "b")),
+        Just(("ssl_certificates", "none")),
         Just(("default_service", "s")),
         Just(("default_service", "none")),
         Just(("listen", "${node:ip}:80")),
@@ -132,6 +135,21 @@ fn plugin_change() -> impl Strategy<Value = Change> {
     ]
 }
 
+fn certificate() -> impl Strategy<Value = Change> {
+    let name = || "[ab]".prop_map(|name| CertificateName::parse(&name).unwrap());
+    let put = (name(), any::<u8>()).prop_map(|(name, bytes)| Change::PutCertificate {
+        name,
+        certificate: Arc::new(Certificate {
+            chain: vec![[bytes % 2].into()],
+            key: SealedKey {
+                seal: SealId([1; 16]),
+                sealed: [bytes].into(),
+            },
+        }),
+    });
+    prop_oneof![put, name().prop_map(Change::RemoveCertificate)]
+}
+
 fn mime() -> impl Strategy<Value = Change> {
     let kind = prop::option::of("video/x-[ab]");
     ("(txt|doc|flv)", kind).prop_map(|(extension, kind)| Change::SetMime { extension, kind })
@@ -178,6 +196,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         pool().prop_map(Change::RemovePool),
         service().prop_map(Change::RemoveService),
         unset().prop_map(Change::Unset),
+        certificate(),
         restored().prop_map(Change::Restore),
     ]
 }

@@ -239,6 +239,8 @@ impl FleetConfig {
             }
             Change::PutService { name, service } => self.put_service(name, service),
             Change::Unset(setting) => self.unset(setting),
+            Change::PutCertificate { name, certificate } => self.put_certificate(name, certificate),
+            Change::RemoveCertificate(name) => self.remove_certificate(name),
         }
     }
 
@@ -338,12 +340,16 @@ impl FleetConfig {
     fn check_named(&self, name: &ServiceName, key: &str, value: &str) -> Result<(), Rejection> {
         let role = self.services.get(name).and_then(|service| service.role());
         match Tunable::find(key).filter(|tunable| tunable.applies_to(role)) {
-            Some(tunable) => self.check_there(tunable.kind, value),
+            Some(tunable) => self.check_there(tunable, value),
             None => Ok(()),
         }
     }
 
-    fn check_there(&self, kind: Kind, value: &str) -> Result<(), Rejection> {
+    fn check_there(&self, tunable: &Tunable, value: &str) -> Result<(), Rejection> {
+        let kind = tunable.kind;
+        if kind == Kind::Certificates {
+            return self.check_certificates(tunable.key, value);
+        }
         if kind == Kind::Pool && !self.pools.contains_key(value) {
             return Err(Rejection::NoPool(value.to_owned()));
         }
@@ -397,7 +403,7 @@ impl FleetConfig {
         // kinder. A tunable of any role will do.
         let tunable = Tunable::find(key).ok_or_else(|| TunableError::Unknown(key.to_owned()))?;
         super::value::Value::parse(tunable.kind, key, value).map_err(TunableError::Value)?;
-        self.check_there(tunable.kind, value)?;
+        self.check_there(tunable, value)?;
         self.check_brought(None, key)?;
         self.defaults.insert(key.to_owned(), value.to_owned());
         Ok(())

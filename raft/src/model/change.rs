@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::address::BackendAddress;
+use super::certificate::Certificate;
 use super::config::{FleetConfig, Version};
 use super::fleet::{FleetId, KeyHash, SecretHash, VoteWish};
 use super::header::HeaderRule;
-use super::name::{NodeName, PoolName, ScriptName, ServiceName, TokenId};
+use super::name::{CertificateName, NodeName, PoolName, ScriptName, ServiceName, TokenId};
 use super::plugin::Directive;
 use super::pool::Backend;
 use super::rejection::Refusal;
@@ -178,6 +179,15 @@ pub enum Change {
     },
     /// Takes a setting back as if it had never been made.
     Unset(Setting),
+    /// `cert add`: a certificate of the fleet, in place of the one of that name.
+    PutCertificate {
+        /// Its name.
+        name: CertificateName,
+        /// All of it.
+        certificate: Arc<Certificate>,
+    },
+    /// `cert remove`.
+    RemoveCertificate(CertificateName),
 }
 
 /// What can be taken back.

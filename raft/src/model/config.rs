@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::certificate::Certificate;
 use super::mime::MimeTypes;
-use super::name::{PoolName, ScriptName, ServiceName};
+use super::name::{CertificateName, PoolName, ScriptName, ServiceName};
 use super::plugin::Plugin;
 use super::pool::Pool;
 use super::reproxy::ReproxyLimits;
@@ -35,6 +36,7 @@ pub struct FleetConfig {
     pub(crate) reproxy_limits: ReproxyLimits,
     pub(crate) loaded: BTreeSet<Plugin>,
     pub(crate) scripts: BTreeMap<ScriptName, Arc<str>>,
+    pub(crate) certificates: BTreeMap<CertificateName, Arc<Certificate>>,
     pub(crate) config_history: Option<u32>,
     pub(crate) mime: Arc<MimeTypes>,
 }
@@ -138,11 +140,12 @@ impl FleetConfig {
         Plugin::find(name).or_else(pushed)
     }
 
-    /// The same with the sources that another one has: a file says nothing of them.
+    /// The same with the sources and certificates that another one has: a file says nothing of them.
     #[must_use]
-    pub fn with_scripts_of(self, other: &Self) -> Self {
+    pub fn with_uploads_of(self, other: &Self) -> Self {
         Self {
             scripts: other.scripts.clone(),
+            certificates: other.certificates.clone(),
             ..self
         }
     }
@@ -166,6 +169,7 @@ impl FleetConfig {
             config_history,
             loaded,
             scripts,
+            certificates,
             mime,
         } = self;
         *pools == other.pools
@@ -177,6 +181,7 @@ impl FleetConfig {
             && *config_history == other.config_history
             && *loaded == other.loaded
             && *scripts == other.scripts
+            && *certificates == other.certificates
             && *mime == other.mime
     }
 
@@ -200,6 +205,10 @@ impl FleetConfig {
         service.pool().is_none_or(|pool| self.pools.contains_key(pool))
             && (!service.enabled || service.role().is_some())
             && service.plugins().iter().all(|one| self.loaded.contains(one))
+            && service
+                .certificates()
+                .iter()
+                .all(|one| self.certificates.contains_key(one))
     }
 
     /// Panics in debug builds where this is not consistent.

@@ -43,6 +43,7 @@ fn steps(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
         config_history,
         loaded,
         scripts,
+        certificates,
         mime,
     } = to;
     let mut changes = Vec::new();
@@ -58,6 +59,13 @@ fn steps(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
         source: Arc::clone(source),
     }));
     changes.extend(loaded.difference(&from.loaded).map(|one| plugin(one, true)));
+    let put = certificates
+        .iter()
+        .filter(|(name, one)| from.certificates.get(*name) != Some(*one));
+    changes.extend(put.map(|(name, certificate)| Change::PutCertificate {
+        name: name.clone(),
+        certificate: Arc::clone(certificate),
+    }));
     let (mut fresh, mut late) = (Vec::new(), Vec::new());
     let gone = from.services.keys().filter(|name| !services.contains_key(*name));
     changes.extend(gone.map(|name| Change::RemoveService(name.clone())));
@@ -77,6 +85,9 @@ fn steps(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     changes.extend(from.loaded.difference(loaded).map(|one| plugin(one, false)));
     let gone = from.scripts.keys().filter(|name| !scripts.contains_key(*name));
     changes.extend(gone.map(|name| Change::RemoveScript(name.clone())));
+    let gone = from.certificates.keys();
+    let gone = gone.filter(|name| !certificates.contains_key(*name));
+    changes.extend(gone.map(|name| Change::RemoveCertificate(name.clone())));
     limits(&from.reproxy_limits, reproxy_limits, &mut changes);
     types(&from.mime, mime, &mut changes);
     let mut number = |before: Option<u32>, after: Option<u32>, set: fn(u32) -> Change, unset: Setting| {

@@ -2,15 +2,20 @@
 //! takes what both know; the others are refused by name.
 
 use super::change::{Change, Command};
+use super::config::FleetConfig;
+use super::service::Service;
 
 /// The feature level of this release: the highest that it can apply.
-pub const FEATURE_LEVEL: u32 = 1;
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// The feature level of the first release.
 pub const FIRST_LEVEL: u32 = 1;
 
 /// Settings of pools, services and the fleet that came after the first release, and their level.
-const LATER_SETTINGS: [(&str, u32); 0] = [];
+const LATER_SETTINGS: [(&str, u32); 1] = [("ssl_certificates", CERTIFICATES)];
+
+/// Certificates of the fleet.
+const CERTIFICATES: u32 = 2;
 
 impl Command {
     /// The lowest feature level that can apply it.
@@ -39,9 +44,26 @@ impl Change {
     pub fn feature_level(&self) -> u32 {
         match self {
             Self::Set { key, .. } | Self::SetDefault { key, .. } => level_of_setting(key),
+            Self::PutCertificate { .. } | Self::RemoveCertificate(_) => CERTIFICATES,
+            Self::PutService { service, .. } => level_of_service(service),
+            Self::Restore(config) => level_of_config(config),
             _ => FIRST_LEVEL,
         }
     }
+}
+
+fn level_of_service(service: &Service) -> u32 {
+    let levels = service.explicit().map(|(key, _)| level_of_setting(key));
+    levels.max().unwrap_or(FIRST_LEVEL)
+}
+
+fn level_of_config(config: &FleetConfig) -> u32 {
+    if config.certificates().len() > 0 {
+        return CERTIFICATES;
+    }
+    let services = config.services().map(|(_, service)| level_of_service(service));
+    let defaults = config.defaults().map(|(key, _)| level_of_setting(key));
+    services.chain(defaults).max().unwrap_or(FIRST_LEVEL)
 }
 
 fn level_of_setting(key: &str) -> u32 {

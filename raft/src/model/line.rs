@@ -68,6 +68,8 @@ impl fmt::Display for Change {
             Self::Direct { service, directive } => write!(f, "{directive} # of {service}"),
             Self::PutService { name, service } => write!(f, "SERVICE {name} = {}", whole(service)),
             Self::Unset(setting) => write!(f, "- {setting}"),
+            Self::PutCertificate { name, .. } => write!(f, "CERT ADD {name}"),
+            Self::RemoveCertificate(name) => write!(f, "CERT REMOVE {name}"),
         }
     }
 }

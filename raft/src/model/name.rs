@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::tunable::CLEARING;
+
 /// A name that breaks the rules of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{name}' is not a valid {kind} name: {rule}")]
@@ -67,6 +69,12 @@ name_type! {
     ScriptName
 }
 
+name_type! {
+    /// The name of a certificate: `[a-z0-9][a-z0-9._-]{0,62}`, folded to lower case, and none of the words that take a
+    /// setting back.
+    CertificateName
+}
+
 /// The longest name of a pool or service, in bytes.
 const OBJECT_NAME_MAX: usize = 255;
 
@@ -122,24 +130,40 @@ impl ScriptName {
     }
 }
 
+/// A name as hosts have them, folded; none where it is another one.
+fn host_like(name: &str) -> Option<Arc<str>> {
+    let folded = name.to_ascii_lowercase();
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    let starts_well = folded.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    (starts_well && folded.len() <= 63 && folded.chars().all(inner)).then(|| folded.into())
+}
+
 impl NodeName {
     /// Parses and folds a node's name.
     ///
     /// # Errors
     /// When it does not match `[a-z0-9][a-z0-9._-]{0,62}` after folding.
     pub fn parse(name: &str) -> Result<Self, InvalidName> {
-        let folded = name.to_ascii_lowercase();
-        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-        let starts_well = folded.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-        if !starts_well || folded.len() > 63 || !folded.chars().all(inner) {
-            let rule = "it must match [a-z0-9][a-z0-9._-]{0,62}";
-            return Err(InvalidName {
-                name: name.to_owned(),
-                kind: "node",
-                rule,
-            });
-        }
-        Ok(Self(folded.into()))
+        host_like(name).map(Self).ok_or_else(|| InvalidName {
+            name: name.to_owned(),
+            kind: "node",
+            rule: "it must match [a-z0-9][a-z0-9._-]{0,62}",
+        })
+    }
+}
+
+impl CertificateName {
+    /// Parses and folds a certificate's name.
+    ///
+    /// # Errors
+    /// When it does not match `[a-z0-9][a-z0-9._-]{0,62}` after folding, or is a word that takes a setting back.
+    pub fn parse(name: &str) -> Result<Self, InvalidName> {
+        let parsed = host_like(name).filter(|name| !CLEARING.contains(&&**name));
+        parsed.map(Self).ok_or_else(|| InvalidName {
+            name: name.to_owned(),
+            kind: "certificate",
+            rule: "it must match [a-z0-9][a-z0-9._-]{0,62}, and be none of none, null and undef",
+        })
     }
 }
 
@@ -175,6 +199,13 @@ mod tests {
         }
         for bad in ["", "-a", "a/b", &"x".repeat(64)] {
             assert!(NodeName::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            CertificateName::parse("WWW.example").unwrap().as_str(),
+            "www.example"
+        );
+        for bad in ["", "*.a", "None", "a/b", "é"] {
+            assert!(CertificateName::parse(bad).is_err(), "{bad}");
         }
         assert!(TokenId::parse("00ff").is_ok());
         assert!(TokenId::parse("00FF").is_err());

@@ -2,7 +2,7 @@
 
 use super::address::BackendAddress;
 use super::config::Version;
-use super::name::{NodeName, PoolName, ScriptName, ServiceName};
+use super::name::{CertificateName, NodeName, PoolName, ScriptName, ServiceName};
 use super::plugin::{InvalidDirective, Plugin};
 use super::role::Role;
 use super::service::TunableError;
@@ -47,6 +47,20 @@ pub enum Rejection {
     /// `plugin remove` of one that is loaded.
     #[error("plugin {0} is loaded; UNLOAD {0} first")]
     ScriptLoaded(ScriptName),
+    /// No such certificate.
+    #[error("there is no certificate '{0}'; `cert list` shows those that there are")]
+    NoCertificate(String),
+    /// A certificate that is none, or too long.
+    #[error("certificate {0} is empty, or longer than 64 KiB")]
+    CertificateSize(CertificateName),
+    /// `cert remove` of one that something names.
+    #[error("certificate {name} is used by {by}; take it from there first")]
+    CertificateInUse {
+        /// The certificate.
+        name: CertificateName,
+        /// What names it.
+        by: String,
+    },
     /// `SET plugins` with one that is not loaded.
     #[error("Plugin {plugin} not loaded; not registered for {service}.")]
     NotLoaded {

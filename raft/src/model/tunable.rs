@@ -59,6 +59,8 @@ pub enum Kind {
     Ciphers,
     /// Versions of TLS.
     Protocols,
+    /// Names of certificates of the fleet, separated by commas, or one of [`CLEARING`].
+    Certificates,
 }
 
 /// Whether the value of a tunable, or of a setting of pools, may hold `${…}`.
@@ -81,7 +83,7 @@ impl Kind {
     pub(super) fn can_be_cleared(self) -> bool {
         matches!(
             self,
-            Self::Pattern | Self::Directory | Self::TokenFile | Self::Service
+            Self::Pattern | Self::Directory | Self::TokenFile | Self::Service | Self::Certificates
         )
     }
 }

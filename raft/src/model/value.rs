@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::Network;
-use super::name::{PoolName, ServiceName};
+use super::name::{CertificateName, PoolName, ServiceName};
 use super::template::Template;
 use super::tls::{CipherSuite, Protocol, parse_ciphers};
-use super::tunable::Kind;
+use super::tunable::{CLEARING, Kind};
 
 /// A value that has passed its tunable's check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum Value {
     Ciphers(Arc<[CipherSuite]>, String),
     /// Versions of TLS.
     Protocols(Arc<[Protocol]>, String),
+    /// Certificates of the fleet that existed when this was set; those that take it back name none.
+    Certificates(Arc<[CertificateName]>),
 }
 
 impl Value {
@@ -102,6 +104,7 @@ impl Value {
             }
             Kind::Protocols => Protocol::parse_list(key, text)
                 .map(|protocols| Self::Protocols(protocols.into(), text.to_owned())),
+            Kind::Certificates => parse_certificates(key, text),
         }
     }
 
@@ -126,7 +129,8 @@ impl Value {
             | Self::Words(_)
             | Self::Pattern(_)
             | Self::Ciphers(..)
-            | Self::Protocols(..) => 0,
+            | Self::Protocols(..)
+            | Self::Certificates(_) => 0,
         }
     }
 
@@ -158,6 +162,10 @@ impl fmt::Display for Value {
             | Self::Protocols(_, text) => f.write_str(text),
             Self::Word(word) => f.write_str(word),
             Self::Words(words) => f.write_str(&words.join(", ")),
+            Self::Certificates(names) => {
+                let names: Vec<_> = names.iter().map(CertificateName::as_str).collect();
+                f.write_str(&names.join(", "))
+            }
         }
     }
 }
@@ -277,6 +285,22 @@ fn parse_words(key: &str, text: &str) -> Result<Value, String> {
         return Err(format!("Expecting at least one word for parameter '{key}'"));
     }
     Ok(Value::Words(words))
+}
+
+fn parse_certificates(key: &str, text: &str) -> Result<Value, String> {
+    if CLEARING.contains(&text) {
+        return Ok(Value::Certificates(Arc::default()));
+    }
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names: Arc<[_]> = names
+        .map(|name| CertificateName::parse(name).map_err(|error| error.to_string()))
+        .collect::<Result<_, _>>()?;
+    if names.is_empty() {
+        return Err(format!(
+            "Expecting at least one certificate for parameter '{key}'"
+        ));
+    }
+    Ok(Value::Certificates(names))
 }
 
 fn parse_endpoint(text: &str) -> Result<Value, String> {

@@ -6,11 +6,11 @@ use fleetbal_proto::v1;
 use prost::Message;
 
 use super::config::{decode_backend, encode_backend, from_config, from_service, to_config, to_service};
-use super::{WireError, plugin, unset};
+use super::member::{decode_wish, encode_wish, from_member, to_member};
+use super::{WireError, certificate, plugin, unset};
 use crate::model::{
-    Answer, BackendAddress, Batch, Change, Command, Entry, FleetId, HeaderRule, KeyHash, NewMember, NodeName,
-    PoolName, Refusal, RequestId, SecretHash, ServiceName, Template, TokenId, Typist, UnixMillis, Version,
-    VoteWish,
+    Answer, BackendAddress, Batch, Change, Command, Entry, FleetId, HeaderRule, NodeName, PoolName, Refusal,
+    RequestId, SecretHash, ServiceName, Template, TokenId, Typist, UnixMillis, Version,
 };
 
 /// An entry as the log keeps it.
@@ -182,25 +182,6 @@ fn from_command(wire: v1::entry::Command) -> Result<Command, WireError> {
     })
 }
 
-pub(super) fn encode_wish(wish: VoteWish) -> i32 {
-    match wish {
-        VoteWish::Any => v1::VoteWish::Unspecified,
-        VoteWish::Voter => v1::VoteWish::Voter,
-        VoteWish::Learner => v1::VoteWish::Learner,
-    }
-    .into()
-}
-
-pub(super) fn decode_wish(wire: i32) -> Result<VoteWish, WireError> {
-    Ok(
-        match v1::VoteWish::try_from(wire).map_err(|_| WireError::Invalid("vote"))? {
-            v1::VoteWish::Unspecified => VoteWish::Any,
-            v1::VoteWish::Voter => VoteWish::Voter,
-            v1::VoteWish::Learner => VoteWish::Learner,
-        },
-    )
-}
-
 /// Who typed something; on the wire, no token is an empty one.
 pub(super) fn typist(address: String, token: String) -> Typist {
     Typist {
@@ -295,6 +276,10 @@ pub(super) fn to_change(change: &Change) -> v1::Change {
             service: Some(to_service(name.as_str(), service)),
         }),
         Change::Unset(setting) => Wire::Unset(unset::encode(setting)),
+        Change::PutCertificate { name, certificate } => {
+            Wire::PutCertificate(certificate::encode(name, certificate))
+        }
+        Change::RemoveCertificate(name) => Wire::RemoveCertificate(name.to_string()),
     };
     v1::Change { change: Some(wire) }
 }
@@ -388,6 +373,11 @@ fn from_change(wire: v1::Change) -> Result<Change, WireError> {
             }
         }
         Wire::Unset(wire) => Change::Unset(unset::decode(wire)?),
+        Wire::PutCertificate(wire) => {
+            let (name, certificate) = certificate::decode(wire)?;
+            Change::PutCertificate { name, certificate }
+        }
+        Wire::RemoveCertificate(name) => Change::RemoveCertificate(certificate::name(&name)?),
     })
 }
 
@@ -427,23 +417,6 @@ pub(super) fn from_header_rule(wire: v1::HeaderRule) -> Result<HeaderRule, WireE
             value: Template::parse(&value).map_err(|_| WireError::Invalid("header value"))?,
         },
         None => HeaderRule::Remove { name },
-    })
-}
-
-fn to_member(member: &NewMember) -> v1::NewMember {
-    v1::NewMember {
-        name: member.name.to_string(),
-        address: member.address.clone(),
-        key_hash: member.key_hash.0.to_vec(),
-    }
-}
-
-fn from_member(wire: Option<v1::NewMember>) -> Result<NewMember, WireError> {
-    let wire = wire.ok_or(WireError::Invalid("member"))?;
-    Ok(NewMember {
-        name: node_name(&wire.name)?,
-        address: wire.address,
-        key_hash: KeyHash(fixed(&wire.key_hash, "key hash")?),
     })
 }
 

@@ -6,10 +6,11 @@ use fleetbal_proto::v1;
 use prost::Message;
 
 use super::change::{
-    backend, decode_answer, decode_wish, encode_answer, encode_wish, fixed, from_header_rule, node_name,
-    pool_name, service_name, to_header_rule, token_id, weighted,
+    backend, decode_answer, encode_answer, fixed, from_header_rule, node_name, pool_name, service_name,
+    to_header_rule, token_id, weighted,
 };
-use super::{WireError, history, plugin};
+use super::member::{decode_wish, encode_wish};
+use super::{WireError, certificate, history, plugin};
 use crate::backup::Backup;
 use crate::model::{
     Answers, Backend, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember,
@@ -71,8 +72,26 @@ pub fn encode_state(state: &FleetState, answers: &Answers) -> Vec<u8> {
             .map(|(name, member)| to_member_name(name, member))
             .collect(),
         history: Some(history::encode(&state.history)),
+        seal_secret: Vec::new(),
     };
     wire.encode_to_vec()
+}
+
+/// The whole state of a node that stands alone, with the secret that its seals are made of: for the process that takes
+/// its place, and for no disk.
+pub(crate) fn with_seal_secret(mut state: Vec<u8>, secret: &[u8]) -> Vec<u8> {
+    let told = v1::FleetState {
+        seal_secret: secret.to_vec(),
+        ..v1::FleetState::default()
+    };
+    // Two messages, one behind the other, are read as one.
+    state.extend(told.encode_to_vec());
+    state
+}
+
+/// The secret that came with a state; none where an older release sent it.
+pub(crate) fn seal_secret(state: &[u8]) -> Option<[u8; 32]> {
+    v1::FleetState::decode(state).ok()?.seal_secret.try_into().ok()
 }
 
 /// The whole state out of bytes.
@@ -156,6 +175,11 @@ pub(super) fn to_config(config: &FleetConfig) -> v1::FleetConfig {
             .iter()
             .map(|(name, source)| plugin::to_script(name, source))
             .collect(),
+        certificates: config
+            .certificates
+            .iter()
+            .map(|(name, one)| certificate::encode(name, one))
+            .collect(),
     }
 }
 
@@ -167,6 +191,10 @@ pub(super) fn from_config(wire: v1::FleetConfig) -> Result<FleetConfig, WireErro
     for script in wire.scripts {
         let (name, source) = plugin::from_script(script)?;
         config.scripts.insert(name, source);
+    }
+    for wire in wire.certificates {
+        let (name, one) = certificate::decode(wire)?;
+        config.certificates.insert(name, one);
     }
     for name in &wire.loaded_plugins {
         config.loaded.insert(plugin::from_name(name)?);

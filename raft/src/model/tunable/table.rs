@@ -415,6 +415,13 @@ pub const TUNABLES: &[Tunable] = &[
         "The certificate and those that lead to its root (PEM); several files, separated by commas, for several names.",
     ),
     tunable(
+        "ssl_certificates",
+        Kind::Certificates,
+        Scope::Every,
+        None,
+        "Certificates of the fleet (cert add), separated by commas, in the place of ssl_cert_file and ssl_key_file.",
+    ),
+    tunable(
         "ssl_cipher_list",
         Kind::Ciphers,
         Scope::Every,
