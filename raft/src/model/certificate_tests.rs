@@ -96,8 +96,8 @@ fn the_same_again_is_no_change_and_another_seal_is_one() {
 fn what_is_too_long_or_not_there_is_refused() {
     let config = scene();
     for bad in [
-        put("c", &[0; LONGEST + 1], 1, b""),
-        put("c", b"c", 1, &[0; LONGEST + 1]),
+        put("c", &vec![0; LONGEST + 1], 1, b""),
+        put("c", b"c", 1, &vec![0; LONGEST + 1]),
     ] {
         assert_eq!(
             after(&config, bad),

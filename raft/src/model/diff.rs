@@ -6,6 +6,7 @@
 
 mod backends;
 mod service;
+mod uploads;
 
 pub use backends::longest_rise;
 
@@ -51,21 +52,8 @@ fn steps(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
         plugin: plugin.to_string(),
         loaded,
     };
-    let put = scripts
-        .iter()
-        .filter(|(name, source)| from.scripts.get(*name) != Some(*source));
-    changes.extend(put.map(|(name, source)| Change::PutScript {
-        name: name.clone(),
-        source: Arc::clone(source),
-    }));
+    uploads::come(from, (scripts, certificates), &mut changes);
     changes.extend(loaded.difference(&from.loaded).map(|one| plugin(one, true)));
-    let put = certificates
-        .iter()
-        .filter(|(name, one)| from.certificates.get(*name) != Some(*one));
-    changes.extend(put.map(|(name, certificate)| Change::PutCertificate {
-        name: name.clone(),
-        certificate: Arc::clone(certificate),
-    }));
     let (mut fresh, mut late) = (Vec::new(), Vec::new());
     let gone = from.services.keys().filter(|name| !services.contains_key(*name));
     changes.extend(gone.map(|name| Change::RemoveService(name.clone())));
@@ -83,11 +71,7 @@ fn steps(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     changes.append(&mut fresh);
     changes.append(&mut late);
     changes.extend(from.loaded.difference(loaded).map(|one| plugin(one, false)));
-    let gone = from.scripts.keys().filter(|name| !scripts.contains_key(*name));
-    changes.extend(gone.map(|name| Change::RemoveScript(name.clone())));
-    let gone = from.certificates.keys();
-    let gone = gone.filter(|name| !certificates.contains_key(*name));
-    changes.extend(gone.map(|name| Change::RemoveCertificate(name.clone())));
+    uploads::go(from, (scripts, certificates), &mut changes);
     limits(&from.reproxy_limits, reproxy_limits, &mut changes);
     types(&from.mime, mime, &mut changes);
     let mut number = |before: Option<u32>, after: Option<u32>, set: fn(u32) -> Change, unset: Setting| {

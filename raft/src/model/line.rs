@@ -5,6 +5,7 @@ use std::fmt;
 use super::address::BackendAddress;
 use super::change::{Change, Setting};
 use super::header::HeaderRule;
+use super::name::ServiceName;
 use super::role::Role;
 use super::service::Service;
 
@@ -49,10 +50,7 @@ impl fmt::Display for Change {
                     .collect();
                 write!(f, "POOL {object} = {}", all.join(", "))
             }
-            Self::Header { service, rule } => match rule {
-                HeaderRule::Insert { name, value } => write!(f, "HEADER {service} INSERT {name}: {value}"),
-                HeaderRule::Remove { name } => write!(f, "HEADER {service} REMOVE {name}"),
-            },
+            Self::Header { service, rule } => header(service, rule, f),
             Self::SetReproxyLimit { target, limit } => match target {
                 Some(target) => write!(f, "SERVER max_reproxy_connections({target}) = {limit}"),
                 None => write!(f, "SERVER max_reproxy_connections = {limit}"),
@@ -71,6 +69,13 @@ impl fmt::Display for Change {
             Self::PutCertificate { name, .. } => write!(f, "CERT ADD {name}"),
             Self::RemoveCertificate(name) => write!(f, "CERT REMOVE {name}"),
         }
+    }
+}
+
+fn header(service: &ServiceName, rule: &HeaderRule, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match rule {
+        HeaderRule::Insert { name, value } => write!(f, "HEADER {service} INSERT {name}: {value}"),
+        HeaderRule::Remove { name } => write!(f, "HEADER {service} REMOVE {name}"),
     }
 }
 
