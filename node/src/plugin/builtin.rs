@@ -160,6 +160,10 @@ pub(crate) fn hooks(
     before: Option<&Hooks>,
     fill: &dyn Fn(&Variable) -> Result<String, String>,
 ) -> Option<Arc<Hooks>> {
+    let known = before.into_iter().flat_map(Hooks::all);
+    for (_, hook) in known.filter(|(plugin, _)| !service.plugins().contains(plugin)) {
+        hook.retire();
+    }
     let made = service.plugins().iter().filter_map(|plugin| {
         let setup = Setup {
             name,

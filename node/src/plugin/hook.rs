@@ -216,6 +216,13 @@ pub trait Hook: Any + Debug + Send + Sync {
     /// Asked at one of its points.
     fn run(&self, point: Point, request: &mut RequestContext) -> Outcome;
 
+    /// A worker serves the service: whatever is to be done there without a request begins, if it has not yet.
+    fn wake(&self) {}
+
+    /// The service has another version of it, or does without: nothing begins any more but what a request asks for that
+    /// was there before.
+    fn retire(&self) {}
+
     /// How it went on this node; none: it cannot fail.
     fn failures(&self) -> Option<Failures> {
         None

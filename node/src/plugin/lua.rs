@@ -10,13 +10,14 @@ mod record;
 mod request;
 mod service;
 mod shared;
+mod timers;
 mod vm;
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fleetbal_raft::model::{Role, ScriptName, Service, ServiceName, Value};
@@ -74,8 +75,12 @@ struct Inner {
     place: Place,
     limits: Limits,
     points: Points,
+    /// Whether it has something to do without a request.
+    has_timers: bool,
     shared: Arc<Shared>,
     record: Record,
+    /// Whether its service has another version, or none.
+    is_retired: AtomicBool,
 }
 
 /// A plugin in Lua on one service.
@@ -84,12 +89,31 @@ pub(super) struct LuaHook(Arc<Inner>);
 
 /// A machine of this thread, and whose it is.
 struct Machine {
-    of: Arc<Inner>,
+    id: u64,
+    of: Weak<Inner>,
+    place: Place,
     vm: Rc<Vm>,
 }
 
 thread_local! {
     static MACHINES: RefCell<Vec<Machine>> = const { RefCell::new(Vec::new()) };
+    static HAS_TIMERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread has a runtime on which the timers of plugins run.
+pub fn run_timers_here() {
+    HAS_TIMERS.set(true);
+}
+
+/// Ends the machines of this thread whose plugins no service and no request has any more.
+pub fn sweep() {
+    let gone = MACHINES.with_borrow_mut(|machines| {
+        let is_gone = |machine: &mut Machine| machine.of.strong_count() == 0;
+        machines.extract_if(.., is_gone).collect::<Vec<_>>()
+    });
+    for machine in gone {
+        machine.vm.end(&machine.place);
+    }
 }
 
 /// Whether a file is a plugin that these services could have.
@@ -126,8 +150,9 @@ pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> A
         return Arc::new(LuaHook(Arc::clone(inner)));
     }
     let shared = before.map_or_else(Arc::default, |hook| Arc::clone(&hook.0.shared));
-    let (points, record) = match Vm::new(name, source, Some(&place), limits.memory, &shared) {
-        Ok(vm) => (vm.points(), Record::default()),
+    let made = Vm::new(name, source, Some(&place), limits.memory, &shared);
+    let (points, has_timers, record) = match made {
+        Ok(vm) => (vm.points(), vm.timers().are_any(), Record::default()),
         Err(fault) => {
             tracing::error!(plugin = %name, service = %place.service, error = fault.text, "a plugin does not run here");
             let reason = format!("it does not run on this node: {}", fault.text);
@@ -135,18 +160,23 @@ pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> A
                 before.0.record.has_refused(&reason);
                 return Arc::new(before.clone());
             }
-            (Points::default(), Record::refused(&reason))
+            (Points::default(), false, Record::refused(&reason))
         }
     };
+    if let Some(before) = before {
+        before.retire();
+    }
     Arc::new(LuaHook(Arc::new(Inner {
         id: next_id(),
         name: name.clone(),
         source: Arc::clone(source),
         points,
+        has_timers,
         place,
         limits,
         shared,
         record,
+        is_retired: AtomicBool::new(false),
     })))
 }
 
@@ -159,13 +189,13 @@ impl LuaHook {
     /// The machine of this thread.
     fn vm(&self) -> Result<Rc<Vm>, Fault> {
         let known = MACHINES.with_borrow(|machines| {
-            let machine = machines.iter().find(|machine| machine.of.id == self.0.id);
+            let machine = machines.iter().find(|machine| machine.id == self.0.id);
             machine.map(|machine| Rc::clone(&machine.vm))
         });
         known.map_or_else(|| self.new_vm(), Ok)
     }
 
-    /// A new machine; those of versions that are no more go.
+    /// A new machine.
     fn new_vm(&self) -> Result<Rc<Vm>, Fault> {
         let Inner {
             name,
@@ -176,29 +206,23 @@ impl LuaHook {
             ..
         } = &*self.0;
         let vm = Rc::new(Vm::new(name, source, Some(place), limits.memory, shared)?);
-        let gone = MACHINES.with_borrow_mut(|machines| {
-            let is_other =
-                |machine: &Machine| machine.of.name != *name || machine.of.place.service != place.service;
-            let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(machines)
-                .into_iter()
-                // Where nobody else knows of it, its service is gone.
-                .partition(|machine| is_other(machine) && Arc::strong_count(&machine.of) > 1);
-            *machines = kept;
+        if HAS_TIMERS.get() {
+            vm.timers().begin(&vm, &self.0);
+        }
+        MACHINES.with_borrow_mut(|machines| {
             machines.push(Machine {
-                of: Arc::clone(&self.0),
+                id: self.0.id,
+                of: Arc::downgrade(&self.0),
+                place: place.clone(),
                 vm: Rc::clone(&vm),
             });
-            gone
         });
-        for machine in gone {
-            machine.vm.end(&machine.of.place);
-        }
         Ok(vm)
     }
 
-    /// A machine that took too much begins anew.
+    /// A machine that took too much goes; the next call gets a new one.
     fn forget_vm(&self) {
-        MACHINES.with_borrow_mut(|machines| machines.retain(|machine| machine.of.id != self.0.id));
+        MACHINES.with_borrow_mut(|machines| machines.retain(|machine| machine.id != self.0.id));
     }
 
     fn is_off(&self) -> bool {
@@ -206,14 +230,26 @@ impl LuaHook {
         most > 0 && self.0.record.failed() >= most
     }
 
-    fn has_failed(&self, point: Point, fault: &Fault) -> Outcome {
+    /// Whether anything of it is to be called without a request.
+    fn is_asked(&self) -> bool {
+        !self.is_off() && !self.0.is_retired.load(Ordering::Relaxed)
+    }
+
+    /// Calls the function of a timer.
+    fn call_timer(&self, vm: &Rc<Vm>, function: &mlua::Function) {
+        if let Err(fault) = vm.call_alone(function, self.0.limits.time) {
+            self.has_failed("timer", &fault);
+        }
+    }
+
+    fn has_failed(&self, hook: &str, fault: &Fault) -> Outcome {
         if fault.spent_memory {
             self.forget_vm();
         }
         let failed = self.0.record.has_failed();
         self.0.shared.has_failed();
         let (plugin, service) = (&self.0.name, &self.0.place.service);
-        tracing::warn!(%plugin, %service, hook = point.name(), error = fault.text, failed, "a plugin failed");
+        tracing::warn!(%plugin, %service, hook, error = fault.text, failed, "a plugin failed");
         if failed == self.0.limits.errors {
             tracing::error!(%plugin, %service, failed, "a plugin is off on this node until it is pushed again");
             let reason = format!(
@@ -242,8 +278,21 @@ impl Hook for LuaHook {
         let limit = self.0.limits.time;
         match self.vm().and_then(|vm| vm.call(point, request, limit)) {
             Ok(outcome) => outcome,
-            Err(fault) => self.has_failed(point, &fault),
+            Err(fault) => self.has_failed(point.name(), &fault),
         }
+    }
+
+    fn wake(&self) {
+        if self.0.has_timers
+            && self.is_asked()
+            && let Err(fault) = self.vm()
+        {
+            self.has_failed("register", &fault);
+        }
+    }
+
+    fn retire(&self) {
+        self.0.is_retired.store(true, Ordering::Relaxed);
     }
 
     fn failures(&self) -> Option<Failures> {

@@ -20,6 +20,7 @@ use crate::access_log::AccessLogs;
 use crate::files::Files;
 use crate::monitor::sockets::{BackendState as Doing, Socket};
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
+use crate::plugin;
 use crate::reproxy;
 use crate::snapshot::{BackendState, ServiceView, View};
 use crate::tls::Servers;
@@ -151,6 +152,7 @@ impl Local {
         self.buffers.tick();
         self.files.tick();
         self.logs.tick();
+        plugin::lua::sweep();
         let mut lacking = Vec::new();
         if self.worker == 0 {
             self.reproxy.targets.sweep();
@@ -158,6 +160,8 @@ impl Local {
         self.services.borrow_mut().retain(|_, served| {
             let current = served.current(self);
             served.sweep(self, current.as_deref());
+            let hooks = current.iter().filter_map(|current| current.view.hooks.as_ref());
+            hooks.flat_map(|hooks| hooks.all()).for_each(|(_, hook)| hook.wake());
             if current.as_ref().is_some_and(|current| served.lacks(current)) || served.queue.waiting() > 0 {
                 lacking.push(Rc::clone(served));
             }

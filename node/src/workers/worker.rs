@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::listen;
 use crate::monitor::sockets::{Kind, Socket};
+use crate::plugin;
 use crate::role::{self, Local, Place, Queue, Shared};
 use crate::snapshot::View;
 
@@ -81,6 +82,7 @@ impl Setup {
     async fn run(mut self) {
         let is_first = self.place.worker == 0;
         let local = Local::new(self.place, self.view, self.shared);
+        plugin::lua::run_timers_here();
         tokio::task::spawn_local(tick(Rc::clone(&local)));
         tokio::task::spawn_local(listen_to_others(Rc::clone(&local), self.told));
         let mut accepting: BTreeMap<ServiceName, Accepting> = BTreeMap::new();

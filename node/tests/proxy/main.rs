@@ -20,5 +20,6 @@ mod reproxy;
 mod running;
 mod selecting;
 mod special;
+mod timers;
 mod tls;
 mod uploads;

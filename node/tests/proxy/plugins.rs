@@ -15,7 +15,7 @@ fn push(name: &str, source: &str) -> Change {
 }
 
 /// Pushes a plugin, and has the service use it.
-fn plug(proxy: &mut Proxy, name: &str, source: &str) {
+pub(crate) fn plug(proxy: &mut Proxy, name: &str, source: &str) {
     proxy.change(vec![
         push(name, source),
         Change::SetLoaded {
@@ -26,7 +26,7 @@ fn plug(proxy: &mut Proxy, name: &str, source: &str) {
     ]);
 }
 
-async fn ask(client: &mut Client, target: &str) -> Response {
+pub(crate) async fn ask(client: &mut Client, target: &str) -> Response {
     client
         .ask(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"))
         .await
@@ -421,6 +421,12 @@ async fn the_examples_of_the_guide_do_what_it_says() {
     plug(&mut proxy, "Security", &example("Security"));
     let answer = ask(&mut client, "/").await;
     assert!(answer.has("X-Content-Type-Options: nosniff"), "{}", answer.head);
+
+    plug(&mut proxy, "Minutes", &example("Minutes"));
+    let began = Instant::now();
+    while ask(&mut client, "/").await.has("X-Minute: nil") {
+        assert!(began.elapsed() < PATIENCE, "no minute came");
+    }
 
     plug(&mut proxy, "Limit", &example("Limit"));
     let mut statuses = Vec::new();

@@ -1,16 +1,23 @@
 //! What every plugin finds: the table `fleetbal`.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbal_raft::model::ScriptName;
-use mlua::{Lua, Value};
+use mlua::{Function, Lua, Value};
 
 use super::shared::{Item, Shared};
+use super::timers::Timers;
 use crate::clock;
 
 /// Puts it there.
-pub(super) fn install(lua: &Lua, name: &ScriptName, shared: &Arc<Shared>) -> mlua::Result<()> {
+pub(super) fn install(
+    lua: &Lua,
+    name: &ScriptName,
+    shared: &Arc<Shared>,
+    timers: &Rc<Timers>,
+) -> mlua::Result<()> {
     let table = lua.create_table()?;
     let plugin = name.clone();
     let log = lua.create_function(move |_, text: String| {
@@ -25,6 +32,14 @@ pub(super) fn install(lua: &Lua, name: &ScriptName, shared: &Arc<Shared>) -> mlu
     let now = lua.create_function(|_, ()| Ok(clock::now().0 as f64 / 1000.0))?;
     table.raw_set("now", now)?;
     table.raw_set("shared", area(lua, shared)?)?;
+    for (name, repeats) in [("after", false), ("every", true)] {
+        let timers = Rc::clone(timers);
+        let add = lua.create_function(move |_, (seconds, function): (f64, Function)| {
+            let after = time(Some(seconds))?.unwrap_or_default();
+            timers.add(after, repeats, function)
+        })?;
+        table.raw_set(name, add)?;
+    }
     table.set_readonly(true);
     lua.globals().raw_set("fleetbal", table)
 }

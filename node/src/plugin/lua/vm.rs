@@ -1,6 +1,7 @@
 //! One machine: a sandbox with the functions of one plugin.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::library;
 use super::request::{self, Active};
 use super::service::Registry;
 use super::shared::Shared;
+use super::timers::Timers;
 
 /// How long the file, `load` and `register` may take.
 const LOADING: Duration = Duration::from_secs(1);
@@ -114,6 +116,13 @@ pub(super) struct Vm {
     hooks: Vec<(Point, Function)>,
     request: AnyUserData,
     entries: Table,
+    timers: Rc<Timers>,
+}
+
+impl fmt::Debug for Vm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vm").finish_non_exhaustive()
+    }
 }
 
 impl Vm {
@@ -138,7 +147,8 @@ impl Vm {
         for name in WITHHELD {
             lua.globals().raw_set(name, Value::Nil)?;
         }
-        library::install(&lua, name, shared)?;
+        let timers = Rc::new(Timers::default());
+        library::install(&lua, name, shared, &timers)?;
         lua.sandbox(true)?;
         let clock = Rc::new(Clock::default());
         let watched = Rc::clone(&clock);
@@ -173,6 +183,7 @@ impl Vm {
             hooks,
             request,
             entries,
+            timers,
         })
     }
 
@@ -180,6 +191,18 @@ impl Vm {
     pub(super) fn points(&self) -> Points {
         let points: Vec<_> = self.hooks.iter().map(|(point, _)| *point).collect();
         Points::of(&points)
+    }
+
+    /// Its timers.
+    pub(super) fn timers(&self) -> &Rc<Timers> {
+        &self.timers
+    }
+
+    /// Calls a function of its that is about no request.
+    pub(super) fn call_alone(&self, function: &Function, limit: Option<Duration>) -> Result<(), Fault> {
+        self.clock.start(limit);
+        function.call::<()>(())?;
+        Ok(())
     }
 
     /// Asks it.
@@ -242,6 +265,7 @@ impl Vm {
 
     /// It is not asked any more.
     pub(super) fn end(&self, place: &Place) {
+        self.timers.end();
         self.clock.start(Some(LOADING));
         let registry = Rc::default();
         let service = self
