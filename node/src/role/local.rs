@@ -161,7 +161,9 @@ impl Local {
             let current = served.current(self);
             served.sweep(self, current.as_deref());
             let hooks = current.iter().filter_map(|current| current.view.hooks.as_ref());
-            hooks.flat_map(|hooks| hooks.all()).for_each(|(_, hook)| hook.wake());
+            hooks
+                .flat_map(|hooks| hooks.all())
+                .for_each(|(_, hook)| hook.wake());
             if current.as_ref().is_some_and(|current| served.lacks(current)) || served.queue.waiting() > 0 {
                 lacking.push(Rc::clone(served));
             }

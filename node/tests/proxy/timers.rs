@@ -37,7 +37,11 @@ async fn they_come_without_a_request_and_their_failures_count() {
     let hooks = hooks(&proxy);
     until("it to be off", || failures(&hooks, "Failing").is_off()).await;
     let failures = failures(&hooks, "Failing");
-    assert_eq!((failures.count, failures.total), (3, 3), "it is not called any more");
+    assert_eq!(
+        (failures.count, failures.total),
+        (3, 3),
+        "it is not called any more"
+    );
     let reason = failures.off.unwrap().reason;
     assert!(reason.ends_with("Failing.lua:5: on purpose"), "{reason}");
 }
@@ -131,7 +135,10 @@ fn there_are_only_so_many_and_only_so_often() {
             "fleetbal.every(0.001, print)",
             "Own.lua:3: a timer comes again after 0.01 s or more",
         ),
-        ("fleetbal.after(-1, print)", "Own.lua:3: a time is a number of seconds"),
+        (
+            "fleetbal.after(-1, print)",
+            "Own.lua:3: a time is a number of seconds",
+        ),
     ] {
         let refused = refused(body);
         assert!(refused.contains(says), "{body}: {refused}");
