@@ -31,10 +31,17 @@ mod context;
 mod hook;
 mod hosts;
 pub mod lua;
+mod point;
 mod routes;
+
+use crate::http::ProxyError;
+
+/// A plugin names another service where nobody can begin anew any more.
+pub(crate) const TOO_LATE: ProxyError =
+    ProxyError::Internal("A plugin hands this request to another service too late.");
 
 pub use answer::Answer;
 pub use builtin::{Registered, Setup, report};
 pub use context::{Facts, Priority, RequestContext, Waiting};
-pub use hook::{Failures, Hook, Hooks, Outcome, Point, Points, Trouble};
+pub use hook::{Asked, Failures, Hook, Hooks, Outcome, Point, Points, Trouble};
 pub use routes::{Choice, Routes, fits};

@@ -20,6 +20,7 @@ use crate::snapshot::{BackendState, OpenConnection};
 pub use connect::{ConnectError, Stage, connect};
 pub use connections::Connections;
 pub use idle::IdleConnections;
+pub use verify::Verifier;
 
 /// A connection to a backend, for one request at a time. Dropping it closes the connection.
 #[derive(Debug)]

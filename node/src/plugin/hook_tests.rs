@@ -65,6 +65,48 @@ fn every_point_has_a_name_and_a_bit_of_its_own() {
     assert_eq!(Point::find("start"), None);
 }
 
+/// The rows of the guide's table of hooks: names, and what is said of when they come.
+fn rows() -> Vec<(String, String)> {
+    let guide = include_str!("../../../docs/plugins.md");
+    let section = guide.split("## Hooks\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows = rows.map(|row| {
+        let (names, rest) = row.split_once(" | ").unwrap();
+        let when = rest.split(" | ").next().unwrap().to_owned();
+        names
+            .split(", ")
+            .map(move |name| (name.trim_matches('`').to_owned(), when.clone()))
+            .collect::<Vec<_>>()
+    });
+    rows.flatten().collect()
+}
+
+#[test]
+fn the_guide_has_a_row_for_each_hook_of_perlbals() {
+    let reference = [
+        "manage_command.NAME pre_event_loop start_proxy_request start_web_request start_http_request",
+        "proxy_read_request make_high_priority make_low_priority backend_client_assigned backend_write_verify",
+        "backend_readable_verify backend_response_received reproxy_response_received start_file_reproxy",
+        "modify_response_headers prepend_body start_serve_request start_send_file reproxy_fh_finished",
+        "static_get_poststat_file_missing concat_get_poststat_file_missing static_get_poststat_pre_send",
+        "concat_get_poststat_pre_send handle_put put_writeout return_to_base end_proxy_request end_web_request",
+    ];
+    let mut expected: Vec<_> = reference.iter().flat_map(|names| names.split(' ')).collect();
+    let rows = rows();
+    let mut told: Vec<_> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    expected.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(told, expected);
+    let types = include_str!("../../../docs/fleetbal.d.luau");
+    for (name, when) in &rows {
+        let is_here = !when.starts_with("never: ");
+        let is_point = Point::find(name).is_some();
+        assert_eq!(is_point, is_here, "{name}");
+        assert_eq!(types.contains(&format!("\"{name}\"")), is_point, "{name}");
+    }
+    assert!(Point::ALL.iter().all(|point| expected.contains(&point.name())));
+}
+
 #[test]
 fn all_are_asked_in_order_until_one_ends_the_chain() {
     let close = |point| {

@@ -24,7 +24,8 @@ use fleetbal_raft::model::{Role, ScriptName, Service, ServiceName, Value};
 
 use super::builtin::Setup;
 use super::context::RequestContext;
-use super::hook::{Failures, Hook, Outcome, Point, Points};
+use super::hook::{Failures, Hook, Outcome};
+use super::point::{Point, Points};
 use crate::plugin::Answer;
 use record::Record;
 use shared::Shared;

@@ -165,6 +165,11 @@ impl Query<'_> {
 }
 
 impl Fetched {
+    /// The target's head, in canonical form.
+    pub(super) fn fields(&self) -> &[u8] {
+        &self.fields
+    }
+
     /// A field of the target's.
     pub(super) fn field(&self, name: &str) -> Option<&[u8]> {
         Head::new(&self.fields).field(name)

@@ -1,5 +1,6 @@
 //! Answers a client's request with what a backend named: a file, or the first of several URLs that is there.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 use std::ops::Range;
@@ -20,6 +21,7 @@ use crate::clock;
 use crate::http::range::{self, Selected};
 use crate::http::response::{self, Replacements, ReproxyFields};
 use crate::http::{Body, Framing, Head, Method, ProxyError, RequestHead};
+use crate::plugin::{self, Answer, Asked, Point};
 use crate::snapshot::{CacheRules, ReproxySettings};
 use crate::tls::Stream;
 
@@ -44,10 +46,12 @@ pub struct Exchange<'a> {
     pub targets: &'a Arc<Targets>,
     /// The service's cache.
     pub cache: &'a Cache,
+    /// The plugins that are asked on the way; none: there are none.
+    pub plugins: Option<Asked<'a>>,
 }
 
 /// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It was answered with this status.
     Sent {
@@ -65,6 +69,10 @@ pub enum Outcome {
     },
     /// Nothing was sent yet: the client is to be told.
     Failed(ProxyError),
+    /// Nothing was sent yet: a plugin answers instead.
+    Said(Box<Answer>),
+    /// Nothing was sent yet, and a plugin has the connection closed.
+    Closed,
 }
 
 const NO_FILE: ProxyError = ProxyError::NotFound("The file is not there.");
@@ -125,7 +133,7 @@ pub async fn answer_cached(mut exchange: Exchange<'_>, entry: &Entry) -> Outcome
         return exchange.send_head(&first, Some(304), &[]).await;
     }
     let outcome = exchange.send_url(&first, &entry.urls, None).await;
-    if let (Outcome::Failed(_), Some(rules)) = (outcome, exchange.settings.cache()) {
+    if let (Outcome::Failed(_), Some(rules)) = (&outcome, exchange.settings.cache()) {
         // The backend may know a better place.
         exchange.cache.forget(rules, &key(exchange.head));
     }
@@ -148,6 +156,30 @@ impl Exchange<'_> {
         let validators = ["ETag", "Last-Modified"].map(|name| response::field(first, name));
         let holds = !condition.starts_with(b"W/") && validators.contains(&Some(condition));
         holds.then_some(range)
+    }
+
+    /// The path that plugins make of one.
+    async fn ask_path<'p>(&mut self, path: &'p [u8]) -> Result<Cow<'p, [u8]>, Outcome> {
+        let Some(plugins) = &mut self.plugins else {
+            return Ok(path.into());
+        };
+        plugins.context.set_path(path);
+        go_on(plugins.ask(Point::StartFileReproxy).await)?;
+        let path = plugins.context.path().unwrap_or_default();
+        Ok(path.to_vec().into())
+    }
+
+    /// Has plugins see what a URL answers.
+    async fn ask_received(&mut self, fetched: &Fetched) -> Result<(), Outcome> {
+        let Some(plugins) = &mut self.plugins else {
+            return Ok(());
+        };
+        let status = fetched.head.status;
+        plugins.context.put_response(status, fetched.fields().to_vec());
+        let outcome = plugins.ask(Point::ReproxyResponseReceived).await;
+        // They look at it: the client gets the first backend's head.
+        plugins.context.take_response();
+        go_on(outcome)
     }
 
     /// Keeps what the backend allows to be kept.
@@ -220,6 +252,10 @@ impl Exchange<'_> {
     }
 
     async fn send_file(&mut self, first: &[u8], path: &[u8], expected: Option<ExpectedSize>) -> Outcome {
+        let path = &match self.ask_path(path).await {
+            Ok(path) => path,
+            Err(outcome) => return outcome,
+        };
         let source = match file::open(&self.settings.file_root, path).await {
             Ok(source) => source,
             Err(error) => {
@@ -274,7 +310,11 @@ impl Exchange<'_> {
             Ok(piece) if !piece.is_empty() => {
                 let rest = bytes.start + piece.len() as u64..bytes.end;
                 let piece = [head, piece].concat();
-                sent(self.send_pieces(source, piece, rest).await, outcome, true)
+                let result = self.send_pieces(source, piece, rest).await;
+                if let (Ok(()), Some(plugins)) = (&result, &mut self.plugins) {
+                    plugins.ask(Point::ReproxyFhFinished).await;
+                }
+                sent(result, outcome, true)
             }
             Ok(_) | Err(_) => Outcome::Failed(NO_FILE),
         }
@@ -335,6 +375,9 @@ impl Exchange<'_> {
 
     /// Sends what a target answered behind the first backend's head.
     async fn pass_on(&mut self, first: &[u8], mut fetched: Fetched) -> Outcome {
+        if let Err(outcome) = self.ask_received(&fetched).await {
+            return outcome;
+        }
         let (framing, dechunk) = fetched.framing(self.request.method);
         let status = fetched.is_part().then_some(fetched.head.status);
         let names = ["Accept-Ranges", "Content-Range"]
@@ -362,6 +405,16 @@ impl Exchange<'_> {
             return Outcome::Failed(NO_URL);
         }
         sent(result, outcome, framing != Framing::UntilClose)
+    }
+}
+
+/// Whether it goes on behind a plugin; else what becomes of the request.
+fn go_on(said: plugin::Outcome) -> Result<(), Outcome> {
+    match said {
+        plugin::Outcome::Next | plugin::Outcome::Wait(_) => Ok(()),
+        plugin::Outcome::Answer(answer) => Err(Outcome::Said(answer)),
+        plugin::Outcome::Close => Err(Outcome::Closed),
+        plugin::Outcome::Service(_) => Err(Outcome::Failed(plugin::TOO_LATE)),
     }
 }
 

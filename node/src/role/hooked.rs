@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::local::{Current, Served};
-use crate::plugin::{Hooks, Outcome, Point, Points, RequestContext};
+use crate::plugin::{Asked, Hooks, Outcome, Point, Points, RequestContext};
 
 /// A request of a service with plugins. When it goes, they are told that the request is over.
 #[derive(Debug)]
@@ -34,6 +34,19 @@ impl Hooked {
     /// Asks the plugins at a point.
     pub(super) fn run(&mut self, points: &[Point]) -> Outcome {
         self.hooks.run(points, &mut self.context)
+    }
+
+    /// The same; where a plugin asks to wait, this waits.
+    pub(super) async fn ask(&mut self, points: &[Point]) -> Outcome {
+        self.hooks.ask(points, &mut self.context).await
+    }
+
+    /// The same for whoever sends what a backend has named.
+    pub(super) fn asked(&mut self) -> Option<Asked<'_>> {
+        (self.points != Points::default()).then_some(Asked {
+            hooks: &self.hooks,
+            context: &mut self.context,
+        })
     }
 
     /// Whether any of them is asked at that point.

@@ -416,6 +416,9 @@ async fn list(
         length: Some(page.len() as u64),
     };
     Facts::of(client, request.owner(), keeps).write_made(made, &mut head);
+    if let Some(next) = hooks::finish_head(client, request, 200, &mut head).await {
+        return Ok(next);
+    }
     let mut pieces = Pieces::default();
     pieces.text(head);
     client.answered(200, Some(page.len() as u64));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::verify::{Verification, verify};
+use super::verify::{Verification, Verifier, verify};
 use super::{Connections, Lease};
 use crate::health::{Failure, Seen};
 use crate::snapshot::BackendState;
@@ -64,14 +64,14 @@ impl Stage {
     }
 }
 
-/// Opens a connection for a service, and verifies it where there is a request for that. A backend that fails is barred
+/// Opens a connection for a service, and verifies it where that is asked for. A backend that fails is barred
 /// for a moment. Dropping the future closes the connection.
 ///
 /// # Errors
 /// When it cannot be opened or verified.
 pub async fn connect(
     backend: &Arc<BackendState>,
-    verify: Option<&[u8]>,
+    verify: Option<&Verifier>,
     connections: &Arc<Connections>,
     stage: &Stage,
 ) -> Result<Lease, ConnectError> {
@@ -92,16 +92,16 @@ pub async fn connect(
 
 async fn open(
     backend: &Arc<BackendState>,
-    request: Option<&[u8]>,
+    verifier: Option<&Verifier>,
     connections: &Arc<Connections>,
     stage: &Stage,
 ) -> Result<Lease, ConnectError> {
     let lease = open_plain(backend, connections).await?;
-    let Some(request) = request.filter(|_| !backend.skips_verification(Instant::now())) else {
+    let Some(verifier) = verifier.filter(|_| !backend.skips_verification(Instant::now())) else {
         return Ok(lease);
     };
     stage.0.store(true, Ordering::Relaxed);
-    match timeout(VERIFY_TIMEOUT, verify(lease, request)).await {
+    match timeout(VERIFY_TIMEOUT, verify(lease, verifier)).await {
         Err(_) => Err(ConnectError::NotVerified),
         Ok(Err(error)) => Err(ConnectError::Verify(error)),
         Ok(Ok(Verification::Passed(mut lease))) => {
@@ -109,6 +109,7 @@ async fn open(
             lease.state.is_proven = true;
             Ok(lease)
         }
+        Ok(Ok(Verification::Spared(lease))) => Ok(lease),
         Ok(Ok(Verification::NotKept)) => {
             backend.skip_verification(Instant::now(), UNVERIFIED_FOR);
             stage.0.store(false, Ordering::Relaxed);

@@ -11,6 +11,7 @@ mod choosing;
 mod files;
 mod fixture;
 mod handover;
+mod hooks;
 mod logging;
 mod messages;
 mod plugins;

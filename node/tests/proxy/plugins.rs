@@ -14,16 +14,20 @@ fn push(name: &str, source: &str) -> Change {
     }
 }
 
+/// Pushes a plugin and loads it.
+pub(crate) fn pushed(name: &str, source: &str) -> Vec<Change> {
+    let loaded = Change::SetLoaded {
+        plugin: name.to_owned(),
+        loaded: true,
+    };
+    vec![push(name, source), loaded]
+}
+
 /// Pushes a plugin, and has the service use it.
 pub(crate) fn plug(proxy: &mut Proxy, name: &str, source: &str) {
-    proxy.change(vec![
-        push(name, source),
-        Change::SetLoaded {
-            plugin: name.to_owned(),
-            loaded: true,
-        },
-        set("plugins", name),
-    ]);
+    let mut changes = pushed(name, source);
+    changes.push(set("plugins", name));
+    proxy.change(changes);
 }
 
 pub(crate) async fn ask(client: &mut Client, target: &str) -> Response {
@@ -33,12 +37,14 @@ pub(crate) async fn ask(client: &mut Client, target: &str) -> Response {
 }
 
 /// Writes down every hook, and tells at `/trace`.
-const TRACER: &str = r#"
+pub(crate) const TRACER: &str = r#"
 local names = {
     "start_proxy_request", "start_web_request", "start_http_request", "proxy_read_request",
     "make_high_priority", "make_low_priority", "backend_client_assigned", "backend_response_received",
-    "modify_response_headers", "prepend_body", "start_serve_request", "start_send_file",
-    "static_get_poststat_file_missing", "static_get_poststat_pre_send", "return_to_base",
+    "backend_write_verify", "backend_readable_verify", "start_file_reproxy", "reproxy_response_received",
+    "modify_response_headers", "prepend_body", "reproxy_fh_finished", "start_serve_request", "start_send_file",
+    "static_get_poststat_file_missing", "static_get_poststat_pre_send", "concat_get_poststat_file_missing",
+    "concat_get_poststat_pre_send", "handle_put", "put_writeout", "return_to_base",
     "end_proxy_request", "end_web_request",
 }
 local shared = fleetbal.shared
@@ -60,7 +66,7 @@ return {
 }
 "#;
 
-async fn trace(client: &mut Client) -> Vec<String> {
+pub(crate) async fn trace(client: &mut Client) -> Vec<String> {
     let told = ask(client, "/trace").await;
     assert_eq!(told.status(), 200);
     told.text().lines().map(str::to_owned).collect()

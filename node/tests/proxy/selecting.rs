@@ -17,7 +17,7 @@ fn of(object: &str, key: &str, value: &str) -> Change {
 }
 
 /// A service over a pool of its own with one backend.
-fn proxy(called: &str, origin: &Origin) -> Vec<Change> {
+pub(crate) fn proxy(called: &str, origin: &Origin) -> Vec<Change> {
     let pool = fleetbal_raft::model::PoolName::parse(&format!("{called}_pool")).unwrap();
     let Change::PoolAdd { backend, weight, .. } = add(origin.address) else {
         unreachable!()

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlua::{Function, UserData, UserDataMethods};
 
-use super::super::hook::Point;
+use super::super::point::Point;
 use super::Place;
 
 /// What a plugin has registered.

@@ -10,7 +10,9 @@ use fleetbal_raft::model::ScriptName;
 use mlua::{AnyUserData, ChunkMode, Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use super::super::context::{Priority, RequestContext};
-use super::super::hook::{Outcome, Point, Points};
+use super::super::answer::Answer;
+use super::super::hook::Outcome;
+use super::super::point::{Point, Points};
 use super::Place;
 use super::library;
 use super::request::{self, Active};
@@ -224,14 +226,7 @@ impl Vm {
         let is_true = !matches!(called?, None | Some(Value::Nil | Value::Boolean(false)));
         Ok(match (is_true, outcome) {
             (true, Some(outcome)) => outcome,
-            (true, None) => {
-                if point == Point::MakeHighPriority {
-                    request.set_priority(Priority::High);
-                } else if point == Point::MakeLowPriority {
-                    request.set_priority(Priority::Low);
-                }
-                Outcome::Next
-            }
+            (true, None) => decided(point, request),
             (false, _) => Outcome::Next,
         })
     }
@@ -239,16 +234,20 @@ impl Vm {
     /// What is handed over beside the request.
     fn extra(&self, point: Point, request: &RequestContext) -> mlua::Result<Value> {
         match point {
-            Point::BackendClientAssigned => request.backend().map_or(Ok(Value::Nil), |backend| {
+            Point::BackendClientAssigned | Point::BackendWriteVerify => request.backend().map_or(Ok(Value::Nil), |backend| {
                 self.lua.create_string(backend.to_string()).map(Value::String)
             }),
-            Point::BackendResponseReceived | Point::ModifyResponseHeaders | Point::PrependBody => Ok(request
+            Point::BackendReadableVerify
+            | Point::BackendResponseReceived
+            | Point::ReproxyResponseReceived
+            | Point::ModifyResponseHeaders
+            | Point::PrependBody => Ok(request
                 .status()
                 .map_or(Value::Nil, |status| Value::Integer(status.into()))),
-            Point::StartServeRequest => request.path().map_or(Ok(Value::Nil), |path| {
+            Point::StartServeRequest | Point::StartFileReproxy => request.path().map_or(Ok(Value::Nil), |path| {
                 self.lua.create_string(path).map(Value::String)
             }),
-            Point::StaticGetPoststatPreSend => Ok(request.modified().map_or(Value::Nil, Value::Integer)),
+            Point::StaticGetPoststatPreSend | Point::ConcatGetPoststatPreSend => Ok(request.modified().map_or(Value::Nil, Value::Integer)),
             Point::StartProxyRequest
             | Point::StartWebRequest
             | Point::StartHttpRequest
@@ -257,6 +256,10 @@ impl Vm {
             | Point::MakeLowPriority
             | Point::StartSendFile
             | Point::StaticGetPoststatFileMissing
+            | Point::ConcatGetPoststatFileMissing
+            | Point::HandlePut
+            | Point::PutWriteout
+            | Point::ReproxyFhFinished
             | Point::ReturnToBase
             | Point::EndProxyRequest
             | Point::EndWebRequest => Ok(Value::Nil),
@@ -284,6 +287,19 @@ impl Vm {
             tracing::warn!(service = %place.service, error = first_line(&error), "a plugin failed as it was unloaded");
         }
     }
+}
+
+/// What it means that a hook returned true and said nothing else.
+fn decided(point: Point, request: &mut RequestContext) -> Outcome {
+    if point == Point::MakeHighPriority {
+        request.set_priority(Priority::High);
+    } else if point == Point::MakeLowPriority {
+        request.set_priority(Priority::Low);
+    } else if matches!(point, Point::BackendWriteVerify | Point::BackendReadableVerify) {
+        // The connection is good.
+        return Outcome::Answer(Box::new(Answer::new(200)));
+    }
+    Outcome::Next
 }
 
 /// The table that a file has to return.

@@ -109,7 +109,7 @@ impl Client {
     }
 
     /// Where the request comes from.
-    fn facts(&mut self, current: &Current, sent: &[u8]) -> Facts {
+    pub(in crate::role) fn facts(&mut self, current: &Current, sent: &[u8]) -> Facts {
         let trust = &current.view.settings.trust;
         let told = trust
             .trusts(self.peer)

@@ -10,13 +10,11 @@ use super::relay::Trouble;
 use super::request::Request;
 use crate::http::edit;
 use crate::http::{Framing, ProxyError, ResponseHead};
-use crate::plugin::{Answer, Outcome, Point, Priority, Waiting};
+use crate::plugin::{Answer, Outcome, Point, Priority, TOO_LATE, Waiting};
 use crate::role::client::Client;
 use crate::role::connection::Next;
 use crate::role::held::{Held, head_length};
 use crate::upstream::Lease;
-
-const NO_MORE: ProxyError = ProxyError::Internal("A plugin hands this request to another service too late.");
 
 /// What happens in place of what would have happened.
 pub(super) enum Instead {
@@ -77,23 +75,14 @@ async fn ask(client: &mut Client, request: &Request) -> Result<(), Instead> {
             Point::MakeLowPriority,
         ],
     };
-    loop {
-        let outcome = match &mut client.hooked {
-            Some(hooked) => hooked.run(points),
-            None => Outcome::Next,
-        };
-        match outcome {
-            Outcome::Wait(time) => tokio::time::sleep(time).await,
-            Outcome::Next => break,
-            Outcome::Answer(answer) => return Err(Instead::Answer(answer)),
-            Outcome::Close => return Err(Instead::Close),
-            Outcome::Service(_) => return Err(Instead::Error(NO_MORE)),
-        }
+    let outcome = hooked.ask(points).await;
+    hooked.context.put_body(None);
+    match outcome {
+        Outcome::Next | Outcome::Wait(_) => Ok(()),
+        Outcome::Answer(answer) => Err(Instead::Answer(answer)),
+        Outcome::Close => Err(Instead::Close),
+        Outcome::Service(_) => Err(Instead::Error(TOO_LATE)),
     }
-    if let Some(hooked) = &mut client.hooked {
-        hooked.context.put_body(None);
-    }
-    Ok(())
 }
 
 /// Does something else.
@@ -126,7 +115,7 @@ pub(super) fn assigned(client: &mut Client, request: &mut Request, lease: Lease)
         Outcome::Next => return Ok(lease),
         Outcome::Answer(answer) => Instead::Answer(answer),
         Outcome::Close => Instead::Close,
-        Outcome::Service(_) | Outcome::Wait(_) => Instead::Error(NO_MORE),
+        Outcome::Service(_) | Outcome::Wait(_) => Instead::Error(TOO_LATE),
     };
     opening::offer(&client.counted.local, &client.serving, lease);
     Err(instead)
@@ -166,7 +155,7 @@ pub(super) fn received(
         Outcome::Next => Ok(()),
         Outcome::Answer(answer) => Err(Trouble::Said(answer)),
         Outcome::Close => Err(Trouble::Gone),
-        Outcome::Service(_) | Outcome::Wait(_) => Err(Trouble::Answer(NO_MORE)),
+        Outcome::Service(_) | Outcome::Wait(_) => Err(Trouble::Answer(TOO_LATE)),
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use super::queue::{Demand, Opening, Queue};
 use crate::role::local::{Local, Served};
-use crate::upstream::{self, Lease};
+use crate::plugin::{Hooks, Points};
+use crate::snapshot::ServiceView;
+use crate::upstream::{self, Lease, Verifier};
 
 /// Sees to it that whoever waits is served as soon as may be: other workers that have something idle are told, and see
 /// to the rest; where there are none, what is missing is opened.
@@ -37,8 +39,7 @@ fn open_missing(local: &Rc<Local>, served: &Rc<Served>) {
         };
         let rng = &mut *local.rng.borrow_mut();
         for opening in served.queue.begin_openings(demand, rng) {
-            let verify = settings.verify_request.clone();
-            let carried = carry_through(Rc::clone(local), Rc::clone(served), opening, verify);
+            let carried = carry_through(Rc::clone(local), Rc::clone(served), opening, verifier(view));
             tokio::task::spawn_local(carried);
         }
     }
@@ -129,11 +130,22 @@ impl Drop for Pending {
     }
 }
 
+/// How the service's connections are verified, if they are.
+fn verifier(view: &ServiceView) -> Option<Verifier> {
+    let request = view.settings.verify_request.clone()?;
+    let sees = |hooks: &&Arc<Hooks>| hooks.points().meets(Points::VERIFICATION);
+    Some(Verifier {
+        request,
+        service: view.name.clone(),
+        hooks: view.hooks.as_ref().filter(sees).map(Arc::clone),
+    })
+}
+
 async fn carry_through(
     local: Rc<Local>,
     served: Rc<Served>,
     opening: Arc<Opening>,
-    verify: Option<Arc<[u8]>>,
+    verify: Option<Verifier>,
 ) {
     let mut pending = Pending {
         queue: Arc::clone(&served.queue),
@@ -141,7 +153,7 @@ async fn carry_through(
         has_failed: true,
     };
     let connections = served.queue.connections();
-    let opened = upstream::connect(&opening.backend, verify.as_deref(), connections, &opening.stage).await;
+    let opened = upstream::connect(&opening.backend, verify.as_ref(), connections, &opening.stage).await;
     pending.has_failed = opened.is_err();
     drop(pending);
     // Its error was counted where it arose; to clients it matters only when no other backend is left.

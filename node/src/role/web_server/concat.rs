@@ -7,11 +7,12 @@ use fleetbal_raft::model::MimeTypes;
 use super::path::{Several, leads_up};
 use super::reply::{Facts, Made};
 use super::send::Pieces;
-use super::{BOGUS, Said, UNCONFIGURED, WebRequest, docroot, place, refusal, send_pieces};
+use super::{BOGUS, Said, UNCONFIGURED, WebRequest, docroot, hooks, place, refusal, send_pieces};
 use crate::files::{Look, OpenError, OpenFile, Patience, Sending};
 use crate::http::answer::Page;
 use crate::http::conditional::{Asked, Validators, Verdict};
 use crate::http::{Head, Method};
+use crate::plugin::Point;
 use crate::role::client::Client;
 use crate::role::connection::Next;
 
@@ -44,11 +45,17 @@ pub(super) async fn send(
         return Err(OFF.into());
     }
     let paths = paths(several)?;
-    let found = look(client, request, several, &paths).await?;
+    let Some(found) = look(client, request, several, &paths).await? else {
+        let missing = hooks::ask(client, request, Point::ConcatGetPoststatFileMissing).await;
+        return missing.ok_or_else(|| MISSING.into());
+    };
     let size = found.iter().map(|file| file.stamp.size).sum();
     let Some(newest) = found.iter().max_by_key(|file| file.modified()) else {
         return Err(MISSING.into());
     };
+    if let Some(next) = hooks::ask_several(client, request, newest.stamp.modified.0).await {
+        return Ok(next);
+    }
     let kind = paths.iter().find_map(|path| web.types.find(path));
     let validators = Validators {
         etag: b"",
@@ -69,6 +76,10 @@ pub(super) async fn send(
     let keeps = request.keeps(client);
     let mut head = Vec::new();
     Facts::of(client, request.owner(), keeps).write_made(made, &mut head);
+    let status = if sends { 200 } else { 304 };
+    if let Some(next) = hooks::finish_head(client, request, status, &mut head).await {
+        return Ok(next);
+    }
     let mut pieces = Pieces::default();
     pieces.text(head);
     if sends && request.head.method != Method::Head {
@@ -76,7 +87,7 @@ pub(super) async fn send(
             pieces.file(Sending::new(Rc::clone(file), 0..file.stamp.size));
         }
     }
-    client.answered(if sends { 200 } else { 304 }, sends.then_some(size));
+    client.answered(status, sends.then_some(size));
     Ok(send_pieces(client, request, pieces, keeps).await)
 }
 
@@ -97,12 +108,13 @@ fn paths(several: Several<'_>) -> Result<Vec<Vec<u8>>, Page<'static>> {
     Ok(paths)
 }
 
+/// All of them; none where one is missing.
 async fn look(
     client: &Client,
     request: &WebRequest,
     several: Several<'_>,
     paths: &[Vec<u8>],
-) -> Result<Vec<Rc<OpenFile>>, Page<'static>> {
+) -> Result<Option<Vec<Rc<OpenFile>>>, Page<'static>> {
     let (root, web) = docroot(&request.current).ok_or(UNCONFIGURED)?;
     let place = place(client.local(), root, web, Patience::Wait);
     let base = several.base().ok_or(BOGUS)?;
@@ -115,8 +127,8 @@ async fn look(
     for path in paths {
         match place.look(path).await {
             Look::File(file) => found.push(file),
-            Look::Directory(_) | Look::Failed(_) => return Err(MISSING.into()),
+            Look::Directory(_) | Look::Failed(_) => return Ok(None),
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }

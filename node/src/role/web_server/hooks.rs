@@ -10,21 +10,18 @@ use crate::role::connection::Next;
 
 /// Asks the plugins at a point. None: it goes on.
 pub(super) async fn ask(client: &mut Client, request: &WebRequest, point: Point) -> Option<Next> {
-    loop {
-        let hooked = client.hooked.as_mut().filter(|hooked| hooked.has(point))?;
-        match hooked.run(&[point]) {
-            Outcome::Next => return None,
-            Outcome::Wait(time) => tokio::time::sleep(time).await,
-            Outcome::Close => return Some(Next::Close),
-            Outcome::Answer(answer) => return Some(client.give(&answer, &request.head).await),
-            Outcome::Service(name) => {
-                let head = hooked.context.head_bytes().to_vec();
-                let owner = Rc::clone(request.outer.as_ref().unwrap_or(&request.current));
-                return Some(match client.hand_over(&name, &owner, head) {
-                    Ok(()) => Next::Keep,
-                    Err(error) => crate::role::selector::unrouted(client, error, &request.head).await,
-                });
-            }
+    let hooked = client.hooked.as_mut().filter(|hooked| hooked.has(point))?;
+    match hooked.ask(&[point]).await {
+        Outcome::Next | Outcome::Wait(_) => None,
+        Outcome::Close => Some(Next::Close),
+        Outcome::Answer(answer) => Some(client.give(&answer, &request.head).await),
+        Outcome::Service(name) => {
+            let head = hooked.context.head_bytes().to_vec();
+            let owner = Rc::clone(request.outer.as_ref().unwrap_or(&request.current));
+            Some(match client.hand_over(&name, &owner, head) {
+                Ok(()) => Next::Keep,
+                Err(error) => crate::role::selector::unrouted(client, error, &request.head).await,
+            })
         }
     }
 }
@@ -49,6 +46,24 @@ pub(super) async fn ask_found(client: &mut Client, request: &WebRequest, modifie
         return Some(next);
     }
     ask(client, request, Point::StartSendFile).await
+}
+
+/// The same for several files, the newest of which was changed then.
+pub(super) async fn ask_several(client: &mut Client, request: &WebRequest, modified: i64) -> Option<Next> {
+    client.hooked.as_mut()?.context.put_modified(Some(modified));
+    ask(client, request, Point::ConcatGetPoststatPreSend).await
+}
+
+/// Asks the plugins about a piece of a file that is put.
+pub(super) async fn ask_piece(client: &mut Client, request: &WebRequest, piece: &[u8]) -> Option<Next> {
+    let hooked = client.hooked.as_mut()?;
+    if piece.is_empty() || !hooked.has(Point::PutWriteout) {
+        return None;
+    }
+    hooked.context.put_body(Some(piece.to_vec()));
+    let next = ask(client, request, Point::PutWriteout).await;
+    client.hooked.as_mut()?.context.put_body(None);
+    next
 }
 
 /// Has the plugins change the head of an answer that is sent now. Some: they have answered otherwise.

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::{Said, UNCONFIGURED, WebRequest, docroot, is_missing, refusal, say};
+use super::{Said, UNCONFIGURED, WebRequest, docroot, hooks, is_missing, refusal, say};
 use crate::files::{self, Incoming, IncomingError, Spot, TEMPORARY};
 use crate::http::answer::Page;
 use crate::http::{Body, Framing, Head};
 use crate::os_error;
+use crate::plugin::Point;
 use crate::role::client::Client;
 use crate::role::connection::Next;
 use crate::role::intake::{Failure, Intake};
@@ -33,6 +34,13 @@ const FAILED: Said = (500, "Internal Server Error", "Internal error");
 /// # Errors
 /// The page that is the answer instead.
 pub(super) async fn put(client: &mut Client, request: &mut WebRequest) -> Result<Next, Page<'static>> {
+    let (_, web) = docroot(&request.current).ok_or(UNCONFIGURED)?;
+    if !web.store.puts {
+        return Err(NOT_ALLOWED.into());
+    }
+    if let Some(next) = hooks::ask(client, request, Point::HandlePut).await {
+        return Ok(next);
+    }
     let (upload, store) = Upload::plan(request)?;
     let digests = upload.expected.is_some();
     let spot = upload.spot;
@@ -55,6 +63,7 @@ pub(super) async fn put(client: &mut Client, request: &mut WebRequest) -> Result
         Err(Trouble::Client(Failure::Gone)) => Ok(Next::Close),
         Err(Trouble::Client(Failure::Refused(error))) => Ok(client.refuse(error).await),
         Err(Trouble::Store(error)) => Err(unstored(&error)),
+        Err(Trouble::Taken(next)) => Ok(next),
     }
 }
 
@@ -89,13 +98,10 @@ struct Upload {
 }
 
 impl Upload {
-    /// Whether the request may put the file, and where.
+    /// Where the request puts the file, if it may.
     fn plan(request: &WebRequest) -> Result<(Self, StoreSettings), Page<'static>> {
         let (root, web) = docroot(&request.current).ok_or(UNCONFIGURED)?;
         let store = &web.store;
-        if !store.puts {
-            return Err(NOT_ALLOWED.into());
-        }
         let text = Head::new(&request.text);
         let path = name(text.target()).ok_or(BAD_NAME)?;
         if let (Framing::Length(length), Some(most)) = (request.head.framing, store.max_size)
@@ -123,6 +129,8 @@ impl Upload {
 enum Trouble {
     Client(Failure),
     Store(IncomingError),
+    /// A plugin has taken it over.
+    Taken(Next),
 }
 
 impl From<Failure> for Trouble {
@@ -155,9 +163,14 @@ async fn take_in(
             patience,
         };
         if let Err(failure) = intake.fill(client, PIECE, |_, _| {}).await {
-            // To let go of a large file takes a while.
-            drop(tokio::task::spawn_blocking(move || drop(incoming)));
+            let_go(incoming);
             return Err(failure.into());
+        }
+        if client.hooked.is_some()
+            && let Some(next) = hooks::ask_piece(client, request, &piece).await
+        {
+            let_go(incoming);
+            return Err(Trouble::Taken(next));
         }
         if request.upload.is_done() {
             files::blocking(move || {
@@ -174,6 +187,11 @@ async fn take_in(
         })
         .await?;
     }
+}
+
+/// It is not put. To let go of a large file takes a while.
+fn let_go(incoming: Incoming) {
+    drop(tokio::task::spawn_blocking(move || drop(incoming)));
 }
 
 /// The page for a file that is not put.

@@ -3,8 +3,10 @@
 //! The backend's connection is given back meanwhile, if what it sent ends soon. What is sent to the client is the
 //! business of [`crate::reproxy`]; here is whose connection that is, and what becomes of it.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use fleetbal_raft::model::{Role, ServiceName};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use super::super::attempts::{InFlight, answer, run};
+use super::super::attempts::{InFlight, answer, run, say};
 use super::super::dispatch::{self, Found, Turn};
 use super::super::original::{self, Original};
 use super::super::queue::Class;
@@ -20,7 +22,9 @@ use super::super::request::Request;
 use super::Relay;
 use crate::http::{Body, Framing, ProxyError, ResponseHead, request, response};
 use crate::monitor::sockets::ClientState;
+use crate::plugin::{self, Answer, RequestContext};
 use crate::reproxy::{self, Cache, Exchange, Outcome};
+use crate::role::hooked::Hooked;
 use crate::role::client::{Begun, Client};
 use crate::role::connection::Next;
 use crate::role::held::Held;
@@ -190,8 +194,8 @@ async fn drain(lease: &mut Lease, body: &mut Body) -> bool {
 /// Where an answer of this node's own comes from.
 struct Place {
     local: Rc<Local>,
-    config: std::sync::Arc<fleetbal_raft::model::FleetConfig>,
-    cache: std::sync::Arc<Cache>,
+    config: Arc<fleetbal_raft::model::FleetConfig>,
+    cache: Arc<Cache>,
     keeps: bool,
 }
 
@@ -226,6 +230,7 @@ impl Place {
             limits: self.config.reproxy_limits(),
             targets: &self.local.reproxy.targets,
             cache: &self.cache,
+            plugins: client.hooked.as_mut().and_then(|hooked| hooked.asked()),
         }
     }
 }
@@ -251,6 +256,8 @@ async fn conclude(client: &mut Client, request: &Request, outcome: Outcome) -> N
         Outcome::Cut { shows: true } => Next::Close,
         Outcome::Cut { shows: false } => Next::Abort,
         Outcome::Failed(error) => answer(client, request, error).await,
+        Outcome::Said(answer) => say(client, request, &answer).await,
+        Outcome::Closed => Next::Close,
     }
 }
 
@@ -263,9 +270,15 @@ fn service_asked(first: &[u8]) -> Option<Vec<u8>> {
 
 /// Has another service of this node answer the request as the client sent it.
 async fn hand_over(client: &mut Client, request: Box<Request>, name: &[u8]) -> Next {
-    let (served, prepared) = match prepare(client, &request, name) {
+    let prepared = match named(name) {
+        Ok(name) => Box::pin(prepare(client, &request, name)).await,
+        Err(error) => Err(Refused::Error(error)),
+    };
+    let (served, prepared) = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return answer(client, &request, error).await,
+        Err(Refused::Error(error)) => return answer(client, &request, error).await,
+        Err(Refused::Said(said)) => return say(client, &request, &said).await,
+        Err(Refused::Closed) => return Next::Close,
     };
     served.shard().request_started();
     let outer = std::mem::replace(&mut client.serving, served);
@@ -284,40 +297,113 @@ enum Prepared {
     Web(WebRequest),
 }
 
-/// The request anew, by the rules of the other service.
-fn prepare(
+/// Why no other service answers.
+enum Refused {
+    Error(ProxyError),
+    /// A plugin answers.
+    Said(Box<Answer>),
+    /// A plugin has the connection closed.
+    Closed,
+}
+
+impl From<ProxyError> for Refused {
+    fn from(error: ProxyError) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn named(name: &[u8]) -> Result<ServiceName, ProxyError> {
+    let name = std::str::from_utf8(name).map_err(|_| UNKNOWN_SERVICE)?;
+    ServiceName::parse(name).map_err(|_| UNKNOWN_SERVICE)
+}
+
+/// The request anew, by the rules and the plugins of the other service.
+async fn prepare(
     client: &mut Client,
     request: &Request,
-    name: &[u8],
-) -> Result<(Rc<Served>, Prepared), ProxyError> {
+    mut name: ServiceName,
+) -> Result<(Rc<Served>, Prepared), Refused> {
     let original = request.original.as_deref().ok_or(NO_ORIGINAL)?;
-    if original.hops >= HOPS {
-        return Err(CIRCLE);
-    }
     if request.head.framing != Framing::Empty {
-        return Err(WITH_BODY);
+        return Err(WITH_BODY.into());
     }
-    let name = std::str::from_utf8(name).map_err(|_| UNKNOWN_SERVICE)?;
-    let name = ServiceName::parse(name).map_err(|_| UNKNOWN_SERVICE)?;
-    let (served, current) = client.local().find(&name).ok_or(UNKNOWN_SERVICE)?;
-    let (served, current) = selector::settle(client.local(), served, current, original.forwarded())?;
-    client.log_for(&served, &current.view, original.sent());
+    for hops in original.hops..HOPS {
+        let (served, current) = client.local().find(&name).ok_or(UNKNOWN_SERVICE)?;
+        let (served, current) = selector::settle(client.local(), served, current, original.forwarded())?;
+        client.log_for(&served, &current.view, original.sent());
+        match begin_hooked(client, &current, original.sent()).await? {
+            Begins::As(sent) => {
+                let prepared = begin(client, request, (&served, current), (&sent, hops + 1))?;
+                return Ok((served, prepared));
+            }
+            Begins::Elsewhere(other) => name = other,
+        }
+    }
+    Err(CIRCLE.into())
+}
+
+/// How a service begins with a request that was handed over to it.
+enum Begins<'a> {
+    /// With this head.
+    As(Cow<'a, [u8]>),
+    /// One of its plugins chooses another service.
+    Elsewhere(ServiceName),
+}
+
+/// Has the plugins of a service see the head of a request that was handed over to it; those that saw it before are done
+/// with it.
+async fn begin_hooked<'a>(
+    client: &mut Client,
+    current: &Rc<Current>,
+    sent: &'a [u8],
+) -> Result<Begins<'a>, Refused> {
+    if let Some(before) = &mut client.hooked {
+        before.retire();
+    }
+    let Some(hooks) = current.view.hooks.as_ref().filter(|hooks| hooks.are_asked()) else {
+        return Ok(Begins::As(sent.into()));
+    };
+    let rules = client.forwarding(&current.view.settings);
+    let said = request::read(sent, rules, &mut Vec::new())?;
+    let context = RequestContext::new(client.facts(current, sent), sent, said);
+    let outer = client.hooked.take();
+    let hooked = client
+        .hooked
+        .insert(Hooked::new(Arc::clone(hooks), context, outer));
+    match hooked.ask(hooks.start()).await {
+        plugin::Outcome::Next | plugin::Outcome::Wait(_) if hooked.context.is_edited() => {
+            Ok(Begins::As(hooked.context.head_bytes().to_vec().into()))
+        }
+        plugin::Outcome::Next | plugin::Outcome::Wait(_) => Ok(Begins::As(sent.into())),
+        plugin::Outcome::Answer(answer) => Err(Refused::Said(answer)),
+        plugin::Outcome::Close => Err(Refused::Closed),
+        plugin::Outcome::Service(name) => Ok(Begins::Elsewhere(name)),
+    }
+}
+
+/// The request with this head as the other service has it, and through how many services it has come then.
+fn begin(
+    client: &mut Client,
+    request: &Request,
+    (served, current): (&Rc<Served>, Rc<Current>),
+    (sent, hops): (&[u8], u8),
+) -> Result<Prepared, ProxyError> {
     let mut output = Vec::new();
     let rules = client.forwarding(&current.view.settings);
-    let head = request::read(original.sent(), rules, &mut output)?.ok_or(NO_ORIGINAL)?;
+    let head = request::read(sent, rules, &mut output)?.ok_or(NO_ORIGINAL)?;
     let begun = Begun {
         current,
         outer: Some(Rc::clone(request.owner())),
-        input: original.sent(),
+        input: sent,
         head,
         output: &output,
     };
     if begun.current.view.role == Some(Role::WebServer) {
-        return Ok((served, Prepared::Web(WebRequest::unanswered(begun))));
+        return Ok(Prepared::Web(WebRequest::unanswered(begun)));
     }
     let mut kept = original::keep(client.local(), &begun);
     if let Some(kept) = &mut kept {
-        kept.hops = original.hops + 1;
+        kept.hops = hops;
     }
     let Begun { current, outer, .. } = begun;
     let turn = Turn::next(&current, head.hash);
@@ -325,11 +411,11 @@ fn prepare(
     let found = if is_known {
         Found::Nothing(None)
     } else {
-        dispatch::reuse(client.local(), &served, &current, turn)
+        dispatch::reuse(client.local(), served, &current, turn)
     };
     let (lease, picked) = found.parts();
     client.record.keep_head(&output);
-    let request = Box::new(Request {
+    Ok(Prepared::Proxied(Box::new(Request {
         outer,
         current,
         class: Class::of(&head),
@@ -342,6 +428,5 @@ fn prepare(
         picked,
         upload_plan: None,
         original: kept,
-    });
-    Ok((served, Prepared::Proxied(request)))
+    })))
 }
