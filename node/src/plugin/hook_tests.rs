@@ -68,7 +68,13 @@ fn every_point_has_a_name_and_a_bit_of_its_own() {
 /// The rows of the guide's table of hooks: names, and what is said of when they come.
 fn rows() -> Vec<(String, String)> {
     let guide = include_str!("../../../docs/plugins.md");
-    let section = guide.split("## Hooks\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let section = guide
+        .split("## Hooks\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
     let rows = rows.map(|row| {
         let (names, rest) = row.split_once(" | ").unwrap();

@@ -184,7 +184,8 @@ impl Points {
     ]);
 
     /// Those of connections that are verified, with no request.
-    pub(crate) const VERIFICATION: Self = Self::of(&[Point::BackendWriteVerify, Point::BackendReadableVerify]);
+    pub(crate) const VERIFICATION: Self =
+        Self::of(&[Point::BackendWriteVerify, Point::BackendReadableVerify]);
 
     /// Those that have to do with files.
     pub(crate) const FILES: Self = Self::of(&[

@@ -165,7 +165,10 @@ async fn a_service_that_a_backend_names() {
     let says = "return request:respond(200, {}, 'said by ' .. request:service())";
     proxy.change(other(&hooking("start_http_request", says)));
     assert_eq!(ask(&mut client, "/a").await.text(), "said by t");
-    proxy.change(other(&hooking("start_http_request", "return request:set_service('s')")));
+    proxy.change(other(&hooking(
+        "start_http_request",
+        "return request:set_service('s')",
+    )));
     let circle = ask(&mut client, "/a").await;
     assert_eq!(circle.status(), 500, "{}", circle.text());
     proxy.change(other(&hooking("start_http_request", "return request:close()")));
@@ -193,7 +196,9 @@ async fn several_files_in_one_answer() {
     let mut client = proxy.client().await;
     assert_eq!(ask(&mut client, "/??a,b").await.text(), "ab");
     let told = between(&trace(&mut client).await, "GET", "/??a,b");
-    let modified = told[0].strip_prefix("concat_get_poststat_pre_send GET /??a,b ").unwrap();
+    let modified = told[0]
+        .strip_prefix("concat_get_poststat_pre_send GET /??a,b ")
+        .unwrap();
     assert!(modified.parse::<u64>().unwrap() > 1_000_000_000, "{modified}");
     assert_eq!(told[1..], ["modify_response_headers GET /??a,b 200"]);
     assert_eq!(ask(&mut client, "/??a,c").await.status(), 404);
@@ -243,5 +248,9 @@ async fn a_file_that_is_put() {
     .await;
     proxy.change(vec![set("enable_put", "off")]);
     plug(&mut proxy, "Own", &hooking("handle_put", instead));
-    assert_eq!(put(&mut proxy.client().await, "other").await.0, 403, "it takes none");
+    assert_eq!(
+        put(&mut proxy.client().await, "other").await.0,
+        403,
+        "it takes none"
+    );
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use fleetbal_raft::model::ScriptName;
 use mlua::{AnyUserData, ChunkMode, Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
-use super::super::context::{Priority, RequestContext};
 use super::super::answer::Answer;
+use super::super::context::{Priority, RequestContext};
 use super::super::hook::Outcome;
 use super::super::point::{Point, Points};
 use super::Place;
@@ -234,9 +234,11 @@ impl Vm {
     /// What is handed over beside the request.
     fn extra(&self, point: Point, request: &RequestContext) -> mlua::Result<Value> {
         match point {
-            Point::BackendClientAssigned | Point::BackendWriteVerify => request.backend().map_or(Ok(Value::Nil), |backend| {
-                self.lua.create_string(backend.to_string()).map(Value::String)
-            }),
+            Point::BackendClientAssigned | Point::BackendWriteVerify => {
+                request.backend().map_or(Ok(Value::Nil), |backend| {
+                    self.lua.create_string(backend.to_string()).map(Value::String)
+                })
+            }
             Point::BackendReadableVerify
             | Point::BackendResponseReceived
             | Point::ReproxyResponseReceived
@@ -244,10 +246,14 @@ impl Vm {
             | Point::PrependBody => Ok(request
                 .status()
                 .map_or(Value::Nil, |status| Value::Integer(status.into()))),
-            Point::StartServeRequest | Point::StartFileReproxy => request.path().map_or(Ok(Value::Nil), |path| {
-                self.lua.create_string(path).map(Value::String)
-            }),
-            Point::StaticGetPoststatPreSend | Point::ConcatGetPoststatPreSend => Ok(request.modified().map_or(Value::Nil, Value::Integer)),
+            Point::StartServeRequest | Point::StartFileReproxy => {
+                request.path().map_or(Ok(Value::Nil), |path| {
+                    self.lua.create_string(path).map(Value::String)
+                })
+            }
+            Point::StaticGetPoststatPreSend | Point::ConcatGetPoststatPreSend => {
+                Ok(request.modified().map_or(Value::Nil, Value::Integer))
+            }
             Point::StartProxyRequest
             | Point::StartWebRequest
             | Point::StartHttpRequest

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::queue::{Demand, Opening, Queue};
-use crate::role::local::{Local, Served};
 use crate::plugin::{Hooks, Points};
+use crate::role::local::{Local, Served};
 use crate::snapshot::ServiceView;
 use crate::upstream::{self, Lease, Verifier};
 
