@@ -253,11 +253,10 @@ async fn conclude(client: &mut Client, request: &Request, outcome: Outcome) -> N
                 Next::Linger
             }
         }
-        Outcome::Cut { shows: true } => Next::Close,
+        Outcome::Cut { shows: true } | Outcome::Closed => Next::Close,
         Outcome::Cut { shows: false } => Next::Abort,
         Outcome::Failed(error) => answer(client, request, error).await,
         Outcome::Said(answer) => say(client, request, &answer).await,
-        Outcome::Closed => Next::Close,
     }
 }
 
