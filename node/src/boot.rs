@@ -222,7 +222,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
     let plane = plane.map_or_else(|| DataPlane::start(settings), Ok)?;
     plane.begin(cluster.is_drained(), given.inheritance);
     let (publisher, reports) = plane.first_view(&cluster, variables.clone());
-    let (runner, effects) = plane.effects(publisher, &variables, settings, &lifecycle);
+    let (runner, effects) = plane.effects(publisher, (&variables, cluster.seal()), settings, &lifecycle);
     let health = Health::new(cluster.name().as_str());
     let (fleet, routes) = Peers {
         advertise: settings.advertised(),

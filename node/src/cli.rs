@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out.
 
+mod cert;
 mod client;
 mod cluster;
 mod completions;
@@ -71,6 +72,8 @@ enum Sub {
     Config(config::ConfigArgs),
     /// Plugins in Lua of the fleet
     Plugin(plugin::PluginArgs),
+    /// Certificates of the fleet
+    Cert(cert::CertArgs),
     /// Send one management command and print the answer; without one, a shell
     Ctl(ctl::CtlArgs),
     /// Ask a node's health pages: for health checks of containers and VIPs
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Some(Sub::Cluster(args)) => cluster::run(&args),
         Some(Sub::Config(args)) => config::run(&args),
         Some(Sub::Plugin(args)) => plugin::run(&args),
+        Some(Sub::Cert(args)) => cert::run(&args),
         Some(Sub::Ctl(args)) => ctl::run(&args),
         Some(Sub::Probe(args)) => probe::run(&args),
         Some(Sub::Completions(args)) => completions::run(&args),

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use fleetbal_raft::feed::Feed;
 use fleetbal_raft::model::Version;
+use fleetbal_raft::seal::Seal;
 use tokio::sync::watch;
 
 pub use listeners::{Listener, Ports};
@@ -24,6 +25,7 @@ pub use logs::NO_PROGRAMS;
 pub use nodefiles::Nodefiles;
 
 use crate::access_log::AccessLogs;
+use crate::clock;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::{NodeVariables, Publisher, View};
 use crate::tls::Servers;
@@ -51,12 +53,20 @@ pub struct Effects {
     failures: Arc<ArcSwap<Vec<Failure>>>,
     nodefiles: Arc<ArcSwap<Vec<Failure>>>,
     lasting: Arc<ArcSwap<Vec<Failure>>>,
+    ending: Arc<ArcSwap<Vec<Failure>>>,
     logs: Troubles,
     view: View,
     settled: watch::Receiver<Version>,
 }
 
 impl Effects {
+    /// What failed, and certificates that end soon.
+    pub fn all(&self) -> Vec<Failure> {
+        let mut all = self.failures();
+        all.extend(joined([&self.ending]));
+        all
+    }
+
     /// What failed and is being tried again, nodefiles that are left alone, plugins that are off, and what was reported.
     pub fn failures(&self) -> Vec<Failure> {
         let mut all = joined([&self.failures, &self.nodefiles, &self.lasting]);
@@ -101,8 +111,10 @@ pub struct Runner {
     publisher: Publisher,
     variables: NodeVariables,
     failures: Arc<ArcSwap<Vec<Failure>>>,
+    ending: Arc<ArcSwap<Vec<Failure>>>,
     settled: watch::Sender<Version>,
     servers: Servers,
+    seal: Seal,
     logs: Logs,
     reload: watch::Receiver<u64>,
 }
@@ -112,6 +124,8 @@ pub struct Runner {
 pub struct Plane {
     /// They get what they need to speak TLS.
     pub servers: Servers,
+    /// Opens the keys of the fleet's certificates.
+    pub seal: Seal,
     /// They are opened and closed.
     pub access_logs: AccessLogs,
     /// Whether the configuration may start programs on this node.
@@ -126,9 +140,11 @@ pub fn effects(
     lifecycle: &Lifecycle,
 ) -> (Runner, Effects) {
     let failures: Arc<ArcSwap<Vec<Failure>>> = Arc::default();
+    let ending: Arc<ArcSwap<Vec<Failure>>> = Arc::default();
     let (settled, settled_view) = watch::channel(Version::default());
     let Plane {
         servers,
+        seal,
         access_logs,
         may_start_programs,
     } = plane;
@@ -139,8 +155,10 @@ pub fn effects(
         publisher,
         variables,
         failures: failures.clone(),
+        ending: ending.clone(),
         settled,
         servers,
+        seal,
         logs,
         reload: lifecycle.reloads(),
     };
@@ -150,6 +168,7 @@ pub fn effects(
             failures,
             nodefiles: Arc::default(),
             lasting: Arc::default(),
+            ending,
             logs: troubles,
             view,
             settled: settled_view,
@@ -161,7 +180,8 @@ impl Runner {
     /// Carries out each version as it comes, until the feed ends, and reads files anew where that is asked for.
     /// Dropping the future stops it between versions.
     pub async fn run(mut self, mut feed: Feed, ports: impl Ports) {
-        let mut certificates = Certificates::new(self.variables.clone(), self.servers.clone());
+        let mut certificates =
+            Certificates::new(self.variables.clone(), self.servers.clone(), self.seal.clone());
         let mut listeners = Listeners::new(self.variables.clone(), ports);
         let mut pause = RETRY.0;
         let mut anew = false;
@@ -176,6 +196,7 @@ impl Runner {
             let failures = listeners.reconcile(&config, lacking, Instant::now());
             let all_well = failures.is_empty();
             self.failures.store(Arc::new(failures));
+            self.ending.store(Arc::new(certificates.ending(clock::now())));
             self.settled.send_replace(config.version);
             if all_well {
                 pause = RETRY.0;
@@ -189,6 +210,7 @@ impl Runner {
                 }
                 Ok(()) = self.reload.changed() => true,
                 () = tokio::time::sleep(docroots::LOOK), if all_well && serves_files => false,
+                () = tokio::time::sleep(certificates::LOOK), if all_well && !serves_files => false,
                 () = tokio::time::sleep(pause), if !all_well => {
                     pause = (pause * 2).min(RETRY.1);
                     false

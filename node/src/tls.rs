@@ -4,6 +4,7 @@
 //! each new connection, and a connection keeps what it began with. Nothing here opens a port or serves a request.
 
 mod certificate;
+mod fleet;
 mod handshake;
 mod names;
 mod server;
@@ -11,6 +12,7 @@ mod settings;
 mod stream;
 
 pub use certificate::CertificateError;
+pub use fleet::{Facts, Offer, OfferError, OpenError, pem};
 pub(crate) use handshake::{Refused, accept};
 pub use server::{LoadError, Server, Servers};
 pub use settings::ServerSettings;

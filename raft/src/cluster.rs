@@ -36,7 +36,8 @@ use crate::feed::Feed;
 use crate::identity::{DataDir, FOUNDER, Identity, KnownMembers};
 use crate::machine::{SnapshotPlace, StateMachine};
 use crate::model::{
-    Answer, Command, Entry, FleetId, KeyHash, NewMember, NodeName, RequestId, Typist, UnixMillis,
+    Answer, Command, Entry, FEATURE_LEVEL, FleetId, KeyHash, NewMember, NodeName, RequestId, Typist,
+    UnixMillis,
 };
 use crate::seal::Seal;
 use crate::store::{FirstFailure, LogStore};
@@ -187,6 +188,7 @@ impl Cluster {
         let inner = parts.assemble(LogStore::in_memory(), STANDALONE).await?;
         let member = ClusterMember {
             name: node.to_string(),
+            feature_level: Some(FEATURE_LEVEL),
             ..ClusterMember::default()
         };
         let founding = Command::Found {

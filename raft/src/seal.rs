@@ -64,7 +64,7 @@ impl Seal {
     ///
     /// # Errors
     /// Never in practice: the lengths that are derived are fixed.
-    pub(crate) fn of(secret: &[u8]) -> Result<Self, SealError> {
+    pub fn of(secret: &[u8]) -> Result<Self, SealError> {
         let secret: Prk = Salt::new(HKDF_SHA256, SALT).extract(secret);
         let key = secret.expand(&[FOR_KEY], &AES_256_GCM);
         let key = LessSafeKey::new(key.map_err(|_| SealError::Damaged)?.into());

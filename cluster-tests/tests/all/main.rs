@@ -5,6 +5,7 @@ mod access_log;
 mod backup;
 mod bad_input;
 mod bad_places;
+mod certs;
 mod confirm;
 mod containers;
 mod daemon;

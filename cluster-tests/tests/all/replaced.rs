@@ -36,7 +36,7 @@ fn shape(kept: usize, fresh: usize) -> Shape {
 }
 
 /// Waits until a process has another in its place, by the file that holds the number of the node's process.
-fn successor(pidfile: &Path, before: &Process) -> Result<Process> {
+pub(crate) fn successor(pidfile: &Path, before: &Process) -> Result<Process> {
     let pid = wait::until("another process", wait::PATIENCE, || {
         let pid: u32 = fs::read_to_string(pidfile)?.trim().parse()?;
         Ok((pid != before.pid()).then_some(pid))

@@ -128,7 +128,7 @@ impl Own {
             object: failure.object,
             reason: failure.reason,
         };
-        self.said.effects.failures().into_iter().map(trouble).collect()
+        self.said.effects.all().into_iter().map(trouble).collect()
     }
 
     async fn keep_saying(mut self, gossip: Gossip, cluster: Cluster) {

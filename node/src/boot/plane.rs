@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fleetbal_raft::Cluster;
 use fleetbal_raft::model::FleetConfig;
+use fleetbal_raft::seal::Seal;
 use tokio::sync::{mpsc, watch};
 
 use super::BootError;
@@ -71,12 +72,13 @@ impl DataPlane {
     pub(super) fn effects(
         &self,
         publisher: Publisher,
-        variables: &NodeVariables,
+        (variables, seal): (&NodeVariables, &Seal),
         settings: &Settings,
         lifecycle: &Lifecycle,
     ) -> (effects::Runner, Effects) {
         let plane = effects::Plane {
             servers: self.workers.tls().clone(),
+            seal: seal.clone(),
             access_logs: self.workers.access_logs().clone(),
             may_start_programs: settings.allow_exec,
         };

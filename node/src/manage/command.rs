@@ -57,6 +57,8 @@ pub enum Query {
     Plugins,
     /// `plugin list`, `plugin show NAME`, `plugin diff NAME VERSION`
     Scripts(ScriptQuery),
+    /// `cert list [json]`
+    Certificates(Format),
     /// A word that a plugin brings along.
     Report(String),
     /// `reload NAME`: what cannot be, as in Perlbal.

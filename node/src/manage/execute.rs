@@ -67,6 +67,10 @@ fn answer(query: &Query, context: &Context) -> Reply {
             .map_or_else(|error| Reply::Refused(os_error::words(&error)), Reply::Lines),
         Query::Plugins => Reply::Lines(query::plugin::list(config)),
         Query::Scripts(query) => scripts(query, context),
+        Query::Certificates(format) => Reply::Lines(match format {
+            Format::Text => query::certificate::list(config),
+            Format::Json => vec![query::certificate::list_json(config)],
+        }),
         Query::Report(word) => report(word, context),
         Query::Reload(name) => Reply::Refused(query::plugin::no_reload(config, name)),
         // Of those the last two ask the workers, and are answered before.

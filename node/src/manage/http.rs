@@ -7,6 +7,7 @@
 mod answer;
 mod backup;
 mod body;
+mod certs;
 mod commands;
 mod config;
 mod metrics;
@@ -85,6 +86,7 @@ async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infall
         Ok(Route::Page(page)) => page_answer(page, &request, &door.context),
         Ok(Route::Backup) => backup::take(&request, &door.context).await,
         Ok(Route::Plugin) => plugins::show(&request, &door.context),
+        Ok(Route::Certificate) => certs::show(&request, &door.context),
         Ok(Route::Call(call, access, caller)) => called(call, request, &door, (access, caller)).await,
         Err(refusal) => *refusal,
     })
@@ -101,6 +103,7 @@ async fn called(
     match call {
         Call::Commands => Box::pin(commands::answer(request, context, access, caller)).await,
         Call::Push => Box::pin(plugins::push(request, context, &caller.typist)).await,
+        Call::Certificate => Box::pin(certs::put(request, context, &caller.typist)).await,
         Call::Restore => Box::pin(backup::restore(request, context, &caller.typist)).await,
         Call::Diff => Box::pin(config::diff(request, context)).await,
         Call::Apply => Box::pin(config::apply(request, context, &caller.typist)).await,
@@ -116,6 +119,8 @@ enum Route {
     Backup,
     /// The source of a plugin in Lua.
     Plugin,
+    /// A certificate, without its key.
+    Certificate,
     Call(Call, Arc<Access>, Caller),
 }
 
@@ -137,13 +142,15 @@ enum Call {
     Apply,
     /// Makes a file a plugin.
     Push,
+    /// Makes files a certificate of the fleet.
+    Certificate,
 }
 
 impl Call {
     fn method(self) -> Method {
         match self {
             Self::Commands | Self::Diff => Method::POST,
-            Self::Restore | Self::Apply | Self::Push => Method::PUT,
+            Self::Restore | Self::Apply | Self::Push | Self::Certificate => Method::PUT,
         }
     }
 }
@@ -184,6 +191,13 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
                 Ok(Route::Plugin)
             }
         }
+        path if door.access.is_some() && path.starts_with(certs::PATH) => {
+            if request.method() == Method::PUT {
+                Err(Call::Certificate)
+            } else {
+                Ok(Route::Certificate)
+            }
+        }
         _ => return Err(refuse(StatusCode::NOT_FOUND, "there is no such page")),
     };
     let is_probe = matches!(target, Ok(Route::Probe(_)));
@@ -195,7 +209,7 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
     // A file is compared with what this machine alone has, so even that is not for everybody.
     let for_admins = matches!(
         target,
-        Ok(Route::Backup) | Err(Call::Restore | Call::Diff | Call::Apply | Call::Push)
+        Ok(Route::Backup) | Err(Call::Restore | Call::Diff | Call::Apply | Call::Push | Call::Certificate)
     );
     if for_admins && caller.rights < Rights::Admin {
         return Err(refuse(StatusCode::FORBIDDEN, "only an admin may do that"));
@@ -213,10 +227,10 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
 fn readable(request: &Request<Incoming>, target: Result<Route, Call>) -> Result<Route, Box<Answer>> {
     let allowed = match target {
         Ok(route) if matches!(*request.method(), Method::GET | Method::HEAD) => return Ok(route),
-        Ok(Route::Backup | Route::Plugin) => "GET, HEAD, PUT",
+        Ok(Route::Backup | Route::Plugin | Route::Certificate) => "GET, HEAD, PUT",
         Ok(_) => "GET, HEAD",
         Err(Call::Commands | Call::Diff) => "POST",
-        Err(Call::Restore | Call::Apply | Call::Push) => "PUT",
+        Err(Call::Restore | Call::Apply | Call::Push | Call::Certificate) => "PUT",
     };
     let mut refusal = refuse(
         StatusCode::METHOD_NOT_ALLOWED,

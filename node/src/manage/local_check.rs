@@ -8,6 +8,8 @@ use fleetbal_raft::model::{
     takes_variables,
 };
 
+use fleetbal_raft::seal::Seal;
+
 use super::access::Access;
 use crate::access_log;
 use crate::effects::NO_PROGRAMS;
@@ -61,7 +63,12 @@ pub fn nodefile(change: &Change, variables: &NodeVariables) -> Result<Option<Cha
 ///
 /// # Errors
 /// What is missing or cannot be used, in Perlbal's words where it has some.
-pub fn tls(change: &Change, config: &FleetConfig, variables: &NodeVariables) -> Result<(), String> {
+pub fn tls(
+    change: &Change,
+    config: &FleetConfig,
+    variables: &NodeVariables,
+    seal: &Seal,
+) -> Result<(), String> {
     let is_about = |key: &str| key == "enable_ssl" || key.starts_with("ssl_");
     let (name, key) = if let Change::SetEnabled {
         service,
@@ -87,10 +94,10 @@ pub fn tls(change: &Change, config: &FleetConfig, variables: &NodeVariables) -> 
     let Some(service) = after.service(name).filter(|service| service.enabled) else {
         return Ok(());
     };
-    let Some(settings) = ServerSettings::of(service, variables)? else {
+    let Some(settings) = ServerSettings::of(service, &after, variables)? else {
         return Ok(());
     };
-    match Server::load(settings, None) {
+    match Server::load(settings, seal, None) {
         // Certificate and key are set one after the other; meanwhile the service goes on with what it had.
         Err(error) if error.is_of_pair() && matches!(key, "ssl_cert_file" | "ssl_key_file") => Ok(()),
         loaded => loaded.map(|_| ()).map_err(|error| error.to_string()),

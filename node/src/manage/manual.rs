@@ -54,6 +54,11 @@ pub const PAGES: &[Page] = &[
         "What is typed from here on is one change, which `commit` makes.",
     ),
     page(
+        "cert",
+        &["cert list [json]", "cert remove NAME"],
+        "The certificates of the fleet; `fleetbal cert add NAME --cert FILE --key FILE` brings one in.",
+    ),
+    page(
         "cluster",
         &[
             "cluster status [json]",

@@ -1,5 +1,6 @@
 //! A line made into a command. Knows no state but the object that `CREATE` or `USE` implied; texts are Perlbal's.
 
+mod cert;
 mod cluster;
 mod config;
 mod header;
@@ -23,7 +24,7 @@ use crate::lifecycle::Stop;
 use crate::plugin::builtin;
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 66] = [
+pub const COMMANDS: [&str; 67] = [
     "abort",
     "access",
     "aio",
@@ -31,6 +32,7 @@ pub const COMMANDS: [&str; 66] = [
     "backends",
     "barrier",
     "begin",
+    "cert",
     "cluster",
     "commit",
     "config",
@@ -191,6 +193,7 @@ fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError
         "disable" => object::enable(line, false),
         "pool" => pool::parse(line),
         "plugin" => plugin::scripts(line),
+        "cert" => cert::parse(line),
         "load" => plugin::load(line, "load", true),
         "unload" => plugin::load(line, "unload", false),
         "reload" => plugin::reload(line),

@@ -1,5 +1,6 @@
 //! Read commands: data into lines. Nothing here waits or changes anything.
 
+pub mod certificate;
 pub mod cluster;
 pub mod effects;
 pub mod health;

@@ -300,6 +300,7 @@ fn configured(query: &Query, config: &FleetConfig) -> Option<Reply> {
         Query::Reload(name) => Some(unknown(query::plugin::no_reload(config, name))),
         Query::Help => Some(Reply::Lines(query::node::help())),
         Query::Scripts(_)
+        | Query::Certificates(_)
         | Query::Report(_)
         | Query::Effects
         | Query::Proc

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use fleetbal_raft::model::{Protocol, ServiceName};
+use fleetbal_raft::model::{CertificateName, Protocol, ServiceName, UnixMillis};
+use fleetbal_raft::seal::Seal;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
@@ -13,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{self, CertificateError, certificates};
+use super::fleet::{self, Facts, OpenError};
 use super::names::ByName;
 use super::settings::{Ask, ServerSettings};
 
@@ -22,6 +24,9 @@ pub enum LoadError {
     /// One of its certificates cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// One of the fleet's cannot be used here.
+    #[error("certificate {0}: {1}")]
+    Fleet(CertificateName, OpenError),
     /// There is none.
     #[error("ssl_cert_file names no file")]
     NoCertificate,
@@ -56,6 +61,7 @@ impl LoadError {
 pub struct Server {
     settings: ServerSettings,
     config: Arc<ServerConfig>,
+    ends: Vec<(String, UnixMillis)>,
 }
 
 impl Server {
@@ -63,9 +69,10 @@ impl Server {
     ///
     /// # Errors
     /// What is missing or cannot be used.
-    pub fn load(settings: ServerSettings, before: Option<&Self>) -> Result<Self, LoadError> {
+    pub fn load(settings: ServerSettings, seal: &Seal, before: Option<&Self>) -> Result<Self, LoadError> {
         let provider = Arc::new(provider(&settings));
-        let keys = keys(&settings, &provider)?;
+        let keys = keys(&settings, seal, &provider)?;
+        let ends = ends(&settings, &keys);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions(&settings))?;
         let builder = match client_verifier(&settings, provider)? {
@@ -78,7 +85,13 @@ impl Server {
         Ok(Self {
             settings,
             config: Arc::new(config),
+            ends,
         })
+    }
+
+    /// When each of its certificates ends: those of the fleet by name, others by file.
+    pub fn ends(&self) -> &[(String, UnixMillis)] {
+        &self.ends
     }
 
     /// What it was loaded for.
@@ -87,7 +100,20 @@ impl Server {
     }
 }
 
-fn keys(settings: &ServerSettings, provider: &CryptoProvider) -> Result<Vec<Arc<CertifiedKey>>, LoadError> {
+fn keys(
+    settings: &ServerSettings,
+    seal: &Seal,
+    provider: &CryptoProvider,
+) -> Result<Vec<Arc<CertifiedKey>>, LoadError> {
+    if !settings.fleet.is_empty() {
+        let opened = settings.fleet.iter().map(|(name, certificate)| {
+            let opened = fleet::open(name, certificate, seal, provider);
+            opened
+                .map(Arc::new)
+                .map_err(|error| LoadError::Fleet(name.clone(), error))
+        });
+        return opened.collect();
+    }
     let (certs, keys) = (&settings.certs, &settings.keys);
     if certs.is_empty() {
         return Err(LoadError::NoCertificate);
@@ -102,6 +128,17 @@ fn keys(settings: &ServerSettings, provider: &CryptoProvider) -> Result<Vec<Arc<
     pairs
         .map(|(cert, key)| Ok(Arc::new(certificate::load(cert, key, provider)?)))
         .collect()
+}
+
+fn ends(settings: &ServerSettings, keys: &[Arc<CertifiedKey>]) -> Vec<(String, UnixMillis)> {
+    let names = settings.fleet.iter().map(|(name, _)| name.to_string());
+    let names = names.chain(settings.certs.iter().cloned());
+    // Where some are the fleet's, files are not looked at, and the shorter list ends the pairs.
+    let facts = names.zip(keys).filter_map(|(name, key)| {
+        let leaf = key.end_entity_cert().ok()?;
+        Some((name, Facts::read(leaf)?.ends))
+    });
+    facts.collect()
 }
 
 /// Tickets go on to be good over a reload; where clients show certificates, a ticket would stand for one that may not

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fleetbal_raft::model::{CipherSuite, Protocol, Service, Value};
+use fleetbal_raft::model::{
+    Certificate, CertificateName, CipherSuite, FleetConfig, Protocol, Service, Value,
+};
 
 use crate::snapshot::NodeVariables;
 
@@ -21,6 +23,8 @@ pub(super) enum Ask {
 /// What a service speaks with its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
+    /// In the place of files, where there is any.
+    pub(super) fleet: Vec<(CertificateName, Arc<Certificate>)>,
     pub(super) certs: Vec<String>,
     pub(super) keys: Vec<String>,
     pub(super) ciphers: Arc<[CipherSuite]>,
@@ -34,7 +38,11 @@ impl ServerSettings {
     ///
     /// # Errors
     /// What this node cannot fill in.
-    pub fn of(service: &Service, variables: &NodeVariables) -> Result<Option<Self>, String> {
+    pub fn of(
+        service: &Service,
+        config: &FleetConfig,
+        variables: &NodeVariables,
+    ) -> Result<Option<Self>, String> {
         if !service.flag("enable_ssl") {
             return Ok(None);
         }
@@ -44,7 +52,13 @@ impl ServerSettings {
             filled.transpose()
         };
         let (ciphers, protocols) = (service.value("ssl_cipher_list"), service.value("ssl_protocols"));
+        let fleet = service.certificates().iter().map(|name| {
+            let known = config.certificate(name.as_str()).cloned();
+            let known = known.ok_or_else(|| format!("there is no certificate '{name}'"))?;
+            Ok::<_, String>((name.clone(), known))
+        });
         Ok(Some(Self {
+            fleet: fleet.collect::<Result<_, _>>()?,
             certs: listed(text("ssl_cert_file")?),
             keys: listed(text("ssl_key_file")?),
             ciphers: match ciphers {

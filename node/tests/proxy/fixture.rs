@@ -11,6 +11,7 @@ use fleetbal::sockets::Sockets;
 use fleetbal::tls::{Server, ServerSettings};
 use fleetbal::workers::Workers;
 use fleetbal_raft::model::{BackendAddress, Batch, Change, FleetConfig, PoolName, ServiceName};
+use fleetbal_raft::seal::Seal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -168,8 +169,10 @@ impl Proxy {
     pub(crate) fn load_certificate(&self) {
         let variables = NodeVariables::default();
         let config = self.config.service("s").unwrap();
-        let settings = ServerSettings::of(config, &variables).unwrap().unwrap();
-        let server = Server::load(settings, None).unwrap();
+        let settings = ServerSettings::of(config, &self.config, &variables)
+            .unwrap()
+            .unwrap();
+        let server = Server::load(settings, &Seal::of(b"the fleet").unwrap(), None).unwrap();
         self.workers.tls().publish([(service(), Arc::new(server))].into());
     }
 

@@ -58,7 +58,7 @@ pub(in super::super) fn prepare(
     if let Some(service) = enabled_service(&change) {
         check_bind(service, config, context)?;
     }
-    local_check::tls(&change, config, &context.variables)?;
+    local_check::tls(&change, config, &context.variables, context.cluster.seal())?;
     local_check::log(&change, config, &context.variables, context.may_start_programs)?;
     let listed = local_check::nodefile(&change, &context.variables)?;
     Ok(std::iter::once(change).chain(listed).collect())

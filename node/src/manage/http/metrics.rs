@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Context;
 use super::super::execute::fleet_status;
+use super::super::query::certificate;
 use super::super::query::live::class_name;
 use crate::checks::BackendHealth;
 use crate::gossip::{NodeState, NodeView};
@@ -21,7 +22,19 @@ pub(super) fn write(context: &Context, format: Format) -> String {
     backends(&context.view.load(), &mut out);
     health(context, &mut out);
     plugins(&context.view.load(), &mut out);
+    certificates(context, &mut out);
     out.finish()
+}
+
+fn certificates(context: &Context, out: &mut Exposition) {
+    out.family(
+        "fleetbal_certificate_end_time_seconds",
+        Kind::Gauge,
+        "When a certificate of the fleet ends, seconds since 1970.",
+    );
+    for (name, ends) in certificate::ends(&context.view.load().config) {
+        out.figure(&[("name", name)], ends.0 / 1000);
+    }
 }
 
 fn node(context: &Context, out: &mut Exposition) {
