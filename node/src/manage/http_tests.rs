@@ -401,3 +401,40 @@ async fn a_secret_that_may_only_read_compares_no_file() {
         ("403", "only an admin may do that\n")
     );
 }
+
+#[tokio::test]
+async fn a_secret_that_may_only_read_sends_no_plugin_and_no_certificate() {
+    let file = token_file();
+    let access = Access::loopback().with_token_file(file.path()).unwrap();
+    let mut node = TestNode::start().await;
+    let address = node.listen(access.treat_all_as_far(), Limits::default()).await;
+    let put = async |path: &str, secret: &str, body: &str| {
+        let length = body.len();
+        let authorization = match secret {
+            "" => String::new(),
+            secret => format!("Authorization: Bearer {secret}\r\n"),
+        };
+        let head = format!("PUT {path} HTTP/1.1\r\n{HOST}{authorization}Content-Length: {length}\r\n\r\n");
+        let answer = exchange(address, format!("{head}{body}").as_bytes()).await;
+        status(&answer).to_owned()
+    };
+    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let certificate = made.cert.pem() + &made.signing_key.serialize_pem();
+    let plugin = "return { register = function(service) end }".to_owned();
+    let sent = [
+        ("/api/v1/plugins/Own", plugin),
+        ("/api/v1/certs/www", certificate),
+    ];
+    let version = || node.context.cluster.feed().latest().state.config.version.0;
+    for (path, body) in &sent {
+        for (secret, refused) in [("s3cret-of-prometheus", "403"), ("", "401"), ("nonsense", "401")] {
+            assert_eq!(put(path, secret, body).await, refused, "{path} with '{secret}'");
+            assert_eq!(version(), 0, "{path} with '{secret}' changed something");
+        }
+    }
+    // What was refused is what an admin may send.
+    for ((path, body), wanted) in sent.iter().zip([1, 2]) {
+        assert_eq!(put(path, "s3cret-of-anna", body).await, "200", "{path}");
+        assert_eq!(version(), wanted, "{path}");
+    }
+}

@@ -136,9 +136,11 @@ impl Offer {
         }
         let kept = chain.iter().map(|one| Arc::from(&**one)).collect();
         let usable = CertifiedKey::from_der(chain, key.clone_key(), &ring::default_provider());
-        usable.map_err(|error| match error {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => OfferError::Mismatch,
-            other => OfferError::Unusable(other),
+        usable.map_err(|error| {
+            if matches!(error, Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) {
+                return OfferError::Mismatch;
+            }
+            OfferError::Unusable(error)
         })?;
         Ok(Self {
             chain: kept,
