@@ -6,6 +6,7 @@ mod client;
 mod connection;
 mod date;
 mod deadline;
+mod echo;
 mod held;
 mod hooked;
 mod intake;
@@ -65,6 +66,7 @@ pub(crate) async fn serve(counted: Counted, io: TcpStream, peer: SocketAddr) {
         Some(Role::ReverseProxy | Role::Selector | Role::WebServer) => {
             connection::serve(counted, io, peer).await;
         }
+        Some(Role::Echo) => Box::pin(echo::serve(counted, io, peer)).await,
         // These have listeners of their own; they are not the workers'.
         Some(Role::Management | Role::UploadTracker) | None => drop(io),
     }
@@ -77,7 +79,9 @@ fn begin(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>) -> (usize,
         Some(Role::ReverseProxy) => reverse_proxy::begin(client, begun, cx),
         Some(Role::WebServer) => web_server::begin(client, begun, cx),
         // A selector has handed it on before.
-        Some(Role::Management | Role::Selector | Role::UploadTracker) | None => refused(NO_HTTP),
+        Some(Role::Echo | Role::Management | Role::Selector | Role::UploadTracker) | None => {
+            refused(NO_HTTP)
+        }
     }
 }
 

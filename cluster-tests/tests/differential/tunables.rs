@@ -129,7 +129,7 @@ fn row(line: &str, corpus: &Corpus, tests: &BTreeSet<String>) -> Result<Row> {
 fn complete(rows: &[Row]) -> Result {
     let all: Vec<_> = rows.iter().map(|row| row.about.as_str()).collect();
     let tunables = TUNABLES.iter().filter(|one| {
-        [Role::ReverseProxy, Role::Selector, Role::WebServer]
+        [Role::Echo, Role::ReverseProxy, Role::Selector, Role::WebServer]
             .iter()
             .any(|role| one.applies_to(Some(*role)))
     });

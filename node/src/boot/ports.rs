@@ -50,7 +50,7 @@ impl NodePorts {
 impl Ports for NodePorts {
     fn open(&mut self, service: &ServiceName, listener: Listener) -> io::Result<()> {
         match listener.role {
-            Role::ReverseProxy | Role::Selector | Role::WebServer => {
+            Role::Echo | Role::ReverseProxy | Role::Selector | Role::WebServer => {
                 self.workers.open(service, listener.address, &self.sockets)
             }
             Role::Management => {
@@ -74,7 +74,7 @@ impl Ports for NodePorts {
 
     fn close(&mut self, service: &ServiceName, listener: Listener) {
         match listener.role {
-            Role::ReverseProxy | Role::Selector | Role::WebServer => self.workers.close(service),
+            Role::Echo | Role::ReverseProxy | Role::Selector | Role::WebServer => self.workers.close(service),
             Role::Management => self.management.close(service),
             Role::UploadTracker => self.trackers.close(service),
         }

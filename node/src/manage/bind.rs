@@ -84,7 +84,7 @@ fn bind(role: Role, address: SocketAddr) -> io::Result<()> {
 
 fn kind(role: Role) -> Kind {
     match role {
-        Role::ReverseProxy | Role::Selector | Role::WebServer | Role::Management => Kind::Stream,
+        Role::Echo | Role::ReverseProxy | Role::Selector | Role::WebServer | Role::Management => Kind::Stream,
         Role::UploadTracker => Kind::Datagram,
     }
 }

@@ -88,6 +88,12 @@ pub const BUILT_IN: &[BuiltIn] = &[
         make: Some(auto_remove_leading_dir::make),
         reports: &[],
     },
+    // It brings a role along.
+    BuiltIn {
+        plugin: Plugin::EchoService,
+        make: None,
+        reports: &[],
+    },
     BuiltIn {
         plugin: Plugin::FlvStreaming,
         make: Some(flv_streaming::make),

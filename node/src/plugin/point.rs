@@ -232,7 +232,7 @@ impl Points {
             Some(Role::ReverseProxy) => Self::PROXY,
             Some(Role::WebServer) => Self::WEB,
             Some(Role::Selector) => Self::SELECTOR,
-            Some(Role::Management | Role::UploadTracker) | None => Self(0),
+            Some(Role::Echo | Role::Management | Role::UploadTracker) | None => Self(0),
         }
     }
 }

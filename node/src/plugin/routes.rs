@@ -49,22 +49,10 @@ impl Routes {
         let tables = service.plugins().iter().filter_map(|plugin| {
             let spec = service.spec(plugin);
             let directives = spec.into_iter().flat_map(PluginSpec::directives);
-            match plugin {
-                Plugin::Vhosts => Some(Table::hosts(directives)),
-                Plugin::Vpaths => Some(Table::paths(directives)),
-                Plugin::AccessControl
-                | Plugin::AutoRemoveLeadingDir
-                | Plugin::FlvStreaming
-                | Plugin::Highpri
-                | Plugin::LazyCDN
-                | Plugin::Log
-                | Plugin::MaxContentLength
-                | Plugin::NotModified
-                | Plugin::Queues
-                | Plugin::Redirect
-                | Plugin::Script(_)
-                | Plugin::Stats
-                | Plugin::XFFExtras => None,
+            if *plugin == Plugin::Vhosts {
+                Some(Table::hosts(directives))
+            } else {
+                (*plugin == Plugin::Vpaths).then(|| Table::paths(directives))
             }
         });
         let default = match service.value("default_service") {

@@ -74,6 +74,7 @@ pub(super) fn can_answer(role: Option<Role>) -> Result<(), ProxyError> {
     match role {
         Some(Role::ReverseProxy | Role::Selector | Role::WebServer) => Ok(()),
         Some(Role::Management) => Err(ProxyError::Internal("Can't map to service type management")),
+        Some(Role::Echo) => Err(ProxyError::Internal("Can't map to service type echo")),
         Some(Role::UploadTracker) => Err(ProxyError::Internal("Can't map to service type upload_tracker")),
         None => Err(ProxyError::Internal("Can't map to a service without a role")),
     }

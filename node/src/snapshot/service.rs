@@ -43,6 +43,8 @@ pub struct ServiceView {
     pub settings: ProxySettings,
     /// What it serves, where it serves files.
     pub web: Option<Box<WebSettings>>,
+    /// After which time a line comes back, where it echoes.
+    pub echo_delay: Duration,
     /// What it writes of its requests; none: nothing.
     pub log: Option<Box<LogSettings>>,
 }
@@ -128,6 +130,7 @@ impl ServiceView {
             settings: ProxySettings::new(service, pool.as_deref(), variables),
             web: (service.role() == Some(Role::WebServer))
                 .then(|| Box::new(WebSettings::new(service, config.mime(), variables))),
+            echo_delay: Duration::from_secs(service.number("echo_delay")),
             // Where this node cannot tell where to, that is an effect that fails.
             log: LogSettings::of(service, variables).ok().flatten().map(Box::new),
             pool,

@@ -137,6 +137,19 @@ impl Proxy {
         Self::of(workers, changes, settings)
     }
 
+    /// One service that says back what it hears.
+    pub(crate) fn echoing(settings: &[(&str, &str)]) -> Self {
+        let changes = vec![
+            Change::SetLoaded {
+                plugin: "EchoService".to_owned(),
+                loaded: true,
+            },
+            Change::CreateService(service()),
+            set("role", "echo"),
+        ];
+        Self::of(1, changes, settings)
+    }
+
     /// The service that these changes make, with these settings, and enabled.
     fn of(workers: usize, mut changes: Vec<Change>, settings: &[(&str, &str)]) -> Self {
         let (publisher, view) = Publisher::new(NodeVariables::default());

@@ -7,6 +7,7 @@
 
 mod balancing;
 mod bodies;
+mod builtins;
 mod choosing;
 mod files;
 mod fixture;

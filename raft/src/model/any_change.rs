@@ -55,6 +55,8 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
         Just(("role", "reverse_proxy")),
         Just(("role", "management")),
         Just(("role", "selector")),
+        Just(("role", "echo")),
+        Just(("echo_delay", "2")),
         Just(("plugins", "vhosts, vpaths")),
         Just(("plugins", "log")),
         Just(("plugins", "highpri, accesscontrol")),
@@ -115,6 +117,7 @@ fn plugin_change() -> impl Strategy<Value = Change> {
         "log",
         "vhosts",
         "vpaths",
+        "echoservice",
         "nosuch",
         "Own",
     ]);

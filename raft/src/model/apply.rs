@@ -321,7 +321,7 @@ impl FleetConfig {
             return self.set_plugins(&name, value);
         }
         let role = if key == "role" {
-            Some(Role::parse(value).ok_or_else(|| Rejection::Role(name.clone()))?)
+            Some(self.find_role(value).ok_or_else(|| Rejection::Role(name.clone()))?)
         } else {
             None
         };

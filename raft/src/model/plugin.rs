@@ -18,6 +18,8 @@ pub enum Plugin {
     AccessControl,
     /// The docroot's own name goes from paths.
     AutoRemoveLeadingDir,
+    /// Lines that come back: the role `echo`.
+    EchoService,
     /// Videos from the middle.
     FlvStreaming,
     /// High priority by path or host.
@@ -48,9 +50,10 @@ pub enum Plugin {
 
 impl Plugin {
     /// Those that come with this release, in the order of their names.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AccessControl,
         Self::AutoRemoveLeadingDir,
+        Self::EchoService,
         Self::FlvStreaming,
         Self::Highpri,
         Self::LazyCDN,
@@ -70,6 +73,7 @@ impl Plugin {
         match self {
             Self::AccessControl => "AccessControl",
             Self::AutoRemoveLeadingDir => "AutoRemoveLeadingDir",
+            Self::EchoService => "EchoService",
             Self::FlvStreaming => "FlvStreaming",
             Self::Highpri => "Highpri",
             Self::LazyCDN => "LazyCDN",
@@ -101,6 +105,7 @@ impl Plugin {
             Self::Vhosts | Self::Vpaths => &[Role::Selector],
             Self::AccessControl
             | Self::AutoRemoveLeadingDir
+            | Self::EchoService
             | Self::Highpri
             | Self::LazyCDN
             | Self::MaxContentLength
@@ -126,22 +131,7 @@ impl Plugin {
 
     /// Whether `SET plugins` forgets its lines, as Perlbal does with maps: nothing else takes them back.
     pub(super) const fn begins_anew(&self) -> bool {
-        match self {
-            Self::Vhosts | Self::Vpaths => true,
-            Self::AccessControl
-            | Self::AutoRemoveLeadingDir
-            | Self::FlvStreaming
-            | Self::Highpri
-            | Self::LazyCDN
-            | Self::Log
-            | Self::MaxContentLength
-            | Self::NotModified
-            | Self::Queues
-            | Self::Redirect
-            | Self::Script(_)
-            | Self::Stats
-            | Self::XFFExtras => false,
-        }
+        matches!(self, Self::Vhosts | Self::Vpaths)
     }
 
     /// How Perlbal spells it where it refuses a role.
@@ -153,6 +143,7 @@ impl Plugin {
             Self::Vpaths => "vpath",
             Self::AccessControl
             | Self::AutoRemoveLeadingDir
+            | Self::EchoService
             | Self::Highpri
             | Self::LazyCDN
             | Self::MaxContentLength

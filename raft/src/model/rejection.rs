@@ -85,6 +85,16 @@ pub enum Rejection {
         /// The only role.
         role: Role,
     },
+    /// `UNLOAD` of a plugin whose role a service has.
+    #[error("plugin {plugin} brings along the role {role}, which service '{service}' has; nothing was changed")]
+    RoleInUse {
+        /// The service.
+        service: ServiceName,
+        /// Its role.
+        role: Role,
+        /// The plugin.
+        plugin: Plugin,
+    },
     /// A line of a plugin for a service that cannot have it.
     #[error("{}", not_of_role(.service, .plugin))]
     NotOfRole {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::plugin::Plugin;
+
 /// The role of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -15,11 +17,14 @@ pub enum Role {
     Selector,
     /// Hears by UDP how far uploads are.
     UploadTracker,
+    /// Says back each line of a connection; the plugin EchoService brings it along.
+    Echo,
 }
 
 impl Role {
     /// All roles, in the order of their names.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::Echo,
         Self::Management,
         Self::ReverseProxy,
         Self::Selector,
@@ -35,6 +40,17 @@ impl Role {
             Self::Management => "management",
             Self::Selector => "selector",
             Self::UploadTracker => "upload_tracker",
+            Self::Echo => "echo",
+        }
+    }
+
+    /// The plugin that brings it along, if one does: only while that is loaded a service can be given it.
+    pub const fn plugin(self) -> Option<Plugin> {
+        match self {
+            Self::Echo => Some(Plugin::EchoService),
+            Self::ReverseProxy | Self::WebServer | Self::Management | Self::Selector | Self::UploadTracker => {
+                None
+            }
         }
     }
 

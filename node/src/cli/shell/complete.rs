@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use fleetbal_raft::model::TUNABLES;
+use fleetbal_raft::model::{Role, TUNABLES};
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -95,13 +95,7 @@ impl Names {
         match name.rsplit('.').next().unwrap_or_default() {
             "pool" => self.pools.clone(),
             "default_service" => self.services.clone(),
-            "role" => words(&[
-                "management",
-                "reverse_proxy",
-                "selector",
-                "upload_tracker",
-                "web_server",
-            ]),
+            "role" => words(&Role::ALL.map(Role::name)),
             _ => Vec::new(),
         }
     }

@@ -30,7 +30,7 @@ pub fn show(config: &FleetConfig, name: &str, fill: Fill<'_>, figures: &dyn Figu
     match service.role() {
         Some(Role::ReverseProxy) => show_proxy(config, name, service, figures, &mut lines),
         Some(Role::WebServer) => show_web(service, fill, &mut lines),
-        Some(Role::Management | Role::Selector | Role::UploadTracker) | None => {}
+        Some(Role::Echo | Role::Management | Role::Selector | Role::UploadTracker) | None => {}
     }
     Some(lines)
 }

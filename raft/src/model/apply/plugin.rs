@@ -6,6 +6,7 @@ use crate::model::config::FleetConfig;
 use crate::model::name::{ScriptName, ServiceName};
 use crate::model::plugin::{Directive, Plugin};
 use crate::model::rejection::Rejection;
+use crate::model::role::Role;
 use crate::model::service::{Service, TunableError};
 use crate::model::tunable::Tunable;
 
@@ -25,15 +26,39 @@ impl FleetConfig {
             self.loaded.insert(plugin);
             return Ok(());
         }
-        let Some(plugin) = plugin.filter(|plugin| self.loaded.remove(plugin)) else {
+        let Some(plugin) = plugin.filter(|plugin| self.loaded.contains(plugin)) else {
             return Ok(());
         };
+        self.check_unused(&plugin)?;
+        self.loaded.remove(&plugin);
         for service in self.services.values_mut().filter(|one| one.knows(&plugin)) {
             Arc::make_mut(service).forget(&plugin);
         }
         self.defaults
             .retain(|key, _| Tunable::find(key).is_none_or(|tunable| tunable.plugin != Some(&plugin)));
         Ok(())
+    }
+
+    /// Whether no service has a role that goes with a plugin: it could not be without one again.
+    fn check_unused(&self, plugin: &Plugin) -> Result<(), Rejection> {
+        for (name, service) in &self.services {
+            let role = service.role().filter(|role| role.plugin().as_ref() == Some(plugin));
+            if let Some(role) = role {
+                let (service, plugin) = (name.clone(), plugin.clone());
+                return Err(Rejection::RoleInUse {
+                    service,
+                    role,
+                    plugin,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The role of that name, if it is this release's own, or its plugin is loaded.
+    pub(super) fn find_role(&self, name: &str) -> Option<Role> {
+        let is_there = |plugin: Plugin| self.loaded.contains(&plugin);
+        Role::parse(name).filter(|role| role.plugin().is_none_or(is_there))
     }
 
     /// Whether the plugin is there that brings a tunable along: loaded, and for an option of its own also on the

@@ -149,6 +149,7 @@ pub const TUNABLES: &[Tunable] = &[
         None,
         "The directory whose files are served.",
     ),
+    of_plugins::ECHO_DELAY,
     tunable(
         "enable_concatenate_get",
         Kind::Bool,

@@ -1,6 +1,7 @@
 //! Tunables that plugins bring along, and those of all plugins in Lua.
 
 use super::super::super::plugin::Plugin;
+use super::super::super::role::Role;
 use super::super::{Kind, Scope, Tunable};
 use super::{PROXY, WEB, tunable};
 
@@ -20,6 +21,18 @@ pub(super) const ACCESSCONTROL_USE_OBSERVED_IP: Tunable = of(
         Scope::Every,
         Some("0"),
         "Judge by the address that a trusted peer tells in X-Forwarded-For.",
+    ),
+);
+
+/// `echo_delay`.
+pub(super) const ECHO_DELAY: Tunable = of(
+    &Plugin::EchoService,
+    tunable(
+        "echo_delay",
+        Kind::Int,
+        Scope::Only(Role::Echo),
+        Some("0"),
+        "Seconds after which a line comes back.",
     ),
 );
 
