@@ -79,9 +79,7 @@ fn begin(client: &mut Client, begun: Begun<'_>, cx: &mut Context<'_>) -> (usize,
         Some(Role::ReverseProxy) => reverse_proxy::begin(client, begun, cx),
         Some(Role::WebServer) => web_server::begin(client, begun, cx),
         // A selector has handed it on before.
-        Some(Role::Echo | Role::Management | Role::Selector | Role::UploadTracker) | None => {
-            refused(NO_HTTP)
-        }
+        Some(Role::Echo | Role::Management | Role::Selector | Role::UploadTracker) | None => refused(NO_HTTP),
     }
 }
 

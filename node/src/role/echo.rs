@@ -1,4 +1,4 @@
-//! The `echo` role (Perlbal's EchoService, reference section 8.2): each line of a connection comes back, after a while
+//! The `echo` role (Perlbal's `EchoService`, reference section 8.2): each line of a connection comes back, after a while
 //! where the service says so.
 
 use std::collections::VecDeque;

@@ -211,7 +211,9 @@ fn class(role: Option<Role>) -> ClientClass {
     match role {
         Some(Role::ReverseProxy) => ClientClass::Proxy,
         Some(Role::WebServer) => ClientClass::Web,
-        Some(Role::Echo | Role::Selector | Role::Management | Role::UploadTracker) | None => ClientClass::Undecided,
+        Some(Role::Echo | Role::Selector | Role::Management | Role::UploadTracker) | None => {
+            ClientClass::Undecided
+        }
     }
 }
 

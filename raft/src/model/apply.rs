@@ -321,7 +321,10 @@ impl FleetConfig {
             return self.set_plugins(&name, value);
         }
         let role = if key == "role" {
-            Some(self.find_role(value).ok_or_else(|| Rejection::Role(name.clone()))?)
+            Some(
+                self.find_role(value)
+                    .ok_or_else(|| Rejection::Role(name.clone()))?,
+            )
         } else {
             None
         };

@@ -86,7 +86,9 @@ pub enum Rejection {
         role: Role,
     },
     /// `UNLOAD` of a plugin whose role a service has.
-    #[error("plugin {plugin} brings along the role {role}, which service '{service}' has; nothing was changed")]
+    #[error(
+        "plugin {plugin} brings along the role {role}, which service '{service}' has; nothing was changed"
+    )]
     RoleInUse {
         /// The service.
         service: ServiceName,

@@ -17,7 +17,7 @@ pub enum Role {
     Selector,
     /// Hears by UDP how far uploads are.
     UploadTracker,
-    /// Says back each line of a connection; the plugin EchoService brings it along.
+    /// Says back each line of a connection; the plugin `EchoService` brings it along.
     Echo,
 }
 
@@ -48,9 +48,11 @@ impl Role {
     pub const fn plugin(self) -> Option<Plugin> {
         match self {
             Self::Echo => Some(Plugin::EchoService),
-            Self::ReverseProxy | Self::WebServer | Self::Management | Self::Selector | Self::UploadTracker => {
-                None
-            }
+            Self::ReverseProxy
+            | Self::WebServer
+            | Self::Management
+            | Self::Selector
+            | Self::UploadTracker => None,
         }
     }
 

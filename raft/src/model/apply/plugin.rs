@@ -42,7 +42,9 @@ impl FleetConfig {
     /// Whether no service has a role that goes with a plugin: it could not be without one again.
     fn check_unused(&self, plugin: &Plugin) -> Result<(), Rejection> {
         for (name, service) in &self.services {
-            let role = service.role().filter(|role| role.plugin().as_ref() == Some(plugin));
+            let role = service
+                .role()
+                .filter(|role| role.plugin().as_ref() == Some(plugin));
             if let Some(role) = role {
                 let (service, plugin) = (name.clone(), plugin.clone());
                 return Err(Rejection::RoleInUse {
