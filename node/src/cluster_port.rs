@@ -3,7 +3,7 @@
 //!
 //! Whoever is no member costs no more than a connection, and not for long: a handshake has to end within
 //! [`HANDSHAKE_TIMEOUT`], of too many at once the oldest is dropped, and a peer that is no member is cut off after
-//! [`STRANGER_TIMEOUT`], which is plenty for a join.
+//! [`STRANGER_TIMEOUT`], which is plenty for a join. A member's connections end the moment it was removed.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::service::Routes;
@@ -157,40 +157,45 @@ async fn handshake(stream: TcpStream, entry: Entry) {
 }
 
 /// A connection that ends by itself with the port, or where the peer is no member.
-#[derive(Debug)]
 struct MemberStream {
     stream: FleetStream,
     peer: PeerIdentity,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    probation: Option<Pin<Box<Sleep>>>,
+    /// Ends when the peer has to go.
+    leave: Pin<Box<dyn Future<Output = io::ErrorKind> + Send>>,
+    left: Option<io::ErrorKind>,
 }
 
 impl MemberStream {
     fn new(stream: FleetStream, open: CancellationToken) -> Self {
         let peer = stream.connect_info();
-        let probation = peer.node().is_none().then(|| Box::pin(sleep(STRANGER_TIMEOUT)));
         Self {
             stream,
-            peer,
             closed: Box::pin(open.cancelled_owned()),
-            probation,
+            leave: Box::pin(leave(peer.clone())),
+            left: None,
+            peer,
         }
     }
 
-    /// True when the peer had its time and is still no member.
-    fn is_overstayed(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(probation) = &mut self.probation else {
-            return false;
-        };
-        if probation.as_mut().poll(cx).is_pending() {
-            return false;
+    fn must_leave(&mut self, cx: &mut Context<'_>) -> Option<io::ErrorKind> {
+        if self.left.is_none()
+            && let Poll::Ready(kind) = self.leave.as_mut().poll(cx)
+        {
+            self.left = Some(kind);
         }
-        if self.peer.node().is_some() {
-            self.probation = None;
-            return false;
-        }
-        true
+        self.left
     }
+}
+
+/// Waits until a peer that shows no key had its time, or a member was removed.
+async fn leave(peer: PeerIdentity) -> io::ErrorKind {
+    if peer.is_nameless() {
+        sleep(STRANGER_TIMEOUT).await;
+        return io::ErrorKind::TimedOut;
+    }
+    peer.dismissed().await;
+    io::ErrorKind::ConnectionAborted
 }
 
 impl Connected for MemberStream {
@@ -210,8 +215,8 @@ impl AsyncRead for MemberStream {
         if self.closed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        if self.is_overstayed(cx) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        if let Some(kind) = self.must_leave(cx) {
+            return Poll::Ready(Err(kind.into()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }

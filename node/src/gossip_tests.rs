@@ -154,7 +154,12 @@ async fn who_is_no_member_cannot_push() {
     inside.trust(&[inside]);
     let node = inside.start(1, own(1)).await;
     let channel = fixture::connect(&outside.tls, 1, inside.address);
-    assert_eq!(push(channel.clone(), b"").await, Err(Code::PermissionDenied));
+    // The handshake fails, of which this side learns with its first call.
+    let refused = push(channel.clone(), b"").await;
+    assert!(
+        !matches!(refused, Ok(()) | Err(Code::InvalidArgument)),
+        "{refused:?}"
+    );
     inside.trust(&[inside, outside]);
     assert_eq!(push(channel, b"").await, Err(Code::InvalidArgument));
     drop(node);

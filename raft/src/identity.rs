@@ -89,6 +89,12 @@ pub struct KnownMembers {
     pub members: BTreeMap<NodeId, ClusterMember>,
 }
 
+impl KnownMembers {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> {
+        self.members.keys().copied()
+    }
+}
+
 /// A join that was begun: asked again, it is the same join.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PendingJoin {

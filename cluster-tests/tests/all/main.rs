@@ -41,6 +41,7 @@ mod proxy;
 mod readiness;
 mod readme;
 mod remote;
+mod removed;
 mod replaced;
 mod roll;
 mod service_manager;

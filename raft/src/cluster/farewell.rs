@@ -1,4 +1,5 @@
-//! How a node learns that it was removed: from its own log, or, where it was away then, from any member that it knew.
+//! How a node learns that it was removed: from its own log, or, where it was away then, from any member that it knew,
+//! which refuses its key and answers whoever shows none.
 //!
 //! Ids are never given again, so one member that has applied the removal is enough; an older state knows the node as a
 //! member or not at all.
@@ -52,7 +53,7 @@ impl Inner {
         let before = home.known.members.keys();
         let others = now.keys().chain(before).filter(|node| **node != self.node_id);
         for node in others {
-            let Some(channel) = self.channels.get(*node) else {
+            let Some(channel) = self.channels.nameless(*node) else {
                 continue;
             };
             let mut client = JoiningClient::new(channel);

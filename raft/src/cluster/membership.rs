@@ -60,33 +60,51 @@ impl Inner {
 
     async fn follow_membership(&self) {
         let Some(home) = &self.home else { return };
-        let mut metrics = self.raft.server_metrics();
+        let (mut metrics, mut feed) = (self.raft.server_metrics(), self.feed.clone());
         let mut last = None;
         loop {
             let stored = metrics.borrow_and_update().membership_config.clone();
             let index = stored.log_id().map(|id| id.index);
-            if last != Some(index) {
-                last = Some(index);
+            let removed = self.no_longer_heard(stored.nodes().map(|(id, _)| *id).chain(home.known.ids()));
+            if last.as_ref() != Some(&(index, removed.clone())) {
+                last = Some((index, removed.clone()));
                 let members = stored.nodes().map(|(id, node)| (*id, node.clone())).collect();
-                self.take_in(home, index, members).await;
+                self.take_in(home, index, members, &removed).await;
             }
-            if metrics.changed().await.is_err() {
-                return;
+            tokio::select! {
+                ended = metrics.changed() => if ended.is_err() { return },
+                goes_on = feed.changed() => if !goes_on { return },
             }
         }
     }
 
+    /// Who was removed, by what is applied here. A leader is heard until it has handed over: nobody else could end its
+    /// leadership without a gap.
+    fn no_longer_heard(&self, nodes: impl Iterator<Item = NodeId>) -> BTreeSet<NodeId> {
+        let mut removed = self.feed.latest().state.removed_among(nodes);
+        if let Some(leader) = self.leader() {
+            removed.remove(&leader);
+        }
+        removed
+    }
+
     /// Trusts and dials the members of now, and keeps them for the next start. While the log is still read from an
     /// older place than the one that was known before, those from before count too.
-    async fn take_in(&self, home: &Home, index: Option<u64>, mut members: BTreeMap<NodeId, ClusterMember>) {
+    async fn take_in(
+        &self,
+        home: &Home,
+        index: Option<u64>,
+        mut members: BTreeMap<NodeId, ClusterMember>,
+        removed: &BTreeSet<NodeId>,
+    ) {
         let is_newest = index.is_some_and(|index| index >= home.known.log_index);
         if !is_newest {
             for (node, member) in &home.known.members {
                 members.entry(*node).or_insert_with(|| member.clone());
             }
         }
-        home.tls
-            .trust(members.iter().map(|(id, member)| (*id, member.key_hash)));
+        let keys = members.iter().map(|(id, member)| (*id, member.key_hash));
+        home.tls.trust_but(keys, removed);
         self.channels.follow(&members);
         if let Some(log_index) = index
             && is_newest

@@ -259,7 +259,10 @@ fn strangers_get_nothing_but_the_join() {
     run(async {
         let channels = PeerChannels::new(Some(stranger));
         channels.follow(&members);
-        ask_as_nobody(channels.get(1).unwrap()).await;
+        let mut client = v1::joining_client::JoiningClient::new(channels.get(1).unwrap());
+        let refused = client.join(v1::JoinRequest::default()).await;
+        assert!(refused.is_err(), "a key that is no member's");
+        ask_as_nobody(channels.nameless(1).unwrap()).await;
     });
     let token = fleet.token(None);
     run(async {

@@ -1,5 +1,7 @@
 //! Who belongs to the fleet, and whose vote was spoken of. Who votes in the end is for the leader to see to.
 
+use std::collections::BTreeSet;
+
 use super::config::FleetConfig;
 use super::fleet::{FleetState, VoteWish};
 use super::name::NodeName;
@@ -16,6 +18,13 @@ impl FleetState {
     pub fn was_removed(&self, node_id: u64) -> bool {
         let is_member = self.members.values().any(|member| member.node_id == node_id);
         node_id <= self.next_node_id && !is_member
+    }
+
+    /// Which of these nodes were members and are none any more.
+    pub fn removed_among(&self, nodes: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
+        let members: BTreeSet<u64> = self.members.values().map(|member| member.node_id).collect();
+        let is_removed = |node: &u64| *node <= self.next_node_id && !members.contains(node);
+        nodes.into_iter().filter(is_removed).collect()
     }
 
     pub(super) fn remove_node(&mut self, node: &NodeName) -> Result<(), Rejection> {

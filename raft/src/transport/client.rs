@@ -98,6 +98,14 @@ impl PeerChannels {
             .map(|peer| peer.channel.clone())
     }
 
+    /// A channel to a member on which this node shows no key, for what is answered to everybody.
+    pub(crate) fn nameless(&self, node: NodeId) -> Option<Channel> {
+        let tls = self.0.tls.as_ref()?;
+        let address = self.peers().get(&node)?.address.clone();
+        let config = tls.nameless_config(node);
+        open(config.ok()?, &address).ok()
+    }
+
     /// Follows the membership: what did not move keeps its connection.
     pub(crate) fn follow(&self, members: &BTreeMap<NodeId, ClusterMember>) {
         self.peers().retain(|node, _| members.contains_key(node));
@@ -113,7 +121,8 @@ impl PeerChannels {
         if peers.get(&node).is_some_and(|peer| peer.address == address) {
             return;
         }
-        match open(tls, node, address) {
+        let config = tls.client_config(node).map_err(|error| error.to_string());
+        match config.and_then(|config| open(config, address)) {
             Ok(channel) => {
                 let address = address.to_owned();
                 peers.insert(node, Peer { address, channel });
@@ -127,10 +136,10 @@ impl PeerChannels {
     }
 }
 
-fn open(tls: &FleetTls, node: NodeId, address: &str) -> Result<Channel, String> {
+fn open(config: Arc<ClientConfig>, address: &str) -> Result<Channel, String> {
     let connector = Connector {
         address: address.to_owned(),
-        config: tls.client_config(node).map_err(|error| error.to_string())?,
+        config,
     };
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
     Ok(endpoint

@@ -1,24 +1,23 @@
 //! TLS 1.3 between members.
 //!
 //! A peer is whom its public key says, and a key counts while the membership holds its hash: certificates are only
-//! what TLS wants keys wrapped in. The check is made for each request, so that a member that was taken up is heard at
-//! once, and one that was removed no more, also over a connection that is open already. Whoever has no member's key
-//! may connect and be answered by the join alone.
+//! what TLS wants keys wrapped in. A key that is no member's is refused in the handshake; the check is made again for
+//! each request, so that one that was removed is heard no more over a connection that is open already, which ends.
+//! Whoever shows no key may connect, and is answered by the join alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arc_swap::ArcSwap;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
@@ -26,6 +25,7 @@ use rustls::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::transport::server::Connected;
 
@@ -44,13 +44,15 @@ struct Inner {
     keys: NodeKeys,
     provider: Arc<CryptoProvider>,
     server: Arc<ServerConfig>,
-    trust: Arc<ArcSwap<Trust>>,
+    trust: watch::Sender<Trust>,
 }
 
-/// Keys of members, both ways.
+/// Keys of members.
 #[derive(Debug, Default)]
 struct Trust {
+    /// Who is heard.
     nodes: HashMap<KeyHash, NodeId>,
+    /// Who is dialled.
     keys: HashMap<NodeId, KeyHash>,
 }
 
@@ -58,7 +60,7 @@ struct Trust {
 #[derive(Clone)]
 pub struct PeerIdentity {
     key: Option<KeyHash>,
-    trust: Arc<ArcSwap<Trust>>,
+    trust: watch::Receiver<Trust>,
 }
 
 /// A connection that was accepted.
@@ -75,23 +77,40 @@ impl FleetTls {
     /// When its key and certificate do not belong together.
     pub fn new(keys: NodeKeys) -> Result<Self, OpenError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let server = server_config(&keys, &provider).map_err(|error| OpenError::Keys(error.to_string()))?;
+        let trust = watch::Sender::new(Trust::default());
+        let verifier = MembersKey {
+            trust: trust.subscribe(),
+            provider: Arc::clone(&provider),
+        };
+        let server = server_config(&keys, verifier).map_err(|error| OpenError::Keys(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
             keys,
             provider,
             server: Arc::new(server),
-            trust: Arc::default(),
+            trust,
         })))
     }
 
     /// Trusts these members and no other.
     pub fn trust(&self, members: impl IntoIterator<Item = (NodeId, KeyHash)>) {
+        self.trust_but(members, &BTreeSet::new());
+    }
+
+    /// Trusts these members and no other, and hears those no more that are `removed`: they may be dialled for as long as
+    /// they have to be told of it.
+    pub fn trust_but(
+        &self,
+        members: impl IntoIterator<Item = (NodeId, KeyHash)>,
+        removed: &BTreeSet<NodeId>,
+    ) {
         let mut trust = Trust::default();
         for (node, key) in members {
-            trust.nodes.insert(key, node);
+            if !removed.contains(&node) {
+                trust.nodes.insert(key, node);
+            }
             trust.keys.insert(node, key);
         }
-        self.0.trust.store(Arc::new(trust));
+        self.0.trust.send_replace(trust);
     }
 
     /// Trusts the members that a node last knew.
@@ -109,12 +128,24 @@ impl FleetTls {
     /// # Errors
     /// When this node's keys do not belong together.
     pub fn client_config(&self, node: NodeId) -> Result<Arc<ClientConfig>, OpenError> {
+        self.config_to(node, Some(&self.0.keys))
+    }
+
+    /// The same, and this side shows no key: so a node asks that may have been removed.
+    ///
+    /// # Errors
+    /// As [`FleetTls::client_config`].
+    pub(crate) fn nameless_config(&self, node: NodeId) -> Result<Arc<ClientConfig>, OpenError> {
+        self.config_to(node, None)
+    }
+
+    fn config_to(&self, node: NodeId, own: Option<&NodeKeys>) -> Result<Arc<ClientConfig>, OpenError> {
         let verifier = MemberVerifier {
             node,
-            trust: Arc::clone(&self.0.trust),
+            trust: self.0.trust.subscribe(),
             provider: Arc::clone(&self.0.provider),
         };
-        client_config(&self.0.provider, Arc::new(verifier), Some(&self.0.keys))
+        client_config(&self.0.provider, Arc::new(verifier), own)
             .map(Arc::new)
             .map_err(|error| OpenError::Keys(error.to_string()))
     }
@@ -137,7 +168,7 @@ impl FleetTls {
             .and_then(|certificate| key_hash_of(certificate));
         PeerIdentity {
             key,
-            trust: Arc::clone(&self.0.trust),
+            trust: self.0.trust.subscribe(),
         }
     }
 
@@ -151,7 +182,21 @@ impl PeerIdentity {
     /// The member; none where the peer has no key, or none that counts now.
     pub fn node(&self) -> Option<NodeId> {
         self.key
-            .and_then(|key| self.trust.load().nodes.get(&key).copied())
+            .and_then(|key| self.trust.borrow().nodes.get(&key).copied())
+    }
+
+    /// Whether the peer showed no key.
+    pub fn is_nameless(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// Waits until the key of the peer counts no more; for ever where it showed none. Dropping the future loses nothing.
+    pub async fn dismissed(mut self) {
+        let Some(key) = self.key else {
+            return std::future::pending().await;
+        };
+        // An error means that this node ends.
+        drop(self.trust.wait_for(|trust| !trust.nodes.contains_key(&key)).await);
     }
 
     /// The member behind a request.
@@ -253,11 +298,10 @@ pub(crate) fn client_config(
     Ok(config)
 }
 
-fn server_config(keys: &NodeKeys, provider: &Arc<CryptoProvider>) -> Result<ServerConfig, Error> {
-    let verifier = Arc::new(AnyKey(Arc::clone(provider)));
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+fn server_config(keys: &NodeKeys, verifier: MembersKey) -> Result<ServerConfig, Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&verifier.provider))
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_single_cert(keys.chain(), keys.private_key())?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -269,11 +313,14 @@ pub(super) fn only_tls13() -> Error {
     Error::General("TLS 1.3 alone is spoken here".to_owned())
 }
 
-/// Any client that holds the key it shows, or shows none: whom the key makes it is looked up at each request.
+/// Whoever holds a member's key, or shows none: whom the key makes it is looked up at each request.
 #[derive(Debug)]
-struct AnyKey(Arc<CryptoProvider>);
+struct MembersKey {
+    trust: watch::Receiver<Trust>,
+    provider: Arc<CryptoProvider>,
+}
 
-impl ClientCertVerifier for AnyKey {
+impl ClientCertVerifier for MembersKey {
     fn client_auth_mandatory(&self) -> bool {
         false
     }
@@ -288,8 +335,12 @@ impl ClientCertVerifier for AnyKey {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        ParsedCertificate::try_from(end_entity)?;
-        Ok(ClientCertVerified::assertion())
+        let shown = key_hash_of(end_entity).ok_or(CertificateError::BadEncoding)?;
+        if self.trust.borrow().nodes.contains_key(&shown) {
+            Ok(ClientCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
     }
 
     fn verify_tls12_signature(
@@ -311,12 +362,14 @@ impl ClientCertVerifier for AnyKey {
             message,
             certificate,
             signature,
-            &self.0.signature_verification_algorithms,
+            &self.provider.signature_verification_algorithms,
         )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -324,7 +377,7 @@ impl ClientCertVerifier for AnyKey {
 #[derive(Debug)]
 struct MemberVerifier {
     node: NodeId,
-    trust: Arc<ArcSwap<Trust>>,
+    trust: watch::Receiver<Trust>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -337,7 +390,7 @@ impl ServerCertVerifier for MemberVerifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let wanted = self.trust.load().keys.get(&self.node).copied();
+        let wanted = self.trust.borrow().keys.get(&self.node).copied();
         let shown = key_hash_of(end_entity).ok_or(CertificateError::BadEncoding)?;
         if wanted == Some(shown) {
             Ok(ServerCertVerified::assertion())

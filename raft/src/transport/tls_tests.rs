@@ -40,14 +40,30 @@ async fn members_know_each_other_by_their_keys() {
     client.unwrap();
     let peer = server.unwrap().connect_info();
     assert_eq!(peer.node(), Some(2));
-    one.trust([]);
-    assert_eq!(
-        peer.node(),
-        None,
-        "a removed member's open connection ends to count"
-    );
     one.trust([(7, key(&two))]);
     assert_eq!(peer.node(), Some(7));
+}
+
+#[tokio::test]
+async fn a_removed_member_is_dialled_and_not_heard() {
+    let (one, two) = (tls("a"), tls("b"));
+    one.trust([(2, key(&two))]);
+    two.trust([(1, key(&one))]);
+    let (server, client) = meet(&one, two.client_config(1).unwrap()).await;
+    client.unwrap();
+    let peer = server.unwrap().connect_info();
+    let mut dismissed = Box::pin(peer.clone().dismissed());
+    assert!(futures::poll!(&mut dismissed).is_pending());
+    one.trust_but([(2, key(&two))], &BTreeSet::from([2]));
+    dismissed.await;
+    assert_eq!(peer.node(), None, "its open connection ends to count");
+    let (server, client) = meet(&one, two.client_config(1).unwrap()).await;
+    assert!(server.is_err() && client.is_err(), "a new one is refused");
+    let (server, client) = meet(&one, two.nameless_config(1).unwrap()).await;
+    client.unwrap();
+    assert!(server.unwrap().connect_info().is_nameless());
+    let (_, client) = meet(&two, one.client_config(2).unwrap()).await;
+    client.unwrap();
 }
 
 #[tokio::test]
@@ -63,11 +79,13 @@ async fn a_dialler_takes_nobody_else_for_the_member() {
 }
 
 #[tokio::test]
-async fn strangers_connect_and_are_nobody() {
+async fn strangers_show_no_key_and_are_nobody() {
     let (one, stranger) = (tls("a"), tls("a"));
     one.trust([(1, key(&one))]);
     stranger.trust([(1, key(&one))]);
     let (server, client) = meet(&one, stranger.client_config(1).unwrap()).await;
+    assert!(server.is_err() && client.is_err(), "no member's key");
+    let (server, client) = meet(&one, stranger.nameless_config(1).unwrap()).await;
     client.unwrap();
     assert_eq!(server.unwrap().connect_info().node(), None);
 }
