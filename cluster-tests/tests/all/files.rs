@@ -127,6 +127,41 @@ fn a_hundred_kills_between_a_thousand_puts_leave_whole_files() -> Result {
     kill_between_puts(1_000, 10)
 }
 
+/// Waits until `effects` and `cluster status` of a node tell that n2, and no other, lacks something for `files`.
+fn told_of_everywhere(fleet: &Fleet, number: usize, lacks: &str) -> Result {
+    let node = fleet.node(number)?;
+    wait::for_true(format!("{} to know of it", node.name), wait::PATIENCE, || {
+        let mut manage = node.manage()?;
+        let effects = manage.data("effects")?;
+        let [_, told] = &effects[..] else {
+            bail!("not one effect: {effects:#?}");
+        };
+        let words: Vec<_> = told.split_whitespace().collect();
+        ensure!(
+            matches!(&words[..], ["n2", "service", "files", "failed", _, ..]) && told.ends_with(lacks),
+            "{told}"
+        );
+        let status = node.status()?;
+        let because = status.node_text("n2", "not_ready_because")?;
+        ensure!(because.contains(lacks), "n2 is not ready because of '{because}'");
+        let table = manage.data("cluster status")?;
+        for (name, ready) in [("n1", "yes"), ("n2", "no"), ("n3", "yes")] {
+            ensure!(
+                status.node(name, "ready")? == &(ready == "yes"),
+                "{name}: {status:?}"
+            );
+            let row = table.iter().find(|line| line.contains(&format!(" {name} ")));
+            let row: Vec<_> = row
+                .context("no row")?
+                .trim_start_matches('*')
+                .split_whitespace()
+                .collect();
+            ensure!(row.get(8) == Some(&ready), "{row:?}");
+        }
+        Ok(true)
+    })
+}
+
 #[test]
 fn a_docroot_that_one_node_lacks_is_an_effect_there() -> Result {
     let fleet = Fleet::of_three()?;
@@ -158,10 +193,10 @@ fn a_docroot_that_one_node_lacks_is_an_effect_there() -> Result {
         let mut manage = fleet.node(number)?.manage()?;
         Ok(manage.data("effects")?.iter().any(|line| line.contains(of)))
     };
-    wait::for_true("all to know of it", wait::PATIENCE, || complains(3, &lacks))?;
-    wait::for_true("it not to be ready", wait::PATIENCE, || {
-        Ok(fleet.node(2)?.ready().is_err())
-    })?;
+    for number in 1..=3 {
+        told_of_everywhere(&fleet, number, &lacks)?;
+    }
+    ensure!(fleet.node(2)?.ready().is_err(), "it calls itself ready");
     fs::create_dir(root(2))?;
     fs::write(root(2).join("a"), "late")?;
     ensure!(client::get(at(2)?, "/a")?.text() == "late");

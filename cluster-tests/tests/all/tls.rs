@@ -31,6 +31,11 @@ impl Scene {
     }
 
     pub(crate) fn at(place: Place, settings: &str) -> Result<Self> {
+        Self::with_flags(place, settings, &[])
+    }
+
+    /// With further flags.
+    pub(crate) fn with_flags(place: Place, settings: &str, flags: &[&str]) -> Result<Self> {
         let (node, b1) = (place.net.node(1), place.net.backend(1));
         let backend = Backend::start("b1", b1)?;
         let config = format!(
@@ -40,7 +45,9 @@ impl Scene {
              SET persist_client = on\nSET persist_backend = on\nSET enable_ssl = on\n\
              SET ssl_cert_file = a.pem\nSET ssl_key_file = a.key\n{settings}ENABLE www\n"
         );
-        let process = place.start(&config)?;
+        let mut command = place.command(&config)?;
+        command.args(flags);
+        let process = Process::start(command, &place.dir.path().join("log"))?;
         let traffic = (node, 8080).into();
         let manage = wait::until("it to take commands", wait::PATIENCE, || {
             TcpStream::connect(traffic)?;
