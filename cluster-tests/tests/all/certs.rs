@@ -12,7 +12,7 @@ use fleetbal_cluster_tests::{Fleet, Plan, Result, client, message, readme, wait}
 use nix::sys::signal::Signal;
 
 use crate::replaced::successor;
-use crate::tls::Scene;
+use crate::tls_scene::Scene;
 
 /// Runs `fleetbal WORD …` against a management port.
 fn fleetbal(server: SocketAddr, word: &str, arguments: &[&str]) -> Result<Ended> {

@@ -50,6 +50,7 @@ mod standalone;
 mod start_refused;
 mod tls;
 mod tls_names;
+mod tls_scene;
 mod tls_slow;
 mod transactions;
 mod uploads;

@@ -7,7 +7,7 @@ use fleetbal_cluster_tests::tls::{Certificate, Secure, handshake};
 use fleetbal_cluster_tests::{Backend, Result};
 
 use crate::standalone::Place;
-use crate::tls::Scene;
+use crate::tls_scene::Scene;
 
 #[test]
 fn a_selector_has_a_certificate_and_a_service_for_each_host() -> Result {

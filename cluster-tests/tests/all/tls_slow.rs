@@ -10,7 +10,7 @@ use fleetbal_cluster_tests::tls::{Certificate, curl, handshake, succeed};
 use fleetbal_cluster_tests::{Result, wait};
 
 use crate::standalone::Place;
-use crate::tls::Scene;
+use crate::tls_scene::Scene;
 
 /// Clients that begin and do not go on: far more than there are workers.
 const IDLE: usize = 300;
