@@ -1,8 +1,9 @@
 //! Sample backends: they answer their own name, remember what they were asked, and can be taken away.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,6 +15,10 @@ use crate::{Result, wait};
 
 /// Requests that a backend remembers, the first ones.
 const REMEMBERED: usize = 1000;
+
+/// Numbers of connections: no two of this process are the same, so that one of a backend's former life takes away none of
+/// its next one.
+static NUMBERS: AtomicUsize = AtomicUsize::new(0);
 
 /// A backend. `GET /anything` answers its name; `/size/N` N bytes; `/slow/MS` its name after that long; `/echo` the
 /// request's body; `/status/CODE` that status; `/hangup` closes the connection instead of an answer.
@@ -36,7 +41,10 @@ struct Shared {
     delay: AtomicU64,
     requests: Mutex<Vec<Message>>,
     arrivals: Mutex<Vec<Instant>>,
-    connections: Mutex<Vec<TcpStream>>,
+    /// Connections accepted since it last started.
+    accepted: AtomicUsize,
+    /// Those that are open, by their number.
+    connections: Mutex<BTreeMap<usize, TcpStream>>,
 }
 
 impl Backend {
@@ -53,6 +61,7 @@ impl Backend {
             delay: AtomicU64::new(0),
             requests: Mutex::default(),
             arrivals: Mutex::default(),
+            accepted: AtomicUsize::new(0),
             connections: Mutex::default(),
         });
         let mut backend = Self {
@@ -82,6 +91,11 @@ impl Backend {
 
     /// How many connections it accepted since it last started.
     pub fn connections(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How many of them are open.
+    pub fn open(&self) -> usize {
         lock(&self.shared.connections).len()
     }
 
@@ -118,6 +132,7 @@ impl Backend {
             Ok(Some(TcpListener::bind(address)?))
         })?;
         self.shared.stopped.store(false, Ordering::SeqCst);
+        self.shared.accepted.store(0, Ordering::SeqCst);
         let shared = Arc::clone(&self.shared);
         self.accepting = Some(thread::spawn(move || accept(&listener, &shared)));
         Ok(())
@@ -132,7 +147,7 @@ impl Backend {
         // Wakes the accepting thread; where that fails, it is awake already.
         drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
         drop(accepting.join());
-        for connection in lock(&self.shared.connections).drain(..) {
+        for connection in std::mem::take(&mut *lock(&self.shared.connections)).into_values() {
             drop(connection.shutdown(Shutdown::Both));
         }
     }
@@ -154,13 +169,16 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else { continue };
+        let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
+        shared.accepted.fetch_add(1, Ordering::SeqCst);
         if let Ok(kept) = stream.try_clone() {
-            lock(&shared.connections).push(kept);
+            lock(&shared.connections).insert(number, kept);
         }
         let shared = Arc::clone(shared);
         thread::spawn(move || {
             // A client that goes away is no matter for a backend.
             drop(serve(stream, &shared));
+            lock(&shared.connections).remove(&number);
         });
     }
 }
@@ -251,5 +269,19 @@ mod tests {
         assert_eq!(client::get(backend.address(), "/size/9").unwrap().body.len(), 9);
         assert_eq!(backend.count(), 2);
         assert_eq!(backend.requests().len(), 2);
+    }
+
+    #[test]
+    fn keeps_no_connection_that_is_over() {
+        let net = Net::claim().unwrap();
+        let backend = Backend::start("b1", net.backend(1)).unwrap();
+        let kept = TcpStream::connect(backend.address()).unwrap();
+        for _ in 0..5 {
+            client::get(backend.address(), "/").unwrap();
+        }
+        wait::for_true("the others to go", wait::PATIENCE, || Ok(backend.open() == 1)).unwrap();
+        assert_eq!(backend.connections(), 6);
+        drop(kept);
+        wait::for_true("the last one to go", wait::PATIENCE, || Ok(backend.open() == 0)).unwrap();
     }
 }

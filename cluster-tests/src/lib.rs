@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod churn;
 pub mod client;
+pub mod documentation;
 pub mod fault;
 pub mod fifty;
 pub mod fleet;
@@ -16,7 +17,7 @@ pub mod node;
 pub mod oracle;
 pub mod ports;
 pub mod process;
-pub mod readme;
+
 pub mod tls;
 pub mod wait;
 pub mod world;

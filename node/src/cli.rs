@@ -125,9 +125,6 @@ pub fn description() -> clap::Command {
 }
 
 #[cfg(test)]
-mod docs_tests;
-
-#[cfg(test)]
 mod tests {
     #[test]
     fn the_command_line_is_consistent() {
