@@ -38,7 +38,7 @@ pub fn pages() -> Result<Vec<String>> {
     let mut pages = vec!["README.md".to_owned()];
     for entry in fs::read_dir(process::workspace().join("docs"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".md") {
+        if name.strip_suffix(".md").is_some() {
             pages.push(format!("docs/{name}"));
         }
     }
