@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::process::{self, Ended};
 use fleetbal_cluster_tests::tls::{Certificate, Secure, handshake, succeed};
-use fleetbal_cluster_tests::{Fleet, Plan, Result, client, message, readme, wait};
+use fleetbal_cluster_tests::{Fleet, Plan, Result, client, message, wait};
 use nix::sys::signal::Signal;
 
 use crate::replaced::successor;
@@ -346,27 +346,6 @@ fn a_node_that_stands_alone_has_them_in_memory_and_hands_them_over() -> Result {
     let _after = successor(&scene.dir().join("pid"), &scene.process)?;
     scene.process.wait_end(wait::PATIENCE)?;
     shows(scene.traffic, "b.example", "b.example")
-}
-
-#[test]
-fn the_handbook_tells_how() -> Result {
-    let fleet = Fleet::of_three()?;
-    let binary = process::binary()?;
-    let beside = binary.parent().context("a binary in no directory")?;
-    let path = std::env::var("PATH").unwrap_or_default();
-    let made = Certificate::make(fleet.dir(), "www", "ec", &["a.example"])?;
-    fs::copy(&made.cert, fleet.dir().join("fullchain.pem"))?;
-    fs::copy(&made.key, fleet.dir().join("privkey.pem"))?;
-    let script = readme::marked_commands("docs/handbook.md", "certificates")?;
-    let mut bash = Command::new("bash");
-    bash.args(["-ec", &script])
-        .env("PATH", format!("{}:{path}", beside.display()))
-        .env("FLEETBAL_SERVER", fleet.node(2)?.management().to_string())
-        .current_dir(fleet.dir());
-    let ended = process::run(bash, wait::PATIENCE)?;
-    expect(&ended, 0, "a.example")?;
-    everywhere_shows(&fleet, "a.example", "a.example")?;
-    fleet.passed()
 }
 
 #[test]

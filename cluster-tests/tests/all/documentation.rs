@@ -37,6 +37,7 @@ documented! {
     the_handbooks_file: "docs/handbook.md", ["sh file"] => file;
     the_handbooks_backup: "docs/handbook.md", ["sh backup"] => backup;
     the_handbooks_tls: "docs/handbook.md", ["conf tls"] => tls;
+    the_handbooks_certificates: "docs/handbook.md", ["sh certificates"] => certificates;
     plugins_are_pushed: "docs/plugins.md", ["sh push", "lua"] => plugins;
     a_node_is_lost: "docs/security.md", ["sh lost"] => lost;
     settings_of_the_kernel: "docs/tuning.md", ["conf sysctl"] => kernel;
@@ -220,6 +221,18 @@ fn tls(stage: &Stage) -> Result {
     play(stage, &script, &["TLS 503"])
 }
 
+fn certificates(stage: &Stage) -> Result {
+    stage.file("fleet.conf", FLEET_CONF)?;
+    let script = format!(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=www -addext subjectAltName=DNS:a.example \
+         -keyout privkey.pem -out fullchain.pem 2> openssl.log\nfounder fleet.conf\n{}\
+         until curl --insecure --silent --show-error --output /dev/null --write-out 'TLS %{{http_code}}' https://10.0.0.1:8080/; \
+         do sleep 0.1; done\n",
+        stage.block("sh certificates")?
+    );
+    play(stage, &script, &["a.example", "TLS 503"])
+}
+
 fn plugins(stage: &Stage) -> Result {
     stage.file("fleet.conf", FLEET_CONF)?;
     let mut names = Vec::new();
@@ -230,12 +243,13 @@ fn plugins(stage: &Stage) -> Result {
             names.push(name.trim_end_matches(".lua").to_owned());
         }
     }
-    let mut script = format!("founder fleet.conf\n{}", stage.block("sh push")?);
-    for name in &names {
-        script += &format!("fleetbal plugin push {name}.lua\nfleetbal ctl load {name}\n");
-    }
-    script += &format!("fleetbal ctl set www.plugins = {}\n", names.join(", "));
-    script += "fleetbal ctl effects\ncurl --silent --include http://10.0.0.1:8080/hello\n";
+    let script = format!(
+        "founder fleet.conf\n{}for name in {}; do fleetbal plugin push $name.lua; fleetbal ctl load $name; done\n\
+         fleetbal ctl set www.plugins = {}\ncurl --silent --include http://10.0.0.1:8080/hello\n",
+        stage.block("sh push")?,
+        names.join(" "),
+        names.join(", ")
+    );
     ensure!(names.len() > 3, "only {names:?} were found");
     play(stage, &script, &["Hello from www"])
 }
@@ -253,21 +267,21 @@ fn lost(stage: &Stage) -> Result {
 
 /// Those that a network of its own has are set there; the others are at least there.
 fn kernel(stage: &Stage) -> Result {
-    stage.file("sysctl.conf", &stage.block("conf sysctl")?)?;
-    let mut settings = 0;
-    let mut script = String::new();
-    for line in stage.block("conf sysctl")?.lines() {
-        let (key, value) = line.split_once(" = ").unwrap_or_default();
-        let path = format!("/proc/sys/{}", key.replace('.', "/"));
-        script +=
-            &format!("if [ -e {path} ]; then echo '{value}' > {path}; echo '{key}' $(cat {path}); fi\n");
+    let block = stage.block("conf sysctl")?;
+    stage.file("sysctl.conf", &block)?;
+    let keys = block.lines().filter_map(|line| line.split_once(" = "));
+    let paths: Vec<_> = keys
+        .map(|(key, _)| format!("/proc/sys/{}", key.replace('.', "/")))
+        .collect();
+    ensure!(paths.len() > 2, "only {paths:?} were found");
+    for path in paths {
         ensure!(fs::exists(&path)?, "there is no {path}");
-        settings += 1;
     }
-    ensure!(settings > 2, "only {settings} settings were found");
+    let script = "while IFS='= ' read -r key value; do\n  path=/proc/sys/${key//.//}\n  \
+                  [ ! -e $path ] || { echo $value > $path; echo $key $(cat $path); }\ndone < sysctl.conf\n";
     play(
         stage,
-        &script,
+        script,
         &[
             "net.core.somaxconn 4096",
             "net.ipv4.ip_local_port_range 1024 65535",

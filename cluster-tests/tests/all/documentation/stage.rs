@@ -15,7 +15,7 @@ use fleetbal_cluster_tests::{Result, documentation, process};
 const ENDS: &str = "set -eo pipefail\ntrap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT\ntouch calls\n";
 
 /// Makes the machine, in fresh namespaces.
-const MACHINE: &str = r#"
+const MACHINE: &str = r"
 set -e
 ip link set lo up
 for number in 1 2 3; do ip addr add 10.0.0.$number/8 dev lo; done
@@ -25,7 +25,7 @@ for dir in etc usr var run; do
   mount -t overlay over -o lowerdir=/$dir,upperdir=over/$dir/upper,workdir=over/$dir/work /$dir
 done
 mkdir -p /etc/fleetbal
-"#;
+";
 
 /// For the parts around the blocks: `founder FILE` starts n1, `joiner N` another, each at 10.0.0.N.
 const NODES: &str = r"
@@ -107,7 +107,7 @@ impl Stage {
 
     /// Runs a script here, on this machine. What it printed.
     pub(super) fn run(&self, script: &str) -> Result<String> {
-        self.finish(Command::new("bash"), &format!("{ENDS}{script}"))
+        self.finish(&Command::new("bash"), &format!("{ENDS}{script}"))
     }
 
     /// Runs a script on a machine of its own. What it printed; nothing where there can be none, which is said.
@@ -137,11 +137,11 @@ impl Stage {
             );
             return Ok(None);
         }
-        self.finish(unshare, &format!("{MACHINE}{ENDS}{NODES}{script}"))
+        self.finish(&unshare, &format!("{MACHINE}{ENDS}{NODES}{script}"))
             .map(Some)
     }
 
-    fn finish(&self, shell: Command, script: &str) -> Result<String> {
+    fn finish(&self, shell: &Command, script: &str) -> Result<String> {
         let binary = process::binary()?;
         let beside = binary.parent().context("a binary in no directory")?;
         let path = env::var("PATH").unwrap_or_default();
