@@ -3,6 +3,7 @@
 mod certificate;
 mod change;
 mod config;
+mod hash;
 mod history;
 mod member;
 mod plugin;
@@ -11,7 +12,8 @@ mod unset;
 
 pub use change::{decode_answer, decode_entry, encode_answer, encode_entry};
 pub(crate) use config::{decode_backup, encode_backup, seal_secret, with_seal_secret};
-pub use config::{decode_state, encode_config, encode_state};
+pub use config::{decode_state, encode_state};
+pub use hash::ConfigHasher;
 
 use crate::model::FEATURE_LEVEL;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleetbal_raft::Cluster;
 use fleetbal_raft::model::Version;
+use fleetbal_raft::wire::ConfigHasher;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
@@ -26,6 +27,8 @@ use crate::snapshot::View;
 
 /// How often what changes all the time is said anew.
 const SAY: Duration = Duration::from_millis(500);
+/// The least time between two words: of many changes in a row gossip needs the last one only.
+const SAY_GAP: Duration = Duration::from_millis(25);
 
 /// Where what this node says of itself comes from.
 #[derive(Debug)]
@@ -59,6 +62,7 @@ impl Peers<'_> {
         let mut own = Own {
             said: self.said,
             hash: (Version::default(), ConfigHash::default()),
+            hasher: ConfigHasher::default(),
             cpu: CpuMeter::default(),
         };
         let (gossip, view) = Gossip::of(self.cluster, self.advertise, own.state(self.cluster));
@@ -88,6 +92,7 @@ struct Own {
     said: Said,
     /// The hash of the version that was hashed last: hashing is for changes, not for every word.
     hash: (Version, ConfigHash),
+    hasher: ConfigHasher,
     cpu: CpuMeter,
 }
 
@@ -95,7 +100,8 @@ impl Own {
     fn state(&mut self, cluster: &Cluster) -> OwnState {
         let snapshot = self.said.view.load();
         if self.hash.0 != snapshot.version || snapshot.version == Version::default() {
-            self.hash = (snapshot.version, ConfigHash::of(&snapshot.config));
+            let hash = ConfigHash::by(&mut self.hasher, &snapshot.config);
+            self.hash = (snapshot.version, hash);
         }
         let not_ready = self.said.readiness.not_ready();
         OwnState {
@@ -137,6 +143,7 @@ impl Own {
         let mut backends = self.said.backends.clone();
         loop {
             gossip.set_own(self.state(&cluster));
+            tokio::time::sleep(SAY_GAP).await;
             tokio::select! {
                 Ok(()) = settled.changed() => {}
                 Ok(()) = readiness.changed() => {}

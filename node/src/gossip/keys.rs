@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use fleetbal_raft::model::{FleetConfig, UnixMillis, Version};
-use sha2::{Digest, Sha256};
+use fleetbal_raft::wire::ConfigHasher;
 
 use super::load::Load;
 use super::told;
@@ -41,14 +41,19 @@ const TROUBLES_MAX: usize = 32;
 /// that many may have more.
 pub const HINDRANCES_MAX: usize = 64;
 
-/// SHA-256 of a configuration's encoding: the same hash is the same configuration.
+/// The hash of a configuration ([`ConfigHasher`]): the same hash is the same configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ConfigHash([u8; 32]);
 
 impl ConfigHash {
     /// Of one configuration.
     pub fn of(config: &FleetConfig) -> Self {
-        Self(Sha256::digest(fleetbal_raft::wire::encode_config(config)).into())
+        Self::by(&mut ConfigHasher::default(), config)
+    }
+
+    /// The same by somebody who hashed the one before, for the price of what changed.
+    pub fn by(hasher: &mut ConfigHasher, config: &FleetConfig) -> Self {
+        Self(hasher.hash(config))
     }
 
     /// The first eight hex digits, which is what people compare.

@@ -24,9 +24,11 @@ use super::reproxy::ReproxyLimits;
 /// The changes that make `to` out of `from`, whatever their versions; none where both say the same.
 pub fn diff(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     let first = respelled(from, to);
-    let mut between = from.clone();
-    if !first.is_empty() && between.apply_all(&first).is_ok() {
-        return first.into_iter().chain(steps(&between, to)).collect();
+    if !first.is_empty() {
+        let mut between = from.clone();
+        if between.apply_all(&first).is_ok() {
+            return first.into_iter().chain(steps(&between, to)).collect();
+        }
     }
     steps(from, to)
 }
@@ -73,7 +75,9 @@ fn steps(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     changes.extend(from.loaded.difference(loaded).map(|one| plugin(one, false)));
     uploads::go(from, (scripts, certificates), &mut changes);
     limits(&from.reproxy_limits, reproxy_limits, &mut changes);
-    types(&from.mime, mime, &mut changes);
+    if !Arc::ptr_eq(&from.mime, mime) {
+        types(&from.mime, mime, &mut changes);
+    }
     let mut number = |before: Option<u32>, after: Option<u32>, set: fn(u32) -> Change, unset: Setting| {
         if before != after {
             changes.push(after.map_or_else(|| Change::Unset(unset), set));

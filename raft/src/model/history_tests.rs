@@ -5,7 +5,7 @@ use super::super::change::{Answer, Command};
 use super::super::level::FEATURE_LEVEL;
 use super::super::name::PoolName;
 use super::*;
-use crate::wire::encode_config;
+use crate::wire::ConfigHasher;
 
 /// A fleet that is told one thing after the other.
 #[derive(Default)]
@@ -63,11 +63,11 @@ fn roll_back(to: u64) -> Command {
     }
 }
 
-/// The bytes of a configuration, its version apart.
-fn content(config: &FleetConfig) -> Vec<u8> {
+/// The hash of a configuration, its version apart.
+fn content(config: &FleetConfig) -> [u8; 32] {
     let mut config = config.clone();
     config.version = Version::default();
-    encode_config(&config)
+    ConfigHasher::default().hash(&config)
 }
 
 #[test]

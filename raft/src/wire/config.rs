@@ -1,4 +1,4 @@
-//! The configuration and the whole state, for snapshots and for the configuration's hash.
+//! The configuration and the whole state, for snapshots and backups.
 
 use std::sync::Arc;
 
@@ -16,11 +16,6 @@ use crate::model::{
     Answers, Backend, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember,
     NodeName, Plugin, Pool, RequestId, Role, SecretHash, Service, Template, Token, UnixMillis, Version,
 };
-
-/// The configuration as bytes: the same bytes for the same configuration, on every node.
-pub fn encode_config(config: &FleetConfig) -> Vec<u8> {
-    to_config(config).encode_to_vec()
-}
 
 /// A backup's content.
 pub(crate) fn encode_backup(backup: &Backup) -> v1::Backup {
@@ -240,7 +235,7 @@ fn key_value(key: &str, value: &str) -> v1::KeyValue {
 /// Settings of pools with a field of their own on the wire.
 const OWN_FIELDS: [&str; 4] = ["balance_method", "hash_by", "load_header", "nodefile"];
 
-fn to_pool(name: &str, pool: &Pool) -> v1::Pool {
+pub(super) fn to_pool(name: &str, pool: &Pool) -> v1::Pool {
     let backends = pool.backends().iter().map(encode_backend);
     v1::Pool {
         name: name.to_owned(),
