@@ -165,10 +165,10 @@ fn boot(process: Process<'_>, file: Option<&Path>) -> ExitCode {
     }
 }
 
-/// Where a CPU is short, what the fleet talks about waits for a moment, and no request does; it still gets a quarter of
+/// Where a CPU is short, what the fleet talks about waits for a moment, and no request does; it still gets a tenth of
 /// that CPU. Workers are started by the main thread, which stays as it is.
 fn give_way_to_traffic() {
-    const LESS: i32 = 5;
+    const LESS: i32 = 10;
     let this = rustix::thread::gettid();
     let level = rustix::process::getpriority_process(Some(this)).map(|level| level + LESS);
     if let Err(error) = level.and_then(|level| rustix::process::setpriority_process(Some(this), level)) {

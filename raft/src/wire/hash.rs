@@ -6,13 +6,16 @@ use std::sync::Arc;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::certificate;
 use super::config::{to_config, to_pool, to_service};
 use super::plugin::to_script;
-use crate::model::{FleetConfig, Pool, PoolName, ScriptName, Service, ServiceName};
+use crate::model::{
+    Certificate, CertificateName, FleetConfig, Pool, PoolName, ScriptName, Service, ServiceName,
+};
 
 type Hash = [u8; 32];
 
-/// Hashes one configuration after the other: SHA-256 over the hashes of all pools, services and plugins, each of its
+/// Hashes one configuration after the other: SHA-256 over the hashes of all pools, services, plugins and certificates, each of its
 /// encoding, and over the encoding of all else. The same hash is the same configuration, version included.
 ///
 /// An object that a configuration shares with the one before is not hashed again.
@@ -21,6 +24,7 @@ pub struct ConfigHasher {
     pools: Objects<PoolName, Pool>,
     services: Objects<ServiceName, Service>,
     scripts: Objects<ScriptName, str>,
+    certificates: Objects<CertificateName, Certificate>,
 }
 
 impl ConfigHasher {
@@ -30,6 +34,7 @@ impl ConfigHasher {
             pools: BTreeMap::new(),
             services: BTreeMap::new(),
             scripts: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             ..config.clone()
         };
         let mut hash = Sha256::new();
@@ -40,6 +45,8 @@ impl ConfigHasher {
         self.services.add_to(&mut hash, &config.services, service);
         let script = |name: &ScriptName, source: &str| to_script(name, source).encode_to_vec();
         self.scripts.add_to(&mut hash, &config.scripts, script);
+        let one = |name: &CertificateName, one: &Certificate| certificate::encode(name, one).encode_to_vec();
+        self.certificates.add_to(&mut hash, &config.certificates, one);
         hash.update(to_config(&rest).encode_to_vec());
         hash.finalize().into()
     }
