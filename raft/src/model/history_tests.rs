@@ -245,7 +245,7 @@ proptest! {
             prop_assert_eq!(&content(&again), bytes);
         }
         told.tell(roll_back(0));
-        prop_assert_eq!(content(&told.state.config), seen[0].clone());
+        prop_assert_eq!(content(&told.state.config), seen[0]);
         told.tell(roll_back(seen.len() as u64 - 1));
         prop_assert_eq!(&content(&told.state.config), seen.last().unwrap());
     }
