@@ -9,6 +9,7 @@ pub mod boot;
 pub mod checks;
 pub mod cli;
 pub mod clock;
+pub mod command_words;
 pub mod cluster_port;
 pub mod daemon;
 pub mod effects;

@@ -40,6 +40,7 @@ use crate::lifecycle::Lifecycle;
 use crate::monitor::readiness::Readiness;
 use crate::monitor::sockets::{Endpoints, Socket};
 use crate::monitor::stats::Stats;
+use crate::plugin::command::{CommandLine, Told};
 use crate::reproxy;
 use crate::role::Queues;
 use crate::snapshot::{NodeVariables, View};
@@ -106,6 +107,11 @@ impl OpenSockets {
             census,
             endpoints: Endpoints::default(),
         }
+    }
+
+    /// Has the plugins of the data plane carry out a command of theirs; none: none has anything to say.
+    async fn command(&self, line: CommandLine) -> Option<Told> {
+        self.census.command(line).await
     }
 
     /// All of them.

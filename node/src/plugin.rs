@@ -27,6 +27,7 @@
 
 mod answer;
 pub mod builtin;
+pub mod command;
 mod context;
 mod hook;
 mod hosts;

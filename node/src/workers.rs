@@ -20,6 +20,7 @@ use crate::access_log::AccessLogs;
 use crate::listen;
 use crate::monitor::sockets::Socket;
 use crate::monitor::stats::Stats;
+use crate::plugin::command::{CommandLine, Told};
 use crate::reproxy;
 use crate::role::{Place, Queues, Shared};
 use crate::snapshot::View;
@@ -50,7 +51,7 @@ pub struct Workers {
     shared: Shared,
 }
 
-/// Asks the workers what sockets they have. It keeps none of them alive.
+/// Asks the workers what sockets they have, and what plugins say to a command. It keeps none of them alive.
 #[derive(Debug, Clone, Default)]
 pub struct Census {
     orders: Arc<[mpsc::WeakSender<Order>]>,
@@ -303,6 +304,20 @@ impl Census {
         let queues = self.queues.as_deref();
         sockets.extend(queues.map(Queues::openings).unwrap_or_default());
         sockets
+    }
+
+    /// Has plugins carry out a management command, on the first worker; none: none has anything to say.
+    pub async fn command(&self, line: CommandLine) -> Option<Told> {
+        let orders = self.orders.first().and_then(mpsc::WeakSender::upgrade)?;
+        let (done, is_done) = oneshot::channel();
+        let late = || Some(Told::Refused("the worker does not answer".to_owned()));
+        if orders.try_send(Order::Command { line, done }).is_err() {
+            return late();
+        }
+        match tokio::time::timeout(CENSUS, is_done).await {
+            Ok(Ok(told)) => told,
+            Ok(Err(_)) | Err(_) => late(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &[
         "clock",
+        "command_words",
         "daemon",
         "files",
         "os_error",

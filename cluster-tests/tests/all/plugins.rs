@@ -131,6 +131,44 @@ fn tell_of_failures(fleet: &Fleet) -> Result {
     })
 }
 
+/// Brings a command along.
+const COMMANDED: &str = "return { register = function(service)\n\
+    service:register_hook('manage_command.greet', function(command)\n\
+    if command.rest == 'nobody' then error('on purpose') end\n\
+    if command.rest ~= '' then return { 'Hello', command.rest } end\nend)\nend }\n";
+
+/// Commands of a plugin, typed at a node; a word that is taken is refused where it is typed.
+fn take_commands(fleet: &Fleet) -> Result {
+    let file = fleet.dir().join("Commanded.lua");
+    let push = |source: &str| -> Result<Ended> {
+        fs::write(&file, source)?;
+        plugin(fleet, 1, &["push", file.to_str().context("no text")?])
+    };
+    let mut manage = fleet.node(1)?.manage()?;
+    ensure!(manage.refused("greet all")? == "unknown command: greet");
+    let taken = COMMANDED.replace("greet", "uptime");
+    let taken_text = "Commanded.lua:2: 'uptime' is a command that every node has";
+    ensure!(push(&taken)?.code == Some(0), "no service has it yet");
+    manage.change("LOAD Commanded")?;
+    let refused = manage.refused("SET www.plugins = Versioned, Commanded")?;
+    ensure!(refused.contains(taken_text), "{refused}");
+    ensure!(push(COMMANDED)?.code == Some(0));
+    manage.change("SET www.plugins = Versioned, Commanded")?;
+    let before = fleet.node(1)?.version()?;
+    let refused = push(&taken)?;
+    ensure!(
+        refused.code == Some(1) && refused.stderr.contains(taken_text),
+        "{refused:#?}"
+    );
+    ensure!(fleet.node(1)?.version()? == before, "a refused push made a version");
+    ensure!(manage.data("GREET  All of us")? == ["Hello", "all of us"]);
+    ensure!(manage.refused("greet")? == "unknown command: greet");
+    ensure!(manage.refused("greet nobody")? == "plugin Commanded: Commanded.lua:3: on purpose");
+    manage.change("SET www.plugins = Versioned")?;
+    ensure!(manage.refused("greet all")? == "unknown command: greet");
+    manage.change("UNLOAD Commanded")
+}
+
 #[test]
 fn a_push_changes_all_nodes_under_load_and_a_broken_one_changes_nothing() -> Result {
     let fleet = Fleet::start(&Plan {
@@ -164,6 +202,7 @@ fn a_push_changes_all_nodes_under_load_and_a_broken_one_changes_nothing() -> Res
         load.finish().expect_flawless()?;
     }
     tell_of_failures(&fleet)?;
+    take_commands(&fleet)?;
     tell_and_remove(&fleet, before)?;
     fleet.passed()
 }

@@ -9,14 +9,18 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::Context;
+use super::access::Rights;
 use super::command::{Command, Format, HistoryQuery, Query, ScriptQuery, SocketView, Supposed};
 use super::dump;
+use super::line::Line;
 use super::parse::ParseError;
 use super::query::{self, Figures};
 use super::render::Reply;
+use super::session::ONLY_READ;
 use crate::clock;
 use crate::gossip::ConfigHash;
 use crate::os_error;
+use crate::plugin::command::{self, CommandLine, Told};
 use crate::reproxy::{self, CacheFigures};
 use crate::snapshot::PoolView;
 
@@ -30,6 +34,32 @@ pub(super) async fn execute(command: Command, typist: &Typist, context: &Context
         Command::Query(Query::Sockets(view)) => sockets(view, context).await,
         Command::Query(query) => answer(&query, context),
         Command::Local(local) => Box::pin(local::execute(local, typist, context)).await,
+    }
+}
+
+/// Carries out a line whose word is none of this release's: a plugin may have brought it along. What that does is not
+/// known, so whoever may only read has none of it.
+pub(super) async fn plugged(line: &Line, word: String, rights: Rights, context: &Context) -> Reply {
+    let snapshot = context.view.load_full();
+    let services = snapshot.services();
+    let hooks = services.filter_map(|(_, view)| view.hooks.as_deref());
+    let unknown = || Reply::Refused(ParseError::Unknown(word.clone()).to_string());
+    if !command::is_known(&word, hooks) {
+        return unknown();
+    }
+    if rights < Rights::Admin {
+        return Reply::Refused(ONLY_READ.to_owned());
+    }
+    let rest = line.rest().trim_start().to_owned();
+    let line = CommandLine {
+        word: word.clone(),
+        rest,
+    };
+    match context.open.command(line).await {
+        Some(Told::Lines(lines)) => Reply::Lines(lines),
+        Some(Told::Done) => Reply::Done,
+        Some(Told::Refused(text)) => Reply::Refused(text),
+        None => unknown(),
     }
 }
 

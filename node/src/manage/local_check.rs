@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use fleetbal_raft::model::{
-    Batch, CLEARING, Change, Directive, FleetConfig, HeaderRule, Kind, NO_NODEFILE, Template, Tunable,
+    Batch, CLEARING, Change, Directive, FleetConfig, HeaderRule, Kind, NO_NODEFILE, Plugin, Template, Tunable,
     takes_variables,
 };
 
@@ -15,6 +15,7 @@ use crate::access_log;
 use crate::effects::NO_PROGRAMS;
 use crate::nodefile;
 use crate::os_error;
+use crate::plugin::lua::{self, Place};
 use crate::snapshot::{LogTarget, NodeVariables};
 use crate::tls::{Server, ServerSettings};
 
@@ -135,6 +136,36 @@ pub fn log(
             Err(error) => Err(failed(&os_error::words(&error))),
         },
     }
+}
+
+/// Whether the plugins in Lua that a change gives to a service can be registered there.
+///
+/// # Errors
+/// Which one cannot, why, and in which line of it.
+pub fn scripts(change: &Change, config: &FleetConfig) -> Result<(), String> {
+    let Change::Set { object, key, .. } = change else {
+        return Ok(());
+    };
+    if key != "plugins" {
+        return Ok(());
+    }
+    // What the fleet refuses is the fleet's to refuse.
+    let Ok(after) = config.with_batch(&Batch::of(vec![change.clone()])) else {
+        return Ok(());
+    };
+    let Some((name, service)) = after.services().find(|(name, _)| name.as_str() == object) else {
+        return Ok(());
+    };
+    for plugin in service.plugins() {
+        let Plugin::Script(script) = plugin else { continue };
+        let Some(source) = after.script(script.as_str()) else { continue };
+        let place = Place {
+            service: name.clone(),
+            role: service.role(),
+        };
+        lua::check(script, source, &[place]).map_err(|error| format!("plugin {script} {error}"))?;
+    }
+    Ok(())
 }
 
 fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariables) -> Result<(), String> {

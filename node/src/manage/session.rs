@@ -7,9 +7,9 @@ use fleetbal_raft::model::{Change, FleetConfig, Typist, Version};
 use super::Context;
 use super::access::{Access, Rights};
 use super::command::{Command, Local};
-use super::execute::{change, execute};
+use super::execute::{change, execute, plugged};
 use super::line::{Line, LineError, MAX_LINE};
-use super::parse::parse;
+use super::parse::{ParseError, parse};
 use super::remote::{self, Asker};
 use super::render::Reply;
 use super::script::{created, has_object, no_object};
@@ -104,6 +104,9 @@ impl Session {
         let command = match (parse(line, self.implied.as_deref()), self.rights) {
             (Ok(Command::Local(Local::Auth(secret))), _) => return self.auth(&secret),
             (_, None) => return ends(Reply::Refused(NOT_AUTHORISED.to_owned())),
+            (Err(ParseError::Unknown(word)), Some(rights)) => {
+                return goes_on(plugged(line, word, rights, context).await);
+            }
             (Err(error), Some(_)) => return goes_on(Reply::Refused(error.to_string())),
             (Ok(command), Some(rights)) if rights < Rights::Admin && !command.is_read() => {
                 return goes_on(Reply::Refused(ONLY_READ.to_owned()));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fleetbal_raft::model::{Plugin, Role, ServiceName};
 
 use super::answer::Answer;
+use super::command::{CommandLine, Told};
 use super::context::RequestContext;
 pub use super::point::{Point, Points};
 
@@ -33,6 +34,16 @@ pub trait Hook: Any + Debug + Send + Sync {
 
     /// Asked at one of its points.
     fn run(&self, point: Point, request: &mut RequestContext) -> Outcome;
+
+    /// The management commands that it brings along, in lower case.
+    fn commands(&self) -> &[String] {
+        &[]
+    }
+
+    /// Carries out a line; none: it is none of its commands, or it has nothing to say.
+    fn command(&self, _line: &CommandLine) -> Option<Told> {
+        None
+    }
 
     /// A worker serves the service: whatever is to be done there without a request begins, if it has not yet.
     fn wake(&self) {}

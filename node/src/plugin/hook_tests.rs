@@ -107,8 +107,8 @@ fn the_guide_has_a_row_for_each_hook_of_perlbals() {
     for (name, when) in &rows {
         let is_here = !when.starts_with("never: ");
         let is_point = Point::find(name).is_some();
-        assert_eq!(is_point, is_here, "{name}");
-        assert_eq!(types.contains(&format!("\"{name}\"")), is_point, "{name}");
+        assert_eq!(is_point || name == "manage_command.NAME", is_here, "{name}");
+        assert_eq!(types.contains(&format!("\"{name}\"")), is_here, "{name}");
     }
     assert!(Point::ALL.iter().all(|point| expected.contains(&point.name())));
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use fleetbal_raft::model::{Role, ScriptName, Service, ServiceName, Value};
 
 use super::builtin::Setup;
+use super::command::{CommandLine, Told};
 use super::context::RequestContext;
 use super::hook::{Failures, Hook, Outcome};
 use super::point::{Point, Points};
@@ -78,6 +79,7 @@ struct Inner {
     points: Points,
     /// Whether it has something to do without a request.
     has_timers: bool,
+    commands: Vec<String>,
     shared: Arc<Shared>,
     record: Record,
     /// Whether its service has another version, or none.
@@ -152,8 +154,13 @@ pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> A
     }
     let shared = before.map_or_else(Arc::default, |hook| Arc::clone(&hook.0.shared));
     let made = Vm::new(name, source, Some(&place), limits.memory, &shared);
-    let (points, has_timers, record) = match made {
-        Ok(vm) => (vm.points(), vm.timers().are_any(), Record::default()),
+    let (points, has_timers, commands, record) = match made {
+        Ok(vm) => (
+            vm.points(),
+            vm.timers().are_any(),
+            vm.commands(),
+            Record::default(),
+        ),
         Err(fault) => {
             tracing::error!(plugin = %name, service = %place.service, error = fault.text, "a plugin does not run here");
             let reason = format!("it does not run on this node: {}", fault.text);
@@ -161,7 +168,7 @@ pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> A
                 before.0.record.has_refused(&reason);
                 return Arc::new(before.clone());
             }
-            (Points::default(), false, Record::refused(&reason))
+            (Points::default(), false, Vec::new(), Record::refused(&reason))
         }
     };
     if let Some(before) = before {
@@ -173,6 +180,7 @@ pub(super) fn make(name: &ScriptName, source: &Arc<str>, setup: &Setup<'_>) -> A
         source: Arc::clone(source),
         points,
         has_timers,
+        commands,
         place,
         limits,
         shared,
@@ -281,6 +289,23 @@ impl Hook for LuaHook {
             Ok(outcome) => outcome,
             Err(fault) => self.has_failed(point.name(), &fault),
         }
+    }
+
+    fn commands(&self) -> &[String] {
+        &self.0.commands
+    }
+
+    fn command(&self, line: &CommandLine) -> Option<Told> {
+        if !self.0.commands.contains(&line.word) || self.is_off() {
+            return None;
+        }
+        let limit = self.0.limits.time;
+        self.vm()
+            .and_then(|vm| vm.command(line, limit))
+            .unwrap_or_else(|fault| {
+                self.has_failed(&line.word, &fault);
+                Some(Told::Refused(format!("plugin {}: {}", self.0.name, fault.text)))
+            })
     }
 
     fn wake(&self) {

@@ -21,6 +21,7 @@ use crate::files::Files;
 use crate::monitor::sockets::{BackendState as Doing, Socket};
 use crate::monitor::stats::{ServiceStats, Shard, Stats};
 use crate::plugin;
+use crate::plugin::command::{self, CommandLine, Told};
 use crate::reproxy;
 use crate::snapshot::{BackendState, ServiceView, View};
 use crate::tls::Servers;
@@ -144,6 +145,13 @@ impl Local {
     /// The configuration that services are of now.
     pub(super) fn config(&self) -> Arc<FleetConfig> {
         Arc::clone(&self.view.load().config)
+    }
+
+    /// Has the plugins that bring a management command along carry it out on this worker; none: none has anything to say.
+    pub(crate) fn command(&self, line: &CommandLine) -> Option<Told> {
+        let snapshot = self.view.load_full();
+        let services = snapshot.services();
+        command::run(line, services.filter_map(|(_, view)| view.hooks.as_deref()))
     }
 
     /// A second has passed.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::listen;
 use crate::monitor::sockets::{Kind, Socket};
 use crate::plugin;
+use crate::plugin::command::{CommandLine, Told};
 use crate::role::{self, Local, Place, Queue, Shared};
 use crate::snapshot::View;
 
@@ -39,6 +40,11 @@ pub(super) enum Order {
     Drain { done: oneshot::Sender<()> },
     /// Say what sockets there are.
     Count { done: oneshot::Sender<Vec<Socket>> },
+    /// Carry out a management command of a plugin.
+    Command {
+        line: CommandLine,
+        done: oneshot::Sender<Option<Told>>,
+    },
     /// Say that this worker takes orders.
     Answer { done: oneshot::Sender<()> },
 }
@@ -118,6 +124,7 @@ impl Setup {
                     }
                     done.send(sockets).unwrap_or_default();
                 }
+                Order::Command { line, done } => done.send(local.command(&line)).unwrap_or_default(),
                 Order::Answer { done } => done.send(()).unwrap_or_default(),
                 Order::Drain { done } => {
                     for old in std::mem::take(&mut accepting).into_values() {

@@ -9,6 +9,7 @@ mod balancing;
 mod bodies;
 mod builtins;
 mod choosing;
+mod commands;
 mod files;
 mod fixture;
 mod handover;

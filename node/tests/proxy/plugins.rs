@@ -389,7 +389,7 @@ fn a_file_that_is_no_plugin_is_refused_with_its_line() {
 }
 
 /// The examples of the guide, by their names.
-fn example(name: &str) -> String {
+pub(crate) fn example(name: &str) -> String {
     let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plugins.md")).unwrap();
     let mut blocks = guide
         .split("```lua\n")

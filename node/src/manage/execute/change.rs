@@ -60,6 +60,7 @@ pub(in super::super) fn prepare(
     }
     local_check::tls(&change, config, &context.variables, context.cluster.seal())?;
     local_check::log(&change, config, &context.variables, context.may_start_programs)?;
+    local_check::scripts(&change, config)?;
     let listed = local_check::nodefile(&change, &context.variables)?;
     Ok(std::iter::once(change).chain(listed).collect())
 }

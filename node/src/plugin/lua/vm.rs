@@ -10,6 +10,7 @@ use fleetbal_raft::model::ScriptName;
 use mlua::{AnyUserData, ChunkMode, Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use super::super::answer::Answer;
+use super::super::command::{CommandLine, Told};
 use super::super::context::{Priority, RequestContext};
 use super::super::hook::Outcome;
 use super::super::point::{Point, Points};
@@ -116,6 +117,7 @@ pub(super) struct Vm {
     lua: Lua,
     clock: Rc<Clock>,
     hooks: Vec<(Point, Function)>,
+    commands: Vec<(String, Function)>,
     request: AnyUserData,
     entries: Table,
     timers: Rc<Timers>,
@@ -177,12 +179,13 @@ impl Vm {
             let service = lua.create_userdata(super::service::Service::new(place, &registry))?;
             register.call::<()>(service)?;
         }
-        let hooks = registry.borrow_mut().take();
+        let Registry { hooks, commands } = registry.take();
         let request = lua.create_userdata(request::Request)?;
         Ok(Self {
             lua,
             clock,
             hooks,
+            commands,
             request,
             entries,
             timers,
@@ -193,6 +196,29 @@ impl Vm {
     pub(super) fn points(&self) -> Points {
         let points: Vec<_> = self.hooks.iter().map(|(point, _)| *point).collect();
         Points::of(&points)
+    }
+
+    /// The management commands that it brings along.
+    pub(super) fn commands(&self) -> Vec<String> {
+        self.commands.iter().map(|(word, _)| word.clone()).collect()
+    }
+
+    /// Carries out a line; none: it has nothing to say to that.
+    pub(super) fn command(
+        &self,
+        line: &CommandLine,
+        limit: Option<Duration>,
+    ) -> Result<Option<Told>, Fault> {
+        let Some((_, function)) = self.commands.iter().find(|(word, _)| *word == line.word) else {
+            return Ok(None);
+        };
+        let command = self.lua.create_table()?;
+        command.raw_set("word", line.word.as_str())?;
+        command.raw_set("rest", line.rest.as_str())?;
+        let words = line.rest.split(' ').filter(|word| !word.is_empty());
+        command.raw_set("arguments", self.lua.create_sequence_from(words)?)?;
+        self.clock.start(limit);
+        Ok(told(function.call::<Value>(command)?)?)
     }
 
     /// Its timers.
@@ -292,6 +318,29 @@ impl Vm {
         if let Err(error) = ended {
             tracing::warn!(service = %place.service, error = first_line(&error), "a plugin failed as it was unloaded");
         }
+    }
+}
+
+/// What the function of a command has returned.
+fn told(returned: Value) -> mlua::Result<Option<Told>> {
+    let lines = |text: &mlua::String| {
+        let text = text.to_string_lossy();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    match returned {
+        Value::Nil => Ok(None),
+        Value::Boolean(true) => Ok(Some(Told::Done)),
+        Value::Boolean(false) => Ok(Some(Told::Refused("the command failed".to_owned()))),
+        Value::String(text) => Ok(Some(Told::Lines(lines(&text)))),
+        Value::Table(table) => {
+            let texts = table.sequence_values::<mlua::String>();
+            let texts = texts.collect::<mlua::Result<Vec<_>>>()?;
+            Ok(Some(Told::Lines(texts.iter().flat_map(lines).collect())))
+        }
+        other => Err(mlua::Error::runtime(format!(
+            "a command returns lines, true, false or nothing, and not a {}",
+            other.type_name()
+        ))),
     }
 }
 
