@@ -160,7 +160,10 @@ fn take_commands(fleet: &Fleet) -> Result {
         refused.code == Some(1) && refused.stderr.contains(taken_text),
         "{refused:#?}"
     );
-    ensure!(fleet.node(1)?.version()? == before, "a refused push made a version");
+    ensure!(
+        fleet.node(1)?.version()? == before,
+        "a refused push made a version"
+    );
     ensure!(manage.data("GREET  All of us")? == ["Hello", "all of us"]);
     ensure!(manage.refused("greet")? == "unknown command: greet");
     ensure!(manage.refused("greet nobody")? == "plugin Commanded: Commanded.lua:3: on purpose");

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use fleetbal_raft::model::{
-    Batch, CLEARING, Change, Directive, FleetConfig, HeaderRule, Kind, NO_NODEFILE, Plugin, Template, Tunable,
-    takes_variables,
+    Batch, CLEARING, Change, Directive, FleetConfig, HeaderRule, Kind, NO_NODEFILE, Plugin, Template,
+    Tunable, takes_variables,
 };
 
 use fleetbal_raft::seal::Seal;
@@ -158,7 +158,9 @@ pub fn scripts(change: &Change, config: &FleetConfig) -> Result<(), String> {
     };
     for plugin in service.plugins() {
         let Plugin::Script(script) = plugin else { continue };
-        let Some(source) = after.script(script.as_str()) else { continue };
+        let Some(source) = after.script(script.as_str()) else {
+            continue;
+        };
         let place = Place {
             service: name.clone(),
             role: service.role(),

@@ -39,10 +39,7 @@ pub fn is_known<'a>(word: &str, services: impl IntoIterator<Item = &'a Hooks>) -
 
 /// Has all plugins that bring the word along carry the line out: those of one service in their order, and services by
 /// name. None: none has anything to say. What is refused ends it.
-pub fn run<'a>(
-    line: &CommandLine,
-    services: impl IntoIterator<Item = &'a Hooks>,
-) -> Option<Told> {
+pub fn run<'a>(line: &CommandLine, services: impl IntoIterator<Item = &'a Hooks>) -> Option<Told> {
     let mut told = None;
     let hooks = services.into_iter().flat_map(Hooks::all);
     for more in hooks.filter_map(|(_, hook)| hook.command(line)) {

@@ -56,7 +56,10 @@ async fn what_they_return_is_what_is_answered() {
     assert_eq!(say(&proxy, "say", "nothing").await, None);
     for (rest, why) in [
         ("no", "the command failed"),
-        ("number", "a command returns lines, true, false or nothing, and not a "),
+        (
+            "number",
+            "a command returns lines, true, false or nothing, and not a ",
+        ),
         ("for ever", "it took longer than it may (plugin_time_limit)"),
     ] {
         let told = say(&proxy, "say", rest).await;
@@ -72,7 +75,10 @@ fn words_that_are_none_or_are_taken_are_refused_with_their_line() {
         role: None,
     };
     for (word, why) in [
-        ("set", "'set' is a command that every node has; a plugin cannot bring it along"),
+        (
+            "set",
+            "'set' is a command that every node has; a plugin cannot bring it along",
+        ),
         ("recent", "'recent' is a command that every node has"),
         ("Hello", "'Hello' is no command: it begins with a letter"),
         ("2fast", "'2fast' is no command"),
@@ -85,6 +91,9 @@ fn words_that_are_none_or_are_taken_are_refused_with_their_line() {
         let name = fleetbal_raft::model::ScriptName::parse("Own").unwrap();
         let places = std::slice::from_ref(&place);
         let refused = fleetbal::plugin::lua::check(&name, &source, places).unwrap_err();
-        assert!(refused.contains(&format!("Own.lua:2: {why}")), "{word}: {refused}");
+        assert!(
+            refused.contains(&format!("Own.lua:2: {why}")),
+            "{word}: {refused}"
+        );
     }
 }

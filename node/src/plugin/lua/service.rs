@@ -23,7 +23,8 @@ const COMMAND: &str = "manage_command.";
 impl Registry {
     fn command(&mut self, word: &str, function: Function) -> mlua::Result<()> {
         let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let is_one = word.starts_with(|letter: char| letter.is_ascii_lowercase()) && word.bytes().all(is_word);
+        let is_one =
+            word.starts_with(|letter: char| letter.is_ascii_lowercase()) && word.bytes().all(is_word);
         if !is_one {
             let text = format!("'{word}' is no command: it begins with a letter, and a-z, 0-9 and _ follow");
             return Err(mlua::Error::runtime(text));

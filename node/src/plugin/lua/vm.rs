@@ -204,11 +204,7 @@ impl Vm {
     }
 
     /// Carries out a line; none: it has nothing to say to that.
-    pub(super) fn command(
-        &self,
-        line: &CommandLine,
-        limit: Option<Duration>,
-    ) -> Result<Option<Told>, Fault> {
+    pub(super) fn command(&self, line: &CommandLine, limit: Option<Duration>) -> Result<Option<Told>, Fault> {
         let Some((_, function)) = self.commands.iter().find(|(word, _)| *word == line.word) else {
             return Ok(None);
         };
