@@ -214,7 +214,7 @@ impl Vm {
         let words = line.rest.split(' ').filter(|word| !word.is_empty());
         command.raw_set("arguments", self.lua.create_sequence_from(words)?)?;
         self.clock.start(limit);
-        Ok(told(function.call::<Value>(command)?)?)
+        Ok(told(&function.call::<Value>(command)?)?)
     }
 
     /// Its timers.
@@ -318,26 +318,31 @@ impl Vm {
 }
 
 /// What the function of a command has returned.
-fn told(returned: Value) -> mlua::Result<Option<Told>> {
+fn told(returned: &Value) -> mlua::Result<Option<Told>> {
     let lines = |text: &mlua::String| {
         let text = text.to_string_lossy();
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    match returned {
-        Value::Nil => Ok(None),
-        Value::Boolean(true) => Ok(Some(Told::Done)),
-        Value::Boolean(false) => Ok(Some(Told::Refused("the command failed".to_owned()))),
-        Value::String(text) => Ok(Some(Told::Lines(lines(&text)))),
-        Value::Table(table) => {
-            let texts = table.sequence_values::<mlua::String>();
-            let texts = texts.collect::<mlua::Result<Vec<_>>>()?;
-            Ok(Some(Told::Lines(texts.iter().flat_map(lines).collect())))
-        }
-        other => Err(mlua::Error::runtime(format!(
-            "a command returns lines, true, false or nothing, and not a {}",
-            other.type_name()
-        ))),
+    if returned.is_nil() {
+        return Ok(None);
     }
+    let told = match returned.as_boolean() {
+        Some(true) => Some(Told::Done),
+        Some(false) => Some(Told::Refused("the command failed".to_owned())),
+        None => returned.as_string().map(|text| Told::Lines(lines(text))),
+    };
+    if told.is_some() {
+        return Ok(told);
+    }
+    let Some(table) = returned.as_table() else {
+        return Err(mlua::Error::runtime(format!(
+            "a command returns lines, true, false or nothing, and not a {}",
+            returned.type_name()
+        )));
+    };
+    let texts = table.sequence_values::<mlua::String>();
+    let texts = texts.collect::<mlua::Result<Vec<_>>>()?;
+    Ok(Some(Told::Lines(texts.iter().flat_map(lines).collect())))
 }
 
 /// What it means that a hook returned true and said nothing else.
