@@ -95,6 +95,10 @@ const APART: &[(&str, &str)] = &[
         "enable_ssl",
         "who speaks plainly afterwards is told so; see `tls.rs`",
     ),
+    (
+        "ssl_certificates",
+        "it names what was brought in before; open connections outlast its change in `certs.rs`",
+    ),
     ("role", "it sets others back; see `setting_the_role_again_…`"),
 ];
 

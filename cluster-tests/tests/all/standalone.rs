@@ -111,7 +111,7 @@ fn nice_levels(process: &Process) -> Result<Vec<(String, i64)>> {
 /// Whether the threads that carry traffic have a level, and those of the control plane one that gives way to it.
 fn have_level(process: &Process, level: i64) -> Result<bool> {
     let levels = nice_levels(process)?;
-    let wanted = |name: &str| if name == "control" { level + 5 } else { level };
+    let wanted = |name: &str| if name == "control" { level + 10 } else { level };
     let known = |name: &str| name == "control" || name.starts_with("worker");
     ensure!(
         levels.iter().any(|(name, _)| name.starts_with("worker")),
