@@ -127,7 +127,9 @@ fn nothing_uses_what_is_above_it() {
                     wrong.push(format!("{}: {module} uses {other}: {line}", file.display()));
                 }
             }
-            let rest = IN_DATA_PLANE.iter().fold(line.to_owned(), |line, seen| line.replace(seen, ""));
+            let rest = IN_DATA_PLANE
+                .iter()
+                .fold(line.to_owned(), |line, seen| line.replace(seen, ""));
             if DATA_PLANE.contains(&module.as_str()) && rest.contains("fleetbal_raft") {
                 wrong.push(format!(
                     "{}: the data plane sees the model, and what opens sealed keys, alone: {line}",
