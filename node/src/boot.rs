@@ -234,6 +234,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
     let context = Arc::new(Context {
         cluster: cluster.clone(),
         view: plane.view.clone(),
+        events: Arc::default(),
         stats: plane.stats.clone(),
         queues: plane.workers.queues().clone(),
         reproxy: plane.workers.reproxy().clone(),

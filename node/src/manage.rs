@@ -8,6 +8,7 @@ pub mod bind;
 pub mod command;
 mod connection;
 pub mod dump;
+pub mod events;
 mod execute;
 mod http;
 pub mod line;
@@ -49,6 +50,7 @@ use crate::tls::Servers;
 use crate::workers::Census;
 use access::Access;
 use connection::{Limits, Port};
+use events::Events;
 use query::node::LastProc;
 pub use report::report_on_demand;
 
@@ -59,6 +61,8 @@ pub struct Context {
     pub cluster: Cluster,
     /// What this node balances by; reads come from it.
     pub view: View,
+    /// What happens here and in the fleet, for those who follow it.
+    pub events: Arc<Events>,
     /// Its counters.
     pub stats: Arc<Stats>,
     /// Its requests that wait for backends.

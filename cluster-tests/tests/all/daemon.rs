@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
-use fleetbal_cluster_tests::process::{self, Process};
+use fleetbal_cluster_tests::process::{self, Process, Sweeper};
 use fleetbal_cluster_tests::{Backend, Manage, Result, client, wait};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -80,6 +80,80 @@ fn goes_to_the_background_once_it_listens() -> Result {
     })?;
     ensure!(!pidfile.exists(), "the pidfile is still there");
     drop(background);
+    Ok(())
+}
+
+/// Those of this program that work in a directory and have not ended.
+fn living(dir: &Path) -> Result<Vec<Pid>> {
+    let mut living = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else {
+            continue;
+        };
+        let is_there = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == dir);
+        let pid = Pid::from_raw(pid);
+        if is_there && status(pid, "State:").is_ok_and(|state| !state.starts_with('Z')) {
+            living.push(pid);
+        }
+    }
+    Ok(living)
+}
+
+/// Replaces the process that a pidfile names; the new one's number, once it is the only one.
+fn replaced(place: &Place, pidfile: &Path, old: Pid) -> Result<Pid> {
+    signal::kill(old, Signal::SIGUSR2)?;
+    let new = wait::until("another process", wait::PATIENCE, || {
+        let pid = Pid::from_raw(fs::read_to_string(pidfile)?.trim().parse()?);
+        Ok((pid != old).then_some(pid))
+    })?;
+    wait::for_true("the old one's end", wait::PATIENCE, || {
+        let living = living(place.dir.path())?;
+        ensure!(living == [new], "{living:?} run, and {new} should");
+        Ok(true)
+    })?;
+    let told = wait::until("management", wait::PATIENCE, || {
+        let mut manage = Manage::connect((place.net.node(1), 60000).into())?;
+        Ok(Some(manage.data("proc")?))
+    })?;
+    ensure!(told.contains(&format!("pid: {new}")), "{new}: {told:?}");
+    Ok(new)
+}
+
+#[test]
+fn a_process_in_the_background_is_replaced_by_one_that_stays_there() -> Result {
+    let place = Place::new()?;
+    let _sweeper = Sweeper(place.dir.path().to_owned());
+    let _b1 = Backend::start("b1", place.net.backend(1))?;
+    let (config, pidfile) = (
+        place.dir.path().join("perlbal.conf"),
+        place.dir.path().join("pid"),
+    );
+    fs::write(
+        &config,
+        format!("SERVER pidfile = {}\n{}\n", pidfile.display(), place.config()),
+    )?;
+    let ended = process::run(daemon(&place, &config, &["--daemon"])?, wait::PATIENCE)?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    let first = Pid::from_raw(fs::read_to_string(&pidfile)?.trim().parse()?);
+    let second = replaced(&place, &pidfile, first)?;
+    let third = replaced(&place, &pidfile, second)?;
+    // It did not detach a second time: the session is still that of the first one, which had no terminal.
+    ensure!(nix::unistd::getsid(Some(third))? == first, "another session");
+    for descriptor in 0..3 {
+        let target = fs::read_link(format!("/proc/{third}/fd/{descriptor}"))?;
+        ensure!(
+            target == Path::new("/dev/null"),
+            "{descriptor} is {}",
+            target.display()
+        );
+    }
+    ensure!(client::get((place.net.node(1), 8080).into(), "/")?.status()? == 200);
+    signal::kill(third, Signal::SIGTERM)?;
+    wait::for_true("its end", wait::PATIENCE, || {
+        Ok(living(place.dir.path())?.is_empty())
+    })?;
+    ensure!(!pidfile.exists(), "the pidfile is still there");
     Ok(())
 }
 

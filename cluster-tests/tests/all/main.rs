@@ -13,6 +13,7 @@ mod debian;
 mod demo;
 mod dns;
 mod documentation;
+mod events;
 mod files;
 mod health_faults;
 mod health_pages;

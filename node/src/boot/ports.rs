@@ -140,6 +140,8 @@ impl Management {
         all: CancellationToken,
     ) -> Self {
         tokio::spawn(manage::report_on_demand(Arc::clone(&context), all.child_token()));
+        let events = manage::events::run(Arc::clone(&context));
+        tokio::spawn(all.clone().run_until_cancelled_owned(events));
         let (metrics, metrics_open) = own.metrics.unzip();
         let (listener, open) = own.management.unzip();
         let mut management = Self {

@@ -24,7 +24,8 @@ const NOTHING_TO_DO: &str = "No services or management port configured.  Nothing
 pub(super) fn run(flags: RunFlags) -> ExitCode {
     // Asked before anybody replaces the file.
     let program = Program::current();
-    let in_background = flags.daemon && !flags.check;
+    // Whoever takes over is in the background already, in the session of the process before.
+    let in_background = flags.daemon && !flags.check && !flags.take_over;
     if in_background && !daemon::is_in_background() {
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
         return daemon::start(&arguments);

@@ -10,6 +10,7 @@ mod body;
 mod certs;
 mod commands;
 mod config;
+mod events;
 mod metrics;
 mod plugins;
 
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use fleetbal_raft::model::Typist;
 use http::header::{ACCEPT, AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -80,8 +81,11 @@ pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, door: Doo
     drop(connection.await);
 }
 
-async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infallible> {
-    Ok(match route(&request, &door) {
+async fn answer(request: Request<Incoming>, door: Door) -> Result<Response<events::Body>, Infallible> {
+    let answer = match route(&request, &door) {
+        Ok(Route::Events) => {
+            return Ok(events::stream(request.method(), request.headers(), &door.context).await);
+        }
         Ok(Route::Probe(probe)) => probe_answer(probe, &door.context),
         Ok(Route::Page(page)) => page_answer(page, &request, &door.context),
         Ok(Route::Backup) => backup::take(&request, &door.context).await,
@@ -89,7 +93,8 @@ async fn answer(request: Request<Incoming>, door: Door) -> Result<Answer, Infall
         Ok(Route::Certificate) => certs::show(&request, &door.context),
         Ok(Route::Call(call, access, caller)) => called(call, request, &door, (access, caller)).await,
         Err(refusal) => *refusal,
-    })
+    };
+    Ok(answer.map(Either::Left))
 }
 
 /// Each is a future of its own: together they are deeper than the compiler looks.
@@ -115,6 +120,8 @@ async fn called(
 enum Route {
     Probe(Probe),
     Page(Page),
+    /// What changes, as it happens.
+    Events,
     /// Of the whole configuration, secrets included.
     Backup,
     /// The source of a plugin in Lua.
@@ -178,6 +185,7 @@ fn route(request: &Request<Incoming>, door: &Door) -> Result<Route, Box<Answer>>
         "/leaderz" => Ok(Route::Probe(Probe::Leadership)),
         "/" => Ok(Route::Page(Page::Index)),
         "/metrics" => Ok(Route::Page(Page::Metrics)),
+        "/api/v1/events" => Ok(Route::Events),
         "/api/v1/status" => Ok(Route::Page(Page::Status)),
         "/api/v1/command" if door.access.is_some() => Err(Call::Commands),
         "/api/v1/backup" if door.access.is_some() && request.method() == Method::PUT => Err(Call::Restore),

@@ -59,6 +59,7 @@ impl TestNode {
         let context = Context {
             cluster,
             view,
+            events: Arc::default(),
             stats: Arc::new(Stats::new()),
             queues: Arc::new(crate::role::Queues::new(1)),
             reproxy: Arc::default(),
@@ -75,11 +76,13 @@ impl TestNode {
             own_listener: None,
             sockets: crate::sockets::Sockets::default(),
         };
-        let tasks = vec![AbortOnDropHandle::new(tokio::spawn(effects))];
-        Self {
-            context: Arc::new(context),
-            tasks,
-        }
+        let context = Arc::new(context);
+        let events = super::events::run(Arc::clone(&context));
+        let tasks = vec![
+            AbortOnDropHandle::new(tokio::spawn(effects)),
+            AbortOnDropHandle::new(tokio::spawn(events)),
+        ];
+        Self { context, tasks }
     }
 
     /// Opens a management listener on loopback.

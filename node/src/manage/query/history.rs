@@ -85,6 +85,18 @@ fn cells(record: &Record) -> Vec<String> {
     ]
 }
 
+/// A version in brief, for those who follow what happens.
+pub fn summary(record: &Record) -> serde_json::Value {
+    serde_json::json!({
+        "version": record.version.0,
+        "time": clock::rfc3339(record.time),
+        "node": record.node,
+        "who": record.typist.to_string(),
+        "changes": record.forward.len(),
+        "summary": what(record),
+    })
+}
+
 /// One cell is one word, for `awk`.
 fn word(text: &str) -> String {
     match text {
