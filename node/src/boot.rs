@@ -255,8 +255,7 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
     peers::open(own.cluster.take(), &cluster, routes, &mut tasks);
     let management = CancellationToken::new();
     let listeners = Management::serve_own(own, context, access, management.clone());
-    let ports = NodePorts::new(plane.workers.clone(), listeners);
-    tasks.spawn(runner.run(cluster.feed(), ports));
+    tasks.spawn(runner.run(cluster.feed(), NodePorts::new(plane.workers.clone(), listeners)));
     start_config::apply(given, &cluster).await?;
     settle(&cluster, &effects, given).await?;
     plane.close_what_is_left(&cluster.feed().latest().state.config, sockets);

@@ -80,7 +80,8 @@ impl Reader {
                 .with_context(|| format!("{kind} {wanted:?} not in {others:#?}"))?;
             let has = |(key, value): &(&str, &str)| {
                 let told = event.data.get(key);
-                told.is_some_and(|told| told == *value || told.to_string() == *value)
+                // Texts as they are, and numbers as they are written.
+                told.is_some_and(|told| told.to_string().trim_matches('"') == *value)
             };
             if event.kind == kind && wanted.iter().all(has) {
                 return Ok(event);
