@@ -10,6 +10,7 @@ mod body;
 mod certs;
 mod commands;
 mod config;
+mod dashboard;
 mod events;
 mod metrics;
 mod plugins;
@@ -34,7 +35,7 @@ use super::Context;
 use super::access::{Access, Rights};
 use super::execute::fleet_status;
 use crate::monitor::openmetrics::Format;
-use answer::{json, page, plain, refuse};
+use answer::{json, plain, refuse};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -339,7 +340,7 @@ fn probe_answer(probe: Probe, context: &Context) -> Answer {
 
 fn page_answer(which: Page, request: &Request<Incoming>, context: &Context) -> Answer {
     match which {
-        Page::Index => page(&answer::index(&fleet_status(context))),
+        Page::Index => dashboard::page(context),
         Page::Status => json(StatusCode::OK, fleet_status(context).json()),
         Page::Metrics => {
             let accept = request

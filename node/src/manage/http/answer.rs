@@ -8,7 +8,6 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use super::super::query::cluster::FleetStatus;
 use super::Answer;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -58,28 +57,6 @@ pub(super) fn file(name: &str, bytes: Bytes) -> Answer {
 }
 
 /// A page for people.
-pub(super) fn page(body: &str) -> Answer {
-    let html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>fleetbal</title></head>\n\
-         <body>\n{body}</body>\n</html>\n"
-    );
-    respond(StatusCode::OK, "text/html; charset=utf-8", html)
-}
-
-/// What `/` shows: the fleet at a glance, and where to go.
-pub(super) fn index(status: &FleetStatus) -> String {
-    let links = ["/api/v1/status", "/metrics", "/healthz", "/readyz", "/leaderz"];
-    let items = links.map(|link| format!("<li><a href=\"{link}\">{link}</a></li>\n"));
-    format!(
-        "<h1>fleetbal</h1>\n<pre>{}</pre>\n<ul>\n{}</ul>\n",
-        escaped(&status.lines().join("\n")),
-        items.concat()
-    )
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+pub(super) fn html(page: String) -> Answer {
+    respond(StatusCode::OK, "text/html; charset=utf-8", page)
 }

@@ -39,7 +39,8 @@ pub enum NodeRole {
 }
 
 impl NodeRole {
-    fn as_str(self) -> &'static str {
+    /// As `cluster status` prints it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Leader => "leader",
             Self::Voter => "voter",

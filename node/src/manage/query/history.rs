@@ -53,7 +53,7 @@ impl<'a> RecordJson<'a> {
 /// The last versions, the newest first.
 pub fn list(history: &History, count: usize) -> Vec<String> {
     let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
-    rows.extend(history.records().rev().take(count).map(|record| cells(record)));
+    rows.extend(history.records().rev().take(count).map(|record| row(record)));
     let mut lines = aligned(&rows, &[]);
     lines.extend(history.pending().map(|pending| {
         format!(
@@ -74,7 +74,8 @@ pub fn list_json(history: &History, count: usize) -> String {
     )
 }
 
-fn cells(record: &Record) -> Vec<String> {
+/// The cells of a version in the list.
+pub fn row(record: &Record) -> Vec<String> {
     vec![
         record.version.to_string(),
         clock::rfc3339(record.time),
