@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fleetbal_raft::model::{BackendAddress, ServiceName};
 
+use super::fetch::Fetched;
 use crate::http::edit::{self, FirstLineError};
 use crate::http::special::{HeaderRuleError, HeaderRules};
 use crate::http::{Head, RequestHead};
@@ -92,6 +93,10 @@ pub struct RequestContext {
     prefix: Vec<u8>,
     ended: Ended,
     attached: Vec<Box<dyn Any>>,
+    /// The call of a hook that waits for what it has asked for.
+    suspended: Option<Box<dyn Any>>,
+    /// What that came to.
+    fetched: Option<Result<Fetched, String>>,
     began: Instant,
     /// Which point and which hook is next, where one has asked to wait.
     pub(super) progress: (usize, usize),
@@ -121,6 +126,8 @@ impl RequestContext {
             prefix: Vec::new(),
             ended: Ended::default(),
             attached: Vec::new(),
+            suspended: None,
+            fetched: None,
             began: Instant::now(),
             progress: (0, 0),
         }
@@ -299,6 +306,26 @@ impl RequestContext {
     /// So many wait then.
     pub(crate) fn put_waiting(&mut self, waiting: Waiting) {
         self.waiting = waiting;
+    }
+
+    /// The call of a hook waits.
+    pub(super) fn suspend(&mut self, call: Box<dyn Any>) {
+        self.suspended = Some(call);
+    }
+
+    /// The call that waits, if one does.
+    pub(super) fn take_suspended<T: Any>(&mut self) -> Option<Box<T>> {
+        self.suspended.take()?.downcast().ok()
+    }
+
+    /// What a call waits for is there, or is not to be had.
+    pub(crate) fn put_fetched(&mut self, fetched: Result<Fetched, String>) {
+        self.fetched = Some(fetched);
+    }
+
+    /// The same.
+    pub(super) fn take_fetched(&mut self) -> Option<Result<Fetched, String>> {
+        self.fetched.take()
     }
 
     /// Where it came from, for tests.

@@ -10,6 +10,7 @@ use fleetbal_raft::model::{Plugin, Role, ServiceName};
 use super::answer::Answer;
 use super::command::{CommandLine, Told};
 use super::context::RequestContext;
+use super::fetch::Fetch;
 pub use super::point::{Point, Points};
 
 /// How it goes on behind a hook. All but the first end the chain: Perlbal's hooks return true then.
@@ -23,6 +24,8 @@ pub enum Outcome {
     Service(ServiceName),
     /// It goes on with the next hook after so long. Before a backend was found.
     Wait(Duration),
+    /// It goes on with the same hook when this was answered, or was not. Where one may ask to wait.
+    Fetch(Box<Fetch>),
     /// The connection is closed without a word.
     Close,
 }
@@ -187,6 +190,9 @@ impl Hooks {
                 if let Outcome::Wait(_) = outcome {
                     request.progress = (at, number + 1);
                 }
+                if let Outcome::Fetch(_) = outcome {
+                    request.progress = (at, number);
+                }
                 if !matches!(outcome, Outcome::Next) {
                     return outcome;
                 }
@@ -200,6 +206,7 @@ impl Hooks {
         loop {
             match self.run(points, request) {
                 Outcome::Wait(time) => tokio::time::sleep(time).await,
+                Outcome::Fetch(fetch) => request.put_fetched(fetch.send().await),
                 decided @ (Outcome::Next | Outcome::Answer(_) | Outcome::Service(_) | Outcome::Close) => {
                     return decided;
                 }

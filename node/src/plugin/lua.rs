@@ -8,6 +8,7 @@
 mod library;
 mod record;
 mod request;
+mod running;
 mod service;
 mod shared;
 mod timers;
@@ -29,6 +30,7 @@ use super::hook::{Failures, Hook, Outcome};
 use super::point::{Point, Points};
 use crate::plugin::Answer;
 use record::Record;
+use running::{Running, Step};
 use shared::Shared;
 use vm::{Fault, Vm};
 
@@ -245,10 +247,23 @@ impl LuaHook {
     }
 
     /// Calls the function of a timer.
-    fn call_timer(&self, vm: &Rc<Vm>, function: &mlua::Function) {
-        if let Err(fault) = vm.call_alone(function, self.0.limits.time) {
+    async fn call_timer(&self, vm: &Rc<Vm>, function: &mlua::Function) {
+        if let Err(fault) = self.carry_out(vm, function).await {
             self.has_failed("timer", &fault);
         }
+    }
+
+    async fn carry_out(&self, vm: &Rc<Vm>, function: &mlua::Function) -> Result<(), Fault> {
+        let mut running = Running::new(vm, function)?;
+        let mut arguments = mlua::MultiValue::new();
+        while let Step::Fetch(fetch) = running.step(self.0.limits.time, arguments)? {
+            let fetched = fetch.send().await;
+            if !self.is_asked() {
+                break;
+            }
+            arguments = running.answer(fetched)?;
+        }
+        Ok(())
     }
 
     fn has_failed(&self, hook: &str, fault: &Fault) -> Outcome {
@@ -285,7 +300,11 @@ impl Hook for LuaHook {
             return Outcome::Next;
         }
         let limit = self.0.limits.time;
-        match self.vm().and_then(|vm| vm.call(point, request, limit)) {
+        let called = match request.take_suspended::<Running>() {
+            Some(waited) => waited.resume((point, request), limit),
+            None => self.vm().and_then(|vm| vm.call(point, request, limit)),
+        };
+        match called {
             Ok(outcome) => outcome,
             Err(fault) => self.has_failed(point.name(), &fault),
         }

@@ -187,6 +187,29 @@ impl Points {
     pub(crate) const VERIFICATION: Self =
         Self::of(&[Point::BackendWriteVerify, Point::BackendReadableVerify]);
 
+    /// Those at which a request may wait for what a plugin asks for itself, whatever the role.
+    pub(super) const WAITING: Self = Self::of(&[
+        Point::StartProxyRequest,
+        Point::StartWebRequest,
+        Point::StartHttpRequest,
+        Point::ProxyReadRequest,
+        Point::MakeHighPriority,
+        Point::MakeLowPriority,
+        Point::BackendWriteVerify,
+        Point::BackendReadableVerify,
+        Point::StartFileReproxy,
+        Point::ReproxyResponseReceived,
+        Point::ReproxyFhFinished,
+        Point::StartServeRequest,
+        Point::StartSendFile,
+        Point::StaticGetPoststatFileMissing,
+        Point::StaticGetPoststatPreSend,
+        Point::ConcatGetPoststatFileMissing,
+        Point::ConcatGetPoststatPreSend,
+        Point::HandlePut,
+        Point::PutWriteout,
+    ]);
+
     /// Those that have to do with files.
     pub(crate) const FILES: Self = Self::of(&[
         Point::ModifyResponseHeaders,

@@ -24,7 +24,7 @@ use super::web_server::WebRequest;
 use crate::http::answer::{Page, PageRules, write_page};
 use crate::http::{ForwardedFor, Forwarding, Framing, MAX_HEAD, Method, ProxyError, RequestHead, request};
 use crate::monitor::sockets::ClientState;
-use crate::plugin::Answer;
+use crate::plugin::{Answer, Fetch};
 use crate::snapshot::{ProxySettings, Trust};
 use crate::tls::Stream;
 
@@ -73,6 +73,8 @@ pub(super) enum Incoming {
     Said(Box<Answer>, RequestHead),
     /// It is to be looked at again after this time.
     Wait(Duration),
+    /// It is to be looked at again when this was answered.
+    Fetch(Box<Fetch>),
     /// It asks how far the upload of that name is, which this node answers.
     AsksStatus(Box<str>, RequestHead),
     /// The client has left, or said nothing for too long.

@@ -41,6 +41,7 @@ pub(super) async fn serve(counted: Counted, io: Stream, peer: SocketAddr) {
             | Incoming::Unrouted(..)
             | Incoming::Said(..)
             | Incoming::Wait(_)
+            | Incoming::Fetch(_)
             | Incoming::Ended) => Box::pin(other_than_plain(&mut client, other)).await,
         };
         client.log();
@@ -83,6 +84,13 @@ async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
         Incoming::Said(answer, head) => client.give(&answer, &head).await,
         Incoming::Wait(time) => {
             tokio::time::sleep(time).await;
+            Next::Keep
+        }
+        Incoming::Fetch(fetch) => {
+            let fetched = fetch.send().await;
+            if let Some(hooked) = &mut client.hooked {
+                hooked.context.put_fetched(fetched);
+            }
             Next::Keep
         }
         Incoming::AsksStatus(session, head) => reverse_proxy::answer_status(client, &session, &head).await,

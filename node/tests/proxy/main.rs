@@ -10,6 +10,7 @@ mod bodies;
 mod builtins;
 mod choosing;
 mod commands;
+mod fetching;
 mod files;
 mod fixture;
 mod handover;

@@ -434,6 +434,12 @@ async fn the_examples_of_the_guide_do_what_it_says() {
         assert!(began.elapsed() < PATIENCE, "no minute came");
     }
 
+    let judge = Origin::start(|request| request.head.contains("x-path: /may").then(|| ok("go"))).await;
+    let source = example("Judge").replace("127.0.0.1:9191", &judge.address.to_string());
+    plug(&mut proxy, "Judge", &source);
+    assert_eq!(ask(&mut client, "/may").await.text(), "/may");
+    assert_eq!(ask(&mut client, "/no").await.status(), 503);
+
     plug(&mut proxy, "Limit", &example("Limit"));
     let mut statuses = Vec::new();
     let began = Instant::now();

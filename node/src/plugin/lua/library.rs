@@ -7,6 +7,7 @@ use std::time::Duration;
 use fleetbal_raft::model::ScriptName;
 use mlua::{Function, Lua, Value};
 
+use super::running::{self, Wishes};
 use super::shared::{Item, Shared};
 use super::timers::Timers;
 use crate::clock;
@@ -16,7 +17,7 @@ pub(super) fn install(
     lua: &Lua,
     name: &ScriptName,
     shared: &Arc<Shared>,
-    timers: &Rc<Timers>,
+    (timers, wishes): (&Rc<Timers>, &Rc<Wishes>),
 ) -> mlua::Result<()> {
     let table = lua.create_table()?;
     let plugin = name.clone();
@@ -40,6 +41,7 @@ pub(super) fn install(
         })?;
         table.raw_set(name, add)?;
     }
+    table.raw_set("http", running::function(lua, wishes)?)?;
     table.set_readonly(true);
     lua.globals().raw_set("fleetbal", table)
 }

@@ -147,7 +147,7 @@ async fn tick(plan: &Plan, home: &Home) -> bool {
     if !hook.is_asked() {
         return false;
     }
-    hook.call_timer(&vm, &plan.function);
+    hook.call_timer(&vm, &plan.function).await;
     plan.repeats
 }
 

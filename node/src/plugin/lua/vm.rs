@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleetbal_raft::model::ScriptName;
-use mlua::{AnyUserData, ChunkMode, Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{
+    AnyUserData, ChunkMode, Function, IntoLuaMulti, Lua, LuaOptions, StdLib, Table, Thread, Value, VmState,
+};
 
 use super::super::answer::Answer;
 use super::super::command::{CommandLine, Told};
@@ -16,6 +18,7 @@ use super::super::hook::Outcome;
 use super::super::point::{Point, Points};
 use super::Place;
 use super::library;
+use super::running::{Running, Wishes};
 use super::request::{self, Active};
 use super::service::Registry;
 use super::shared::Shared;
@@ -121,6 +124,11 @@ pub(super) struct Vm {
     request: AnyUserData,
     entries: Table,
     timers: Rc<Timers>,
+    wishes: Rc<Wishes>,
+    /// Whether its calls may have to stop in the middle: no other file can say so.
+    fetches: bool,
+    /// Coroutines that are done.
+    spare: RefCell<Vec<Thread>>,
 }
 
 impl fmt::Debug for Vm {
@@ -152,7 +160,8 @@ impl Vm {
             lua.globals().raw_set(name, Value::Nil)?;
         }
         let timers = Rc::new(Timers::default());
-        library::install(&lua, name, shared, &timers)?;
+        let wishes = Rc::new(Wishes::default());
+        library::install(&lua, name, shared, (&timers, &wishes))?;
         lua.sandbox(true)?;
         let clock = Rc::new(Clock::default());
         let watched = Rc::clone(&clock);
@@ -189,6 +198,9 @@ impl Vm {
             request,
             entries,
             timers,
+            wishes,
+            fetches: source.contains("http"),
+            spare: RefCell::default(),
         })
     }
 
@@ -222,16 +234,38 @@ impl Vm {
         &self.timers
     }
 
-    /// Calls a function of its that is about no request.
-    pub(super) fn call_alone(&self, function: &Function, limit: Option<Duration>) -> Result<(), Fault> {
+    /// What its calls want.
+    pub(super) fn wishes(&self) -> &Rc<Wishes> {
+        &self.wishes
+    }
+
+    /// The machine itself.
+    pub(super) fn lua(&self) -> &Lua {
+        &self.lua
+    }
+
+    /// A call begins, or goes on, that may run for so long.
+    pub(super) fn start_clock(&self, limit: Option<Duration>) {
         self.clock.start(limit);
-        function.call::<()>(())?;
-        Ok(())
+    }
+
+    /// A coroutine for a function.
+    pub(super) fn thread(&self, function: &Function) -> mlua::Result<Thread> {
+        let Some(thread) = self.spare.borrow_mut().pop() else {
+            return self.lua.create_thread(function.clone());
+        };
+        thread.reset(function.clone())?;
+        Ok(thread)
+    }
+
+    /// A coroutine is done, and can be used again.
+    pub(super) fn spare(&self, thread: Thread) {
+        self.spare.borrow_mut().push(thread);
     }
 
     /// Asks it.
     pub(super) fn call(
-        &self,
+        self: &Rc<Self>,
         point: Point,
         request: &mut RequestContext,
         limit: Option<Duration>,
@@ -240,17 +274,16 @@ impl Vm {
             return Ok(Outcome::Next);
         };
         let extra = self.extra(point, request)?;
+        if self.fetches && Points::WAITING.has(point) {
+            let arguments = (&self.request, extra).into_lua_multi(&self.lua)?;
+            return Running::new(self, function)?.go_on(arguments, (point, request), limit);
+        }
         request::begin(std::mem::take(request));
         self.clock.start(limit);
         let called = function.call::<Option<Value>>((&self.request, extra));
         let Active { context, outcome, .. } = request::end();
         *request = context;
-        let is_true = !matches!(called?, None | Some(Value::Nil | Value::Boolean(false)));
-        Ok(match (is_true, outcome) {
-            (true, Some(outcome)) => outcome,
-            (true, None) => decided(point, request),
-            (false, _) => Outcome::Next,
-        })
+        Ok(concluded(called?.as_ref(), outcome, (point, request)))
     }
 
     /// What is handed over beside the request.
@@ -343,6 +376,20 @@ fn told(returned: &Value) -> mlua::Result<Option<Told>> {
     let texts = table.sequence_values::<mlua::String>();
     let texts = texts.collect::<mlua::Result<Vec<_>>>()?;
     Ok(Some(Told::Lines(texts.iter().flat_map(lines).collect())))
+}
+
+/// How it goes on behind a hook that has returned this, and has said so before.
+pub(super) fn concluded(
+    returned: Option<&Value>,
+    outcome: Option<Outcome>,
+    (point, request): (Point, &mut RequestContext),
+) -> Outcome {
+    let is_true = !matches!(returned, None | Some(Value::Nil | Value::Boolean(false)));
+    match (is_true, outcome) {
+        (true, Some(outcome)) => outcome,
+        (true, None) => decided(point, request),
+        (false, _) => Outcome::Next,
+    }
 }
 
 /// What it means that a hook returned true and said nothing else.

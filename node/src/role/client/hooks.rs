@@ -86,19 +86,28 @@ impl Client {
             }
             Outcome::Answer(answer) => Some((head.length, Incoming::Said(answer, head))),
             Outcome::Service(name) => self.begin_other(&name, (current, outer), (input, head), cx),
-            Outcome::Wait(time) => {
-                hooked.waits = true;
-                let head_bytes = hooked.context.head_bytes().to_vec();
-                self.resumed = Some(Box::new(Resumed {
-                    served: Rc::clone(&self.serving),
-                    current,
-                    outer,
-                    head: head_bytes,
-                }));
-                Some((head.length, Incoming::Wait(time)))
-            }
+            Outcome::Wait(time) => self.pause((current, outer), head.length, Incoming::Wait(time)),
+            Outcome::Fetch(fetch) => self.pause((current, outer), head.length, Incoming::Fetch(fetch)),
             Outcome::Close => Some((0, Incoming::Ended)),
         }
+    }
+
+    /// A plugin waits; the request goes on behind that.
+    fn pause(
+        &mut self,
+        (current, outer): (Rc<Current>, Option<Rc<Current>>),
+        length: usize,
+        incoming: Incoming,
+    ) -> Option<(usize, Incoming)> {
+        let hooked = self.hooked.as_mut()?;
+        hooked.waits = true;
+        self.resumed = Some(Box::new(Resumed {
+            served: Rc::clone(&self.serving),
+            current,
+            outer,
+            head: hooked.context.head_bytes().to_vec(),
+        }));
+        Some((length, incoming))
     }
 
     /// Whether a plugin has asked to wait, or the selector does: then the plugins know the request already.

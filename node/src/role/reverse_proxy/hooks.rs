@@ -78,7 +78,7 @@ async fn ask(client: &mut Client, request: &Request) -> Result<(), Instead> {
     let outcome = hooked.ask(points).await;
     hooked.context.put_body(None);
     match outcome {
-        Outcome::Next | Outcome::Wait(_) => Ok(()),
+        Outcome::Next | Outcome::Wait(_) | Outcome::Fetch(_) => Ok(()),
         Outcome::Answer(answer) => Err(Instead::Answer(answer)),
         Outcome::Close => Err(Instead::Close),
         Outcome::Service(_) => Err(Instead::Error(TOO_LATE)),
@@ -115,7 +115,7 @@ pub(super) fn assigned(client: &mut Client, request: &mut Request, lease: Lease)
         Outcome::Next => return Ok(lease),
         Outcome::Answer(answer) => Instead::Answer(answer),
         Outcome::Close => Instead::Close,
-        Outcome::Service(_) | Outcome::Wait(_) => Instead::Error(TOO_LATE),
+        Outcome::Service(_) | Outcome::Wait(_) | Outcome::Fetch(_) => Instead::Error(TOO_LATE),
     };
     opening::offer(&client.counted.local, &client.serving, lease);
     Err(instead)
@@ -155,7 +155,7 @@ pub(super) fn received(
         Outcome::Next => Ok(()),
         Outcome::Answer(answer) => Err(Trouble::Said(answer)),
         Outcome::Close => Err(Trouble::Gone),
-        Outcome::Service(_) | Outcome::Wait(_) => Err(Trouble::Answer(TOO_LATE)),
+        Outcome::Service(_) | Outcome::Wait(_) | Outcome::Fetch(_) => Err(Trouble::Answer(TOO_LATE)),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::role::connection::Next;
 pub(super) async fn ask(client: &mut Client, request: &WebRequest, point: Point) -> Option<Next> {
     let hooked = client.hooked.as_mut().filter(|hooked| hooked.has(point))?;
     match hooked.ask(&[point]).await {
-        Outcome::Next | Outcome::Wait(_) => None,
+        Outcome::Next | Outcome::Wait(_) | Outcome::Fetch(_) => None,
         Outcome::Close => Some(Next::Close),
         Outcome::Answer(answer) => Some(client.give(&answer, &request.head).await),
         Outcome::Service(name) => {

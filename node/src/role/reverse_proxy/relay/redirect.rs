@@ -370,10 +370,12 @@ async fn begin_hooked<'a>(
         .hooked
         .insert(Hooked::new(Arc::clone(hooks), context, outer));
     match hooked.ask(hooks.start()).await {
-        plugin::Outcome::Next | plugin::Outcome::Wait(_) if hooked.context.is_edited() => {
-            Ok(Begins::As(hooked.context.head_bytes().to_vec().into()))
+        plugin::Outcome::Next | plugin::Outcome::Wait(_) | plugin::Outcome::Fetch(_) => {
+            let head = Some(hooked.context.head_bytes()).filter(|_| hooked.context.is_edited());
+            Ok(Begins::As(
+                head.map_or(Cow::Borrowed(sent), |head| head.to_vec().into()),
+            ))
         }
-        plugin::Outcome::Next | plugin::Outcome::Wait(_) => Ok(Begins::As(sent.into())),
         plugin::Outcome::Answer(answer) => Err(Refused::Said(answer)),
         plugin::Outcome::Close => Err(Refused::Closed),
         plugin::Outcome::Service(name) => Ok(Begins::Elsewhere(name)),
