@@ -107,7 +107,11 @@ impl Fetch {
     pub async fn send(&self) -> Result<Fetched, String> {
         match tokio::time::timeout(self.timeout, self.exchange()).await {
             Ok(exchanged) => exchanged.map_err(|error| format!("{}: {error}", self.url)),
-            Err(_) => Err(format!("{}: no answer in {} s", self.url, self.timeout.as_secs_f64())),
+            Err(_) => Err(format!(
+                "{}: no answer in {} s",
+                self.url,
+                self.timeout.as_secs_f64()
+            )),
         }
     }
 
@@ -161,11 +165,25 @@ mod tests {
         for good in ["http://a", "http://a:80/b?c", "http://[::1]:81/"] {
             assert!(new(good).is_ok(), "{good}");
         }
-        for bad in ["https://a/", "a", "/a", "http://", "http:///a", "http://u@a/", "ftp://a/", "http://a b/"] {
+        for bad in [
+            "https://a/",
+            "a",
+            "/a",
+            "http://",
+            "http:///a",
+            "http://u@a/",
+            "ftp://a/",
+            "http://a b/",
+        ] {
             assert_eq!(new(bad), Err(FetchError::Url(bad.to_owned())), "{bad}");
         }
         let mut fetch = new("http://a/").unwrap();
-        for (name, value) in [("Content-Length", "1"), ("a b", ""), ("A", "1\r\nB: 2"), ("connection", "x")] {
+        for (name, value) in [
+            ("Content-Length", "1"),
+            ("a b", ""),
+            ("A", "1\r\nB: 2"),
+            ("connection", "x"),
+        ] {
             let refused = fetch.set_field(name, value.as_bytes());
             assert_eq!(refused, Err(FetchError::Field(name.to_owned())), "{name}");
         }

@@ -54,11 +54,21 @@ async fn a_hook_asks_somebody_else_and_goes_on_by_the_answer() {
     let mut proxy = Proxy::start(&[origin.address], &[("plugin_on_error", "deny")]);
     plug(&mut proxy, "Asking", &asking(&judge));
     let mut client = proxy.client().await;
-    let yes = client.ask("GET /yes HTTP/1.1\r\nHost: h\r\nX-Key: k\r\n\r\n").await;
+    let yes = client
+        .ask("GET /yes HTTP/1.1\r\nHost: h\r\nX-Key: k\r\n\r\n")
+        .await;
     assert_eq!((yes.status(), yes.text()), (200, "/yes"));
-    assert!(origin.seen()[0].head.contains("X-Who: anna\r\n"), "{}", origin.seen()[0].head);
+    assert!(
+        origin.seen()[0].head.contains("X-Who: anna\r\n"),
+        "{}",
+        origin.seen()[0].head
+    );
     let asked = judge.seen()[0].clone();
-    assert!(asked.head.starts_with("POST /may/yes HTTP/1.1\r\n"), "{}", asked.head);
+    assert!(
+        asked.head.starts_with("POST /may/yes HTTP/1.1\r\n"),
+        "{}",
+        asked.head
+    );
     let lower = asked.head.to_ascii_lowercase();
     assert!(lower.contains(&format!("host: {}\r\n", judge.address)), "{lower}");
     assert!(lower.contains("x-key: k\r\n"), "{lower}");
@@ -128,7 +138,11 @@ return {
         end)
     end,
 }"#;
-    plug(&mut proxy, "News", &source.replace("WHERE", &other.address.to_string()));
+    plug(
+        &mut proxy,
+        "News",
+        &source.replace("WHERE", &other.address.to_string()),
+    );
     let mut client = proxy.client().await;
     let began = Instant::now();
     let answer = loop {
@@ -139,7 +153,9 @@ return {
         assert!(began.elapsed() < crate::fixture::PATIENCE, "{}", answer.head);
     };
     assert!(
-        answer.head.contains("fleetbal.http is for timers and for hooks that may wait"),
+        answer
+            .head
+            .contains("fleetbal.http is for timers and for hooks that may wait"),
         "{}",
         answer.head
     );

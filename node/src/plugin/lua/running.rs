@@ -36,7 +36,9 @@ impl Wishes {
     /// Notes what the call that runs wants.
     fn want(&self, options: &Table) -> mlua::Result<()> {
         if !self.may_wait.get() {
-            return Err(mlua::Error::runtime("fleetbal.http is for timers and for hooks that may wait"));
+            return Err(mlua::Error::runtime(
+                "fleetbal.http is for timers and for hooks that may wait",
+            ));
         }
         if self.waiting.get() >= MOST.1 {
             let text = format!("{} requests of this plugin wait already on this worker", MOST.1);
@@ -120,7 +122,8 @@ impl Running {
         self.waits = None;
         let wishes = Rc::clone(self.vm.wishes());
         let began = Instant::now();
-        self.vm.start_clock(limit.map(|limit| limit.saturating_sub(self.used)));
+        self.vm
+            .start_clock(limit.map(|limit| limit.saturating_sub(self.used)));
         wishes.may_wait.set(true);
         let returned = self.thread.resume::<MultiValue>(arguments);
         wishes.may_wait.set(false);
