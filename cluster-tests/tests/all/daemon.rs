@@ -1,7 +1,7 @@
 //! `--daemon`, its pidfile, and what USR1 logs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -28,6 +28,17 @@ fn status(pid: Pid, key: &str) -> Result<String> {
     Ok(line.context("no such line")?.trim().to_owned())
 }
 
+/// A configuration with a pidfile, and that.
+fn with_pidfile(place: &Place) -> Result<(PathBuf, PathBuf)> {
+    let (config, pidfile) = (
+        place.dir.path().join("perlbal.conf"),
+        place.dir.path().join("pid"),
+    );
+    let text = format!("SERVER pidfile = {}\n{}\n", pidfile.display(), place.config());
+    fs::write(&config, text)?;
+    Ok((config, pidfile))
+}
+
 fn daemon(place: &Place, config: &Path, flags: &[&str]) -> Result<Command> {
     let mut command = process::fleetbal()?;
     command.args(flags).arg(format!("-conf={}", config.display()));
@@ -40,14 +51,7 @@ fn goes_to_the_background_once_it_listens() -> Result {
     let place = Place::new()?;
     let _b1 = Backend::start("b1", place.net.backend(1))?;
     let _b2 = Backend::start("b2", place.net.backend(2))?;
-    let (config, pidfile) = (
-        place.dir.path().join("perlbal.conf"),
-        place.dir.path().join("pid"),
-    );
-    fs::write(
-        &config,
-        format!("SERVER pidfile = {}\n{}\n", pidfile.display(), place.config()),
-    )?;
+    let (config, pidfile) = with_pidfile(&place)?;
     let ended = process::run(daemon(&place, &config, &["-d"])?, wait::PATIENCE)?;
     ensure!(
         ended.code == Some(0) && ended.stdout.is_empty() && ended.stderr.is_empty(),
@@ -125,14 +129,7 @@ fn a_process_in_the_background_is_replaced_by_one_that_stays_there() -> Result {
     let place = Place::new()?;
     let _sweeper = Sweeper(place.dir.path().to_owned());
     let _b1 = Backend::start("b1", place.net.backend(1))?;
-    let (config, pidfile) = (
-        place.dir.path().join("perlbal.conf"),
-        place.dir.path().join("pid"),
-    );
-    fs::write(
-        &config,
-        format!("SERVER pidfile = {}\n{}\n", pidfile.display(), place.config()),
-    )?;
+    let (config, pidfile) = with_pidfile(&place)?;
     let ended = process::run(daemon(&place, &config, &["--daemon"])?, wait::PATIENCE)?;
     ensure!(ended.code == Some(0), "{ended:?}");
     let first = Pid::from_raw(fs::read_to_string(&pidfile)?.trim().parse()?);
