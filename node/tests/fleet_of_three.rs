@@ -82,6 +82,7 @@ impl Node {
             timing: Timing::default(),
             clock: Arc::new(fleetbal::clock::now),
             feature_level: fleetbal_raft::model::FEATURE_LEVEL,
+            rekey_after: fleetbal_raft::cluster::REKEY_AFTER,
         };
         let cluster = Cluster::start(options).await.unwrap();
         let readiness = Readiness::default();

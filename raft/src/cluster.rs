@@ -12,6 +12,7 @@ mod join;
 mod membership;
 mod past;
 mod peer;
+pub(crate) mod rekey;
 mod start;
 mod status;
 mod stop;
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::rekey::{Rekey, Renewal};
 use self::start::{Parts, open_stores};
 use crate::error::{OpenError, ProposeError};
 use crate::feed::Feed;
@@ -50,6 +52,7 @@ use crate::wire::{encode_entry, seal_secret, with_seal_secret};
 
 pub use join::join;
 pub use peer::Peer;
+pub use rekey::REKEY_AFTER;
 pub use status::RaftStatus;
 pub use token::{JoinToken, TokenError};
 
@@ -79,6 +82,8 @@ pub struct StartOptions {
     pub clock: Clock,
     /// What it tells the others that it can apply: [`crate::model::FEATURE_LEVEL`].
     pub feature_level: u32,
+    /// How old its key may become: [`REKEY_AFTER`].
+    pub rekey_after: Duration,
 }
 
 impl fmt::Debug for StartOptions {
@@ -122,6 +127,8 @@ pub(crate) struct Inner {
     /// Voters that answered when they were last asked, for nodes that do not lead.
     answering: AtomicU32,
     keeper: Notify,
+    /// On the leader: what a member tells of itself is taken in one after the other.
+    describing: tokio::sync::Mutex<()>,
     stopping: watch::Sender<bool>,
     removed: watch::Sender<bool>,
     log_failure: FirstFailure,
@@ -135,6 +142,8 @@ pub(crate) struct Home {
     tls: FleetTls,
     advertise: SocketAddr,
     feature_level: u32,
+    rekey: tokio::sync::Mutex<Rekey>,
+    renewal: Renewal,
     /// The members as they were known before the log was read.
     known: KnownMembers,
 }
@@ -218,9 +227,12 @@ impl Cluster {
             timing,
             clock,
             feature_level,
+            rekey_after,
         } = options;
+        let key_since = *identity.key_since.get_or_insert_with(|| clock());
         dir.next_generation(&mut identity)?;
         let known = dir.known_members()?;
+        let rekey = Rekey::read(&dir, &identity.keys, key_since, rekey_after)?;
         let tls = FleetTls::new(identity.keys.clone())?;
         tls.trust_known(&known);
         let (log, machine, feed) = open_stores(dir.clone()).await?;
@@ -231,6 +243,8 @@ impl Cluster {
             tls,
             advertise,
             feature_level,
+            rekey: tokio::sync::Mutex::new(rekey),
+            renewal: Renewal::new(),
             known,
         };
         past::check(&home, &log).await?;
@@ -365,6 +379,15 @@ impl Cluster {
         self.0.issue_token(ttl, uses, typist.into()).await
     }
 
+    /// Gives this node a new key, which every member knows before it is used. What does not end in time goes on by itself.
+    ///
+    /// # Errors
+    /// Where this node stands alone, a member is of a release that does not know how, and where a member is away or no
+    /// leader answers in time.
+    pub async fn rekey(&self, within: Duration) -> Result<(), ProposeError> {
+        self.0.rekey(within).await
+    }
+
     /// Lets a member lead that votes.
     ///
     /// # Errors
@@ -453,31 +476,6 @@ impl Inner {
         self.propose(request_id, &entry, within).await
     }
 
-    async fn issue_token(
-        &self,
-        ttl: Duration,
-        uses: Option<u32>,
-        typist: Typist,
-    ) -> Result<JoinToken, ProposeError> {
-        let home = self.home.as_ref().ok_or(ProposeError::Standalone)?;
-        let token = JoinToken::draw(home.identity.keys.ca_hash())
-            .map_err(|error| ProposeError::Refused(error.to_string()))?;
-        let command = Command::IssueToken {
-            id: token.id().clone(),
-            secret_hash: token.secret().hash(),
-            ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
-            uses,
-        };
-        let request_id = RequestId(rand::random());
-        let proposed = self
-            .propose_command(request_id, command, typist, TOKEN_WITHIN)
-            .await?;
-        match proposed.answer {
-            Answer::Refused(refusal) => Err(ProposeError::Refused(refusal.text)),
-            Answer::Applied(_) | Answer::Joined(_) | Answer::Done => Ok(token),
-        }
-    }
-
     pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow() || self.raft.metrics().borrow_watched().running_state.is_err()
     }
@@ -490,9 +488,6 @@ impl Inner {
             .spawn(task);
     }
 }
-
-/// How long the making of a token is tried.
-const TOKEN_WITHIN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod standalone_tests;

@@ -7,6 +7,7 @@ mod drain;
 mod farewell;
 mod files;
 pub(crate) mod keys;
+mod renewal;
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -20,7 +21,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
-use crate::model::{FleetId, KeyHash, NodeName};
+use crate::model::{FleetId, KeyHash, NodeName, UnixMillis};
 use crate::types::{ClusterMember, NodeId};
 
 pub use keys::NodeKeys;
@@ -36,6 +37,8 @@ const DRAINED: &str = "drained";
 const PENDING: &str = "joining.json";
 const NODE_KEY: &str = "node.key";
 const NODE_CERTIFICATE: &str = "node.crt";
+/// The key and the certificate that are to take the place of the two above.
+const NEXT: &str = "node.next";
 const CA_KEY: &str = "ca.key";
 const CA_CERTIFICATE: &str = "ca.crt";
 /// Where the log and its snapshots lie.
@@ -76,6 +79,8 @@ pub struct Identity {
     pub name: NodeName,
     /// Counts the starts; tells gossip which life of the node speaks.
     pub generation: u64,
+    /// Since when it has its key, by its clock; none before its first start.
+    pub key_since: Option<UnixMillis>,
     /// What it proves itself with.
     pub keys: NodeKeys,
 }
@@ -111,6 +116,8 @@ struct IdentityFile {
     node_id: NodeId,
     node: String,
     generation: u64,
+    #[serde(default)]
+    key_since_unix_ms: Option<u64>,
     /// The fleet removed it; nothing else is left here.
     #[serde(default)]
     removed: bool,
@@ -132,6 +139,8 @@ struct MemberLine {
     name: String,
     address: String,
     key_hash: String, // hex
+    #[serde(default)]
+    next_key_hash: Option<String>, // hex
 }
 
 impl DataDir {
@@ -197,6 +206,7 @@ impl DataDir {
             fleet: file.fleet,
             node_id: file.node_id,
             generation: file.generation,
+            key_since: file.key_since_unix_ms.map(UnixMillis),
             keys: self.read_keys()?,
         }))
     }
@@ -218,6 +228,7 @@ impl DataDir {
                 name: line.name,
                 address: line.address,
                 key_hash: KeyHash(hash),
+                next_key_hash: line.next_key_hash.as_deref().and_then(from_hex).map(KeyHash),
                 feature_level: None,
             };
             members.insert(id, member);
@@ -233,6 +244,7 @@ impl DataDir {
             name: member.name.clone(),
             address: member.address.clone(),
             key_hash: HEXLOWER.encode(&member.key_hash.0),
+            next_key_hash: member.next_key_hash.map(|hash| HEXLOWER.encode(&hash.0)),
         };
         let file = MembersFile {
             log_index: known.log_index,
@@ -304,6 +316,7 @@ impl DataDir {
             node_id: identity.node_id,
             node: identity.name.to_string(),
             generation: identity.generation,
+            key_since_unix_ms: identity.key_since.map(|since| since.0),
             removed: false,
         };
         files::write_json(self.path(), IDENTITY, &file)
@@ -326,6 +339,7 @@ impl DataDir {
     }
 
     fn read_keys(&self) -> Result<NodeKeys, OpenError> {
+        self.finish_renewal()?;
         let keys = NodeKeys {
             key: self.read_pem(NODE_KEY, keys::key_from_pem)?,
             certificate: self.read_pem(NODE_CERTIFICATE, keys::certificate_from_pem)?,
@@ -360,6 +374,7 @@ pub fn found(
         name: node.to_string(),
         address: advertise.to_string(),
         key_hash: keys.key_hash()?,
+        next_key_hash: None,
         feature_level: None,
     };
     let identity = Identity {
@@ -368,6 +383,7 @@ pub fn found(
         node_id: FOUNDER,
         name: node,
         generation: 0,
+        key_since: None,
         keys,
     };
     let known = KnownMembers {

@@ -42,6 +42,7 @@ pub use diff::{diff, longest_rise};
 pub use fleet::{FleetId, FleetState, KeyHash, NamedMember, RecordHash, SecretHash, Token, VoteWish};
 pub use header::HeaderRule;
 pub use history::{Cause, History, HistoryError, Intact, LONGEST_CONFIRM, Pending, Record};
+pub(crate) use level::RENEWAL;
 pub use level::{FEATURE_LEVEL, FIRST_LEVEL};
 pub use mime::MimeTypes;
 pub use name::{CertificateName, InvalidName, NodeName, PoolName, ScriptName, ServiceName, TokenId};

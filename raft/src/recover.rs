@@ -85,6 +85,7 @@ impl Recovery {
             name: identity.name.to_string(),
             address: own.address.clone(),
             key_hash: own.key_hash,
+            next_key_hash: None,
             feature_level: None,
         };
         let others = state.members().map(|(name, _)| name.clone());

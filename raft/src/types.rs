@@ -41,11 +41,18 @@ pub struct ClusterMember {
     pub address: String,
     /// Of its public key: who shows another one is not this member.
     pub key_hash: KeyHash,
+    /// Of the key that is to take the place of the other; until then both count.
+    pub next_key_hash: Option<KeyHash>,
     /// What its release can apply, once it said so.
     pub feature_level: Option<u32>,
 }
 
 impl ClusterMember {
+    /// The keys by which it is known.
+    pub fn keys(&self) -> impl Iterator<Item = KeyHash> {
+        std::iter::once(self.key_hash).chain(self.next_key_hash)
+    }
+
     /// What its release can apply. The first releases did not say so.
     pub fn level(&self) -> u32 {
         self.feature_level.unwrap_or(FIRST_LEVEL)

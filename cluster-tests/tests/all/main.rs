@@ -41,6 +41,7 @@ mod plugins;
 mod previous_format;
 mod proxy;
 mod readiness;
+mod rekey;
 mod remote;
 mod removed;
 mod replaced;

@@ -46,6 +46,7 @@ pub(super) async fn cluster(given: Given<'_>) -> Result<Cluster, BootError> {
         timing: Timing::default(),
         clock,
         feature_level: FEATURE_LEVEL,
+        rekey_after: fleetbal_raft::cluster::REKEY_AFTER,
     };
     Cluster::start(options).await.map_err(BootError::config)
 }

@@ -75,6 +75,8 @@ enum ClusterCommand {
         /// Its name
         node: String,
     },
+    /// Give the node that is asked a new key
+    Rekey,
     /// Go round the fleet: drain a node, run a command, wait until it is ready and caught up, and on to the next
     Roll(roll::RollArgs),
     /// Save the configuration to a file
@@ -163,6 +165,7 @@ pub(super) fn run(args: &ClusterArgs) -> ExitCode {
         ClusterCommand::Promote { node } => about("promote", node),
         ClusterCommand::Demote { node } => about("demote", node),
         ClusterCommand::Transfer { node } => about("transfer", node),
+        ClusterCommand::Rekey => print(args.server.ask("cluster rekey")),
         ClusterCommand::Revoke { id } => about("revoke", id),
         ClusterCommand::Roll(roll) => roll::roll(&args.server, roll),
         ClusterCommand::Backup(backup) => backup::backup(&args.server, backup),

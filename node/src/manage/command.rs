@@ -215,6 +215,8 @@ pub enum Local {
     },
     /// `cluster transfer NODE`: it leads from now on.
     Transfer(NodeName),
+    /// `cluster rekey`: this node gets a new key.
+    Rekey,
     /// `drain node`, `undrain node`: whether this node gives up its readiness until that is undone.
     DrainNode(bool),
     /// `on NODE COMMAND`: what concerns one node, there.
@@ -253,6 +255,7 @@ impl Command {
                 | Local::Outcome(_)
                 | Local::Server(_)
                 | Local::DrainNode(_)
+                | Local::Rekey
                 | Local::Shutdown(Stop::Graceful(_)) => true,
                 Local::Use(_)
                 | Local::Verbose(_)
@@ -304,6 +307,7 @@ impl Command {
                 | Local::RevokeToken(_)
                 | Local::RemoveNode(_)
                 | Local::SetWish { .. }
+                | Local::Rekey
                 | Local::Transfer(_) => false,
             },
         }

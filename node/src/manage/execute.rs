@@ -24,6 +24,8 @@ use crate::plugin::command::{self, CommandLine, Told};
 use crate::reproxy::{self, CacheFigures};
 use crate::snapshot::PoolView;
 
+pub(super) use self::membership::REKEY;
+
 use fleetbal_raft::model::{BackendAddress, FleetState, PoolName, ServiceName, Typist};
 
 /// Carries one command out for whoever typed it. Dropping the future leaves a change's outcome unknown.

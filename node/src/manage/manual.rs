@@ -67,6 +67,7 @@ pub const PAGES: &[Page] = &[
             "cluster tokens",
             "cluster revoke ID",
             "cluster remove|promote|demote|transfer NODE",
+            "cluster rekey",
             "cluster set voters = N",
         ],
         "The fleet: who is there, who may join, who votes and leads.",

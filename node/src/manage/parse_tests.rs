@@ -157,6 +157,8 @@ fn members_and_votes() {
         read("cluster Remove n2", None),
         Ok(Command::Local(Local::RemoveNode(n2)))
     );
+    assert_eq!(read("cluster rekey", None), Ok(Command::Local(Local::Rekey)));
+    assert_eq!(error("cluster rekey n2"), "usage: cluster rekey");
     assert!(error("cluster remove").starts_with("usage: cluster {remove|"));
     assert!(error("cluster transfer a b").starts_with("usage: cluster {remove|"));
     assert!(error("cluster demote -").contains("not a valid"));

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::Context;
 use super::access::Rights;
 use super::command::{Command, Local, Remote};
-use super::execute::execute;
+use super::execute::{REKEY, execute};
 use super::line::Line;
 use super::parse::parse;
 use super::render::Reply;
@@ -124,6 +124,7 @@ fn patience(command: &Command) -> Duration {
     match command {
         Command::Local(Local::Barrier(within)) => within.saturating_add(ANSWER),
         Command::Local(Local::Sync | Local::Outcome(_)) => Duration::from_secs(5) + ANSWER,
+        Command::Local(Local::Rekey) => REKEY + ANSWER,
         Command::Local(_) | Command::Query(_) | Command::Change(_) => ANSWER,
     }
 }

@@ -203,6 +203,7 @@ impl Reader {
             | Local::RemoveNode(_)
             | Local::SetWish { .. }
             | Local::Transfer(_)
+            | Local::Rekey
             | Local::DrainNode(_)
             | Local::On { .. }
             | Local::Fleet(_)

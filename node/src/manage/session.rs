@@ -206,6 +206,7 @@ impl Session {
             | Local::RemoveNode(_)
             | Local::SetWish { .. }
             | Local::Transfer(_)
+            | Local::Rekey
             | Local::DrainNode(_)
             | Local::Confirm
             | Local::Rollback(_)

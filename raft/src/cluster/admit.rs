@@ -102,6 +102,7 @@ impl Inner {
             name: candidate.member.name.to_string(),
             address: candidate.member.address,
             key_hash: candidate.member.key_hash,
+            next_key_hash: None,
             feature_level: None,
         };
         let members = stored.nodes().map(|(id, member)| (*id, member));

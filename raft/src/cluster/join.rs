@@ -207,6 +207,7 @@ impl<'a> Request<'a> {
             node_id: joined.node_id,
             name: self.node.clone(),
             generation: 0,
+            key_since: None,
             keys,
         };
         let known = KnownMembers {

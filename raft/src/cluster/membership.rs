@@ -20,6 +20,7 @@ use super::{Home, Inner};
 use crate::feed::Applied;
 use crate::identity::KnownMembers;
 use crate::model::VoteWish;
+use crate::transport::tls::keys_of;
 use crate::types::{ClusterMember, NodeId, TypeConfig};
 
 /// How soon an unfinished piece of work is looked at again.
@@ -56,6 +57,8 @@ impl Inner {
         self.keep(async move { node.announce().await });
         let node = Arc::clone(self);
         self.keep(async move { node.watch_own_standing().await });
+        let node = Arc::clone(self);
+        self.keep(async move { node.keep_key_young().await });
     }
 
     async fn follow_membership(&self) {
@@ -103,8 +106,7 @@ impl Inner {
                 members.entry(*node).or_insert_with(|| member.clone());
             }
         }
-        let keys = members.iter().map(|(id, member)| (*id, member.key_hash));
-        home.tls.trust_but(keys, removed);
+        home.tls.trust_but(keys_of(&members), removed);
         self.channels.follow(&members);
         if let Some(log_index) = index
             && is_newest
@@ -188,6 +190,7 @@ impl Inner {
             name: name.to_string(),
             address: member.address.clone(),
             key_hash: member.key_hash,
+            next_key_hash: None,
             feature_level: None,
         };
         tracing::info!(node = %name, id = member.node_id, "taking up a new member");
@@ -256,7 +259,7 @@ impl Inner {
     }
 
     /// Makes one change of the membership; whether it was made shows in the membership.
-    async fn change(&self, change: ChangeMembers<NodeId, ClusterMember>) -> bool {
+    pub(super) async fn change(&self, change: ChangeMembers<NodeId, ClusterMember>) -> bool {
         match timeout(CHANGE, self.raft.change_membership(change, true)).await {
             Ok(Ok(_)) => true,
             Ok(Err(error)) => {
@@ -272,6 +275,7 @@ impl Inner {
         if self.leader() != Some(self.node_id) {
             return false;
         }
+        let _one_at_a_time = self.describing.lock().await;
         let metrics = self.raft.metrics().borrow_watched().clone();
         let Some(member) = metrics.membership_config.membership().get_node(&node) else {
             return false;
@@ -382,7 +386,7 @@ impl Memory {
 }
 
 /// Whether a node has the log up to an index.
-fn has(metrics: &RaftMetrics<TypeConfig>, node: NodeId, index: u64) -> bool {
+pub(super) fn has(metrics: &RaftMetrics<TypeConfig>, node: NodeId, index: u64) -> bool {
     let matched = metrics
         .replication
         .as_ref()

@@ -77,6 +77,7 @@ impl Parts {
             timing: self.timing,
             answering: AtomicU32::new(1),
             keeper: Notify::new(),
+            describing: tokio::sync::Mutex::default(),
             stopping: watch::Sender::new(false),
             removed: watch::Sender::new(false),
             log_failure,
@@ -124,6 +125,7 @@ impl Inner {
             name: self.name.to_string(),
             address: address.clone(),
             key_hash,
+            next_key_hash: None,
             feature_level: Some(home.feature_level),
         };
         let founding = Command::Found {

@@ -3,6 +3,7 @@
 mod harness;
 mod levels;
 mod lost_answer;
+mod renewal;
 
 use std::time::{Duration, Instant};
 

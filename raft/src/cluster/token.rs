@@ -4,19 +4,25 @@
 //! hash alone, and whoever holds a token in memory cannot print the secret by mistake.
 
 use std::fmt;
+use std::time::Duration;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::Inner;
+use crate::error::ProposeError;
 use crate::identity::keys::{CaHash, NodeKeys};
-use crate::model::{SecretHash, TokenId};
+use crate::model::{Answer, Command, RequestId, SecretHash, TokenId, Typist};
 
 /// Leads every token; counts its format.
 const PREFIX: &str = "fleetbal1";
 
 /// Bytes of a secret.
 const SECRET: usize = 20;
+
+/// How long the making of a token is tried.
+const TOKEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Bytes of an id.
 const ID: usize = 6;
@@ -150,6 +156,33 @@ fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
         .ok()?
         .try_into()
         .ok()
+}
+
+impl Inner {
+    pub(super) async fn issue_token(
+        &self,
+        ttl: Duration,
+        uses: Option<u32>,
+        typist: Typist,
+    ) -> Result<JoinToken, ProposeError> {
+        let home = self.home.as_ref().ok_or(ProposeError::Standalone)?;
+        let token = JoinToken::draw(home.identity.keys.ca_hash())
+            .map_err(|error| ProposeError::Refused(error.to_string()))?;
+        let command = Command::IssueToken {
+            id: token.id().clone(),
+            secret_hash: token.secret().hash(),
+            ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            uses,
+        };
+        let request_id = RequestId(rand::random());
+        let proposed = self
+            .propose_command(request_id, command, typist, TOKEN_WITHIN)
+            .await?;
+        match proposed.answer {
+            Answer::Refused(refusal) => Err(ProposeError::Refused(refusal.text)),
+            Answer::Applied(_) | Answer::Joined(_) | Answer::Done => Ok(token),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::io;
 use std::path::Path;
 
 use super::{
-    CA_CERTIFICATE, CA_KEY, DataDir, IDENTITY, IdentityFile, MEMBERS, NODE_CERTIFICATE, NODE_KEY, RAFT, files,
+    CA_CERTIFICATE, CA_KEY, DataDir, IDENTITY, IdentityFile, MEMBERS, NEXT, NODE_CERTIFICATE, NODE_KEY, RAFT,
+    files,
 };
 use crate::error::OpenError;
 
 /// Files that speak for the fleet or of it.
-const OF_THE_FLEET: [&str; 5] = [CA_KEY, NODE_KEY, CA_CERTIFICATE, NODE_CERTIFICATE, MEMBERS];
+const OF_THE_FLEET: [&str; 6] = [CA_KEY, NODE_KEY, NEXT, CA_CERTIFICATE, NODE_CERTIFICATE, MEMBERS];
 
 impl DataDir {
     /// Notes that the node of this directory was removed, then wipes its keys, its log and its snapshots. Whatever

@@ -2,7 +2,7 @@
 //!
 //! Members trust each other by the hash of their public keys, which the replicated membership holds. The CA and the
 //! certificates serve the join alone, where there is no membership yet, so certificates do not expire: a member ends
-//! by leaving the membership.
+//! by leaving the membership, and a key by being renewed.
 
 use std::fmt;
 
@@ -77,6 +77,21 @@ impl NodeKeys {
             .signed_by(&request.0, &issuer)
             .map_err(|error| keys(&error))?;
         Ok(certificate.der().to_vec())
+    }
+
+    /// The same with a new key, and the CA's certificate for it.
+    ///
+    /// # Errors
+    /// Where the system gives no randomness, or this node's CA files are damaged.
+    pub(crate) fn renewed(&self, node: &NodeName) -> Result<Self, OpenError> {
+        let key = generate_key()?;
+        let request = SigningRequest::parse(&signing_request(&key)?)
+            .ok_or_else(|| OpenError::Keys("a new key cannot be read".to_owned()))?;
+        Ok(Self {
+            certificate: self.issue(&request, node)?,
+            key,
+            ..self.clone()
+        })
     }
 
     /// The hash that the membership holds for this node.

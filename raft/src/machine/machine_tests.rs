@@ -61,6 +61,7 @@ fn membership(index: u64) -> LogEntry {
         name: format!("n{n}"),
         address: format!("10.0.0.{n}:7400"),
         key_hash: KeyHash([n; 32]),
+        next_key_hash: None,
         feature_level: None,
     };
     let nodes: BTreeMap<u64, ClusterMember> = (1..=9).map(|n| (u64::from(n), member(n))).collect();

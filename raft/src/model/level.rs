@@ -17,6 +17,9 @@ const LATER_SETTINGS: [(&str, u32); 1] = [("ssl_certificates", CERTIFICATES)];
 /// Certificates of the fleet.
 const CERTIFICATES: u32 = 2;
 
+/// That a member changes its key.
+pub(crate) const RENEWAL: u32 = 2;
+
 impl Command {
     /// The lowest feature level that can apply it.
     #[expect(

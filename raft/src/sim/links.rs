@@ -25,6 +25,10 @@ use crate::wire::raft as wire;
 /// How long a call to append may take, as in the transport.
 const APPEND: Duration = Duration::from_secs(3);
 
+/// How soon a connection on which nothing comes is given up, whatever call waits on it: the transport's sign of life, and
+/// the wait for its answer. A snapshot itself may take longer; here none does.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// The whole network. Clones are the same one.
 #[derive(Clone)]
 pub(super) struct Links(Arc<Mutex<State>>);
@@ -204,7 +208,8 @@ impl RaftNetworkV2<TypeConfig> for Link {
         _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let call = self.links.call(self.way, option.hard_ttl(), |raft| async move {
+        let limit = option.hard_ttl().min(SILENCE);
+        let call = self.links.call(self.way, limit, |raft| async move {
             raft.install_full_snapshot(vote, snapshot).await.ok()
         });
         Ok(call.await?)

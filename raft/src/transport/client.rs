@@ -106,6 +106,18 @@ impl PeerChannels {
         open(config.ok()?, &address).ok()
     }
 
+    /// Dials every member anew with the next call; calls in flight end where they began.
+    pub(crate) fn reopen(&self) {
+        let Some(tls) = &self.0.tls else { return };
+        for (node, peer) in self.peers().iter_mut() {
+            let config = tls.client_config(*node).map_err(|error| error.to_string());
+            match config.and_then(|config| open(config, &peer.address)) {
+                Ok(channel) => peer.channel = channel,
+                Err(error) => tracing::error!(node, error, "the old channel stays"),
+            }
+        }
+    }
+
     /// Follows the membership: what did not move keeps its connection.
     pub(crate) fn follow(&self, members: &BTreeMap<NodeId, ClusterMember>) {
         self.peers().retain(|node, _| members.contains_key(node));

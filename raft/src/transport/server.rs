@@ -19,6 +19,7 @@ use super::client::MAX_MESSAGE;
 use super::tls::{PeerIdentity, members_only};
 use crate::cluster::Inner;
 use crate::cluster::forward::{Attempt, ReadAttempt};
+use crate::cluster::rekey::{TheKeys, Told};
 use crate::cluster::transfer::Asked;
 use crate::types::{NodeId, Snapshot};
 use crate::wire::WireError;
@@ -208,6 +209,18 @@ impl Forward for Service {
             .await;
         let leader = self.0.leader().unwrap_or(0);
         Ok(Response::new(v1::AnnounceResponse { accepted, leader }))
+    }
+
+    async fn tell_keys(&self, request: Request<v1::TellKeysRequest>) -> Reply<v1::TellKeysResponse> {
+        use v1::tell_keys_response::Result as Wire;
+        let peer = PeerIdentity::member(&request)?;
+        let keys = TheKeys::read(request.get_ref()).map_err(malformed)?;
+        let result = match self.0.take_keys(peer, keys).await {
+            Told::Done => Wire::Done(v1::Blank {}),
+            Told::Elsewhere => Wire::NotLeader(not_leader(self.0.leader())),
+            Told::NotYet(why) => Wire::NotYet(why),
+        };
+        Ok(Response::new(v1::TellKeysResponse { result: Some(result) }))
     }
 
     async fn hand_over(&self, request: Request<v1::HandOverRequest>) -> Reply<v1::HandOverResponse> {

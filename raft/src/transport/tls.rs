@@ -5,15 +5,15 @@
 //! each request, so that one that was removed is heard no more over a connection that is open already, which ends.
 //! Whoever shows no key may connect, and is answered by the join alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
@@ -29,11 +29,12 @@ use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::transport::server::Connected;
 
+use super::own_key::OwnKey;
 use crate::error::OpenError;
 use crate::identity::keys::{MEMBER_DNS_NAME, key_hash_of};
 use crate::identity::{KnownMembers, NodeKeys};
 use crate::model::KeyHash;
-use crate::types::NodeId;
+use crate::types::{ClusterMember, NodeId};
 
 /// Whom this node trusts, and what it proves itself with. Clones share both.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ pub struct FleetTls(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    keys: NodeKeys,
+    own: Arc<OwnKey>,
     provider: Arc<CryptoProvider>,
     server: Arc<ServerConfig>,
     trust: watch::Sender<Trust>,
@@ -53,7 +54,7 @@ struct Trust {
     /// Who is heard.
     nodes: HashMap<KeyHash, NodeId>,
     /// Who is dialled.
-    keys: HashMap<NodeId, KeyHash>,
+    keys: HashMap<NodeId, Vec<KeyHash>>,
 }
 
 /// Who is at the other end of a connection: an extension of each request that came over it.
@@ -82,9 +83,11 @@ impl FleetTls {
             trust: trust.subscribe(),
             provider: Arc::clone(&provider),
         };
-        let server = server_config(&keys, verifier).map_err(|error| OpenError::Keys(error.to_string()))?;
+        let failed = |error: Error| OpenError::Keys(error.to_string());
+        let own = OwnKey::new(&keys, &provider).map_err(failed)?;
+        let server = server_config(Arc::clone(&own), verifier).map_err(failed)?;
         Ok(Self(Arc::new(Inner {
-            keys,
+            own,
             provider,
             server: Arc::new(server),
             trust,
@@ -108,14 +111,25 @@ impl FleetTls {
             if !removed.contains(&node) {
                 trust.nodes.insert(key, node);
             }
-            trust.keys.insert(node, key);
+            trust.keys.entry(node).or_default().push(key);
         }
         self.0.trust.send_replace(trust);
     }
 
     /// Trusts the members that a node last knew.
     pub fn trust_known(&self, known: &KnownMembers) {
-        self.trust(known.members.iter().map(|(id, member)| (*id, member.key_hash)));
+        self.trust(keys_of(&known.members));
+    }
+
+    /// Proves itself by other keys from now on; connections that are open go on.
+    ///
+    /// # Errors
+    /// When key and certificate do not belong together.
+    pub(crate) fn switch(&self, keys: &NodeKeys) -> Result<(), OpenError> {
+        self.0
+            .own
+            .switch(keys, &self.0.provider)
+            .map_err(|error| OpenError::Keys(error.to_string()))
     }
 
     /// For whoever accepts connections: HTTP/2, a client certificate asked for but not needed.
@@ -128,7 +142,7 @@ impl FleetTls {
     /// # Errors
     /// When this node's keys do not belong together.
     pub fn client_config(&self, node: NodeId) -> Result<Arc<ClientConfig>, OpenError> {
-        self.config_to(node, Some(&self.0.keys))
+        self.config_to(node, Some(&self.0.own))
     }
 
     /// The same, and this side shows no key: so a node asks that may have been removed.
@@ -139,7 +153,7 @@ impl FleetTls {
         self.config_to(node, None)
     }
 
-    fn config_to(&self, node: NodeId, own: Option<&NodeKeys>) -> Result<Arc<ClientConfig>, OpenError> {
+    fn config_to(&self, node: NodeId, own: Option<&Arc<OwnKey>>) -> Result<Arc<ClientConfig>, OpenError> {
         let verifier = MemberVerifier {
             node,
             trust: self.0.trust.subscribe(),
@@ -171,11 +185,13 @@ impl FleetTls {
             trust: self.0.trust.subscribe(),
         }
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn keys(&self) -> &NodeKeys {
-        &self.0.keys
-    }
+/// The keys of members, one after the other.
+pub(crate) fn keys_of(members: &BTreeMap<NodeId, ClusterMember>) -> impl Iterator<Item = (NodeId, KeyHash)> {
+    members
+        .iter()
+        .flat_map(|(id, member)| member.keys().map(|key| (*id, key)))
 }
 
 impl PeerIdentity {
@@ -279,17 +295,17 @@ pub(crate) async fn connect(
     TlsConnector::from(config).connect(name, stream).await
 }
 
-pub(crate) fn client_config(
+pub(super) fn client_config(
     provider: &Arc<CryptoProvider>,
     verifier: Arc<dyn ServerCertVerifier>,
-    own: Option<&NodeKeys>,
+    own: Option<&Arc<OwnKey>>,
 ) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match own {
-        Some(keys) => builder.with_client_auth_cert(keys.chain(), keys.private_key())?,
+        Some(own) => builder.with_client_cert_resolver(Arc::clone(own) as Arc<dyn ResolvesClientCert>),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -298,11 +314,11 @@ pub(crate) fn client_config(
     Ok(config)
 }
 
-fn server_config(keys: &NodeKeys, verifier: MembersKey) -> Result<ServerConfig, Error> {
+fn server_config(own: Arc<OwnKey>, verifier: MembersKey) -> Result<ServerConfig, Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&verifier.provider))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(keys.chain(), keys.private_key())?;
+        .with_cert_resolver(own);
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -390,9 +406,13 @@ impl ServerCertVerifier for MemberVerifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let wanted = self.trust.borrow().keys.get(&self.node).copied();
         let shown = key_hash_of(end_entity).ok_or(CertificateError::BadEncoding)?;
-        if wanted == Some(shown) {
+        let trust = self.trust.borrow();
+        let is_its_own = trust
+            .keys
+            .get(&self.node)
+            .is_some_and(|keys| keys.contains(&shown));
+        if is_its_own {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(CertificateError::ApplicationVerificationFailure.into())

@@ -5,12 +5,30 @@ use super::*;
 use crate::identity::keys::NodeKeys;
 use crate::model::NodeName;
 
-fn tls(fleet: &str) -> FleetTls {
-    FleetTls::new(NodeKeys::found(fleet, &NodeName::parse("n").unwrap()).unwrap()).unwrap()
+/// A node's TLS, and its keys.
+struct Own {
+    tls: FleetTls,
+    keys: NodeKeys,
 }
 
-fn key(tls: &FleetTls) -> KeyHash {
-    tls.keys().key_hash().unwrap()
+impl std::ops::Deref for Own {
+    type Target = FleetTls;
+
+    fn deref(&self) -> &FleetTls {
+        &self.tls
+    }
+}
+
+fn tls(fleet: &str) -> Own {
+    let keys = NodeKeys::found(fleet, &NodeName::parse("n").unwrap()).unwrap();
+    Own {
+        tls: FleetTls::new(keys.clone()).unwrap(),
+        keys,
+    }
+}
+
+fn key(own: &Own) -> KeyHash {
+    own.keys.key_hash().unwrap()
 }
 
 /// Connects; says what either side made of it.
@@ -115,10 +133,35 @@ async fn a_copied_certificate_without_its_key_is_refused() {
         .0
         .provider
         .key_provider
-        .load_private_key(thief.keys().private_key())
+        .load_private_key(thief.keys.private_key())
         .unwrap();
-    let stolen = rustls::sign::CertifiedKey::new(two.keys().chain(), own_key);
+    let stolen = rustls::sign::CertifiedKey::new(two.keys.chain(), own_key);
     config.client_auth_cert_resolver = Arc::new(Thief(Arc::new(stolen)));
     let (server, _) = meet(&one, Arc::new(config)).await;
     assert!(server.is_err());
+}
+
+#[tokio::test]
+async fn a_key_is_exchanged_while_both_count() {
+    let (one, two) = (tls("a"), tls("b"));
+    one.trust([(2, key(&two))]);
+    two.trust([(1, key(&one))]);
+    let config = two.client_config(1).unwrap();
+    let (server, _) = meet(&one, Arc::clone(&config)).await;
+    let before = server.unwrap();
+    let next = two.keys.renewed(&NodeName::parse("n").unwrap()).unwrap();
+    let next_hash = next.key_hash().unwrap();
+    one.trust([(2, key(&two)), (2, next_hash)]);
+    two.switch(&next).unwrap();
+    // The same configuration shows the new key; the old connection counts still.
+    let (server, client) = meet(&one, Arc::clone(&config)).await;
+    client.unwrap();
+    assert_eq!(server.unwrap().connect_info().node(), Some(2));
+    let (_, client) = meet(&two, one.client_config(2).unwrap()).await;
+    client.unwrap();
+    assert_eq!(before.connect_info().node(), Some(2));
+    one.trust([(2, next_hash)]);
+    assert_eq!(before.connect_info().node(), None);
+    let (_, client) = meet(&two, one.client_config(2).unwrap()).await;
+    client.unwrap();
 }

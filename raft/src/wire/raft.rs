@@ -88,6 +88,10 @@ pub fn encode_member(member: &ClusterMember) -> v1::Member {
         address: member.address.clone(),
         key_hash: member.key_hash.0.to_vec(),
         feature_level: member.feature_level,
+        next_key_hash: member
+            .next_key_hash
+            .map(|hash| hash.0.to_vec())
+            .unwrap_or_default(),
     }
 }
 
@@ -98,10 +102,22 @@ pub fn encode_member(member: &ClusterMember) -> v1::Member {
 pub fn decode_member(wire: v1::Member) -> Result<ClusterMember, WireError> {
     Ok(ClusterMember {
         key_hash: KeyHash(fixed(&wire.key_hash, "key hash")?),
+        next_key_hash: decode_key_hash_opt(&wire.next_key_hash)?,
         name: wire.name,
         address: wire.address,
         feature_level: wire.feature_level,
     })
+}
+
+/// A key's hash, where there may be none.
+///
+/// # Errors
+/// When it is not one.
+pub fn decode_key_hash_opt(wire: &[u8]) -> Result<Option<KeyHash>, WireError> {
+    if wire.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(KeyHash(fixed(wire, "next key hash")?)))
 }
 
 /// Members by id.

@@ -18,6 +18,7 @@ fn membership() -> Membership {
         name: format!("n{n}"),
         address: format!("10.0.0.{n}:7400"),
         key_hash: KeyHash([n; 32]),
+        next_key_hash: (n > 1).then_some(KeyHash([n + 1; 32])),
         feature_level: (n > 1).then_some(u32::from(n)),
     };
     let nodes: BTreeMap<NodeId, ClusterMember> = (1..=4).map(|n| (u64::from(n), member(n))).collect();

@@ -76,8 +76,8 @@ impl Names {
             ["default"] => tunables(),
             ["set", name, "="] => self.values(name),
             ["cluster"] => words(&[
-                "demote", "members", "promote", "remove", "revoke", "set", "status", "token", "tokens",
-                "transfer",
+                "demote", "members", "promote", "rekey", "remove", "revoke", "set", "status", "token",
+                "tokens", "transfer",
             ]),
             ["on"] | ["cluster", "remove" | "promote" | "demote" | "transfer"] => self.nodes.clone(),
             ["config"] => words(&[

@@ -38,6 +38,7 @@ pub(super) async fn execute(local: Local, typist: &Typist, context: &Context) ->
         Local::Rollback(to) => Reply::of(plan::roll_back(to, typist, context).await),
         Local::Confirm => Reply::of(agree(Proposal::Confirm, typist, context).await),
         Local::Transfer(node) => Reply::of(membership::transfer(node, context).await),
+        Local::Rekey => Reply::of(membership::rekey(context).await),
         Local::DrainNode(drained) => Reply::of(drain(drained, context).await),
         Local::Outcome(request) => Reply::Lines(vec![outcome(request, typist, context).await]),
         // A connection's own affairs, and other nodes'; it keeps them to itself.

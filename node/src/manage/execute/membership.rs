@@ -15,6 +15,9 @@ const TAKE_PLACE: Duration = Duration::from_secs(10);
 /// How long a leader may take to let another one lead.
 const TRANSFER: Duration = Duration::from_secs(5);
 
+/// How long the members may take to know a new key.
+pub(in crate::manage) const REKEY: Duration = Duration::from_secs(10);
+
 /// Takes a member out of the fleet.
 pub(super) async fn remove(node: NodeName, typist: &Typist, context: &Context) -> Result<(), String> {
     let id = member(&node, context)?;
@@ -62,6 +65,12 @@ pub(super) async fn transfer(node: NodeName, context: &Context) -> Result<(), St
     let id = member(&node, context)?;
     let outcome = context.cluster.transfer(id, TRANSFER).await;
     outcome.map_err(|error| format!("'{node}' cannot lead: {error}"))
+}
+
+/// Gives this node a new key.
+pub(super) async fn rekey(context: &Context) -> Result<(), String> {
+    let outcome = context.cluster.rekey(REKEY).await;
+    outcome.map_err(|error| error.to_string())
 }
 
 fn member(node: &NodeName, context: &Context) -> Result<u64, String> {

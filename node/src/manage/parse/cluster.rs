@@ -15,11 +15,12 @@ const TOKEN_TTL: Duration = Duration::from_hours(1);
 const BARRIER: Duration = Duration::from_secs(10);
 
 const CLUSTER: ParseError = ParseError::Usage(
-    "usage: cluster {status|members} [json]; cluster {load|token|tokens|revoke|remove|promote|demote|transfer|set}",
+    "usage: cluster {status|members} [json]; cluster {load|token|tokens|revoke|remove|promote|demote|transfer|rekey|set}",
 );
 const TOKEN: ParseError = ParseError::Usage("usage: cluster token [ttl <seconds>] [uses <number>]");
 const TOKENS: ParseError = ParseError::Usage("usage: cluster tokens");
 const REVOKE: ParseError = ParseError::Usage("usage: cluster revoke <token id>");
+const REKEY: ParseError = ParseError::Usage("usage: cluster rekey");
 const SET: ParseError =
     ParseError::Usage("usage: cluster set {voters = <number>|dead_voter_after = <seconds>}");
 const BARRIER_USAGE: ParseError = ParseError::Usage("usage: barrier [<seconds>]");
@@ -38,6 +39,8 @@ pub(super) fn parse(line: &Line) -> Result<Command, ParseError> {
             [id] => Ok(Command::Local(Local::RevokeToken(TokenId::parse(id)?))),
             _ => Err(REVOKE),
         },
+        "rekey" if arguments.is_empty() => Ok(Command::Local(Local::Rekey)),
+        "rekey" => Err(REKEY),
         "set" => set(&arguments.join(" ")).ok_or(SET),
         other => membership::parse(other, arguments).unwrap_or(Err(CLUSTER)),
     }

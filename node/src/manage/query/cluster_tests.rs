@@ -14,6 +14,7 @@ fn raft() -> RaftStatus {
         name: format!("n{id}"),
         address: format!("10.0.0.{id}:7400"),
         key_hash: KeyHash([7; 32]),
+        next_key_hash: None,
         feature_level: None,
     };
     RaftStatus {

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
-use crate::cluster::{Clock, Cluster, JoinToken, StartOptions, join};
+use crate::cluster::{Clock, Cluster, JoinToken, REKEY_AFTER, StartOptions, join};
 use crate::error::JoinError;
 use crate::identity::{DataDir, Identity, found};
 use crate::model::{Batch, Change, Command, FEATURE_LEVEL, NodeName, PoolName, UnixMillis};
@@ -172,6 +172,17 @@ impl Fleet {
 
     /// The same, as a release of that feature level.
     pub(super) fn restart_as(&mut self, node: &str, address: SocketAddr, level: u32) {
+        self.restart_with(node, address, level, REKEY_AFTER);
+    }
+
+    /// The same, where keys may become so old.
+    pub(super) fn restart_with(
+        &mut self,
+        node: &str,
+        address: SocketAddr,
+        level: u32,
+        rekey_after: Duration,
+    ) {
         let path = self.path(node);
         let mut dir = None;
         until("the lock of the killed node", Duration::from_secs(5), || {
@@ -185,8 +196,9 @@ impl Fleet {
             listener = std::net::TcpListener::bind(address).ok();
             listener.is_some()
         });
+        let listener = listener.unwrap();
         self.nodes
-            .push(Node::start(dir, identity, listener.unwrap(), level));
+            .push(Node::start_with(dir, identity, listener, level, rekey_after));
     }
 
     /// An address that nothing uses; each fleet has a net of its own.
@@ -209,6 +221,16 @@ impl Drop for Fleet {
 
 impl Node {
     fn start(dir: DataDir, identity: Identity, listener: std::net::TcpListener, feature_level: u32) -> Self {
+        Self::start_with(dir, identity, listener, feature_level, REKEY_AFTER)
+    }
+
+    fn start_with(
+        dir: DataDir,
+        identity: Identity,
+        listener: std::net::TcpListener,
+        feature_level: u32,
+        rekey_after: Duration,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -223,6 +245,7 @@ impl Node {
             timing: Timing::default(),
             clock: clock(),
             feature_level,
+            rekey_after,
         };
         let cluster = runtime.block_on(Cluster::start(options)).unwrap();
         runtime.spawn(serve(listener, cluster.clone()));
