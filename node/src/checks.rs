@@ -5,6 +5,8 @@
 
 mod probe;
 mod report;
+#[cfg(test)]
+mod sim;
 mod table;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -7,7 +7,7 @@
 mod agenda;
 mod entry;
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 mod outcome;
 mod outliers;
 mod plan;

@@ -14,18 +14,18 @@ pub(super) fn pool() -> PoolName {
     PoolName::parse("web").unwrap()
 }
 
-pub(super) fn backend(number: u8) -> BackendAddress {
+pub(in crate::checks) fn backend(number: u8) -> BackendAddress {
     BackendAddress::parse(&format!("10.0.0.{number}:80")).unwrap()
 }
 
-pub(super) fn key(number: u8) -> Key {
+pub(in crate::checks) fn key(number: u8) -> Key {
     Key {
         pool: pool(),
         backend: backend(number),
     }
 }
 
-pub(super) fn config(backends: u8, settings: &[(&str, &str)]) -> Arc<FleetConfig> {
+pub(in crate::checks) fn config(backends: u8, settings: &[(&str, &str)]) -> Arc<FleetConfig> {
     let mut changes = vec![Change::CreatePool(pool())];
     changes.extend(settings.iter().map(|(key, value)| Change::Set {
         object: "web".to_owned(),
@@ -202,14 +202,14 @@ impl Fleet {
     }
 }
 
-pub(super) fn last(backend: BackendAddress) -> u8 {
+pub(in crate::checks) fn last(backend: BackendAddress) -> u8 {
     match backend.socket().ip() {
         std::net::IpAddr::V4(ip) => ip.octets()[3],
         std::net::IpAddr::V6(_) => 0,
     }
 }
 
-pub(super) fn refused() -> Seen {
+pub(in crate::checks) fn refused() -> Seen {
     Seen::Down(Failure {
         reason: "Connection refused".to_owned(),
         refused: true,
