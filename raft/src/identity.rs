@@ -346,7 +346,10 @@ impl DataDir {
             ca_certificate: self.read_pem(CA_CERTIFICATE, keys::certificate_from_pem)?,
             ca_key: self.read_pem(CA_KEY, keys::key_from_pem)?,
         };
-        keys.check()?;
+        keys.check().map_err(|error| OpenError::Damaged {
+            path: self.path().to_path_buf(),
+            reason: error.to_string(),
+        })?;
         Ok(keys)
     }
 

@@ -156,3 +156,46 @@ fn fleet_names() {
         assert!(check_fleet_name(bad).is_err(), "{bad}");
     }
 }
+
+/// Each file that a node cannot be without, damaged in each way that a disk or a hand does it.
+#[test]
+fn damaged_files_of_an_identity_are_named() {
+    let other = tempfile::tempdir().unwrap();
+    founded(other.path());
+    for name in [NODE_KEY, NODE_CERTIFICATE, CA_KEY, CA_CERTIFICATE, IDENTITY] {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, _) = founded(temp.path());
+        let path = temp.path().join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        let refused = |what: &str| {
+            let error = dir.identity().map(|found| found.is_some()).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.contains(&temp.path().display().to_string()),
+                "{name} {what}: {text}"
+            );
+            text
+        };
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(refused("torn").contains(name));
+        std::fs::write(&path, b"").unwrap();
+        assert!(refused("empty").contains(name));
+        if [NODE_KEY, CA_KEY, IDENTITY].contains(&name) {
+            let mut flipped = bytes.clone();
+            flipped[bytes.len() / 2] ^= 1;
+            std::fs::write(&path, &flipped).unwrap();
+            refused("flipped");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(refused("unreadable").contains(name));
+        std::fs::remove_dir(&path).unwrap();
+        if name != IDENTITY {
+            assert!(refused("missing").contains("missing"));
+            std::fs::copy(other.path().join(name), &path).unwrap();
+            assert!(refused("of another node").contains("certificate is not of the key beside it"));
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(dir.identity().unwrap().is_some());
+    }
+}

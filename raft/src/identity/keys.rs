@@ -109,12 +109,14 @@ impl NodeKeys {
             .map_err(|error| keys(&error))?;
         let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(self.key.as_slice()))
             .map_err(|error| keys(&error))?;
-        let pairs = [(&ca_key, &self.ca_certificate), (&key, &self.certificate)];
-        for (pair, certificate) in pairs {
+        let pairs = [
+            (&ca_key, &self.ca_certificate, "the CA's"),
+            (&key, &self.certificate, "the node's"),
+        ];
+        for (pair, certificate, whose) in pairs {
             if key_hash_of(certificate) != Some(hash_key(&pair.subject_public_key_info())) {
-                return Err(OpenError::Keys(
-                    "a certificate is not of the key beside it".to_owned(),
-                ));
+                let text = format!("{whose} certificate is not of the key beside it");
+                return Err(OpenError::Keys(text));
             }
         }
         Ok(())
