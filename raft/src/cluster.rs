@@ -233,7 +233,7 @@ impl Cluster {
         dir.next_generation(&mut identity)?;
         let known = dir.known_members()?;
         let rekey = Rekey::read(&dir, &identity.keys, key_since, rekey_after)?;
-        let tls = FleetTls::new(identity.keys.clone())?;
+        let tls = FleetTls::new(&identity.keys)?;
         tls.trust_known(&known);
         let (log, machine, feed) = open_stores(dir.clone()).await?;
         let (node_id, name, fleet) = (identity.node_id, identity.name.clone(), identity.fleet.clone());

@@ -94,7 +94,7 @@ impl Place {
         let name = NodeName::parse(&format!("n{id}")).unwrap();
         let dir = DataDir::open(dir.path()).unwrap();
         let identity = found(&dir, "acme", name.clone(), address).unwrap();
-        let tls = FleetTls::new(identity.keys.clone()).unwrap();
+        let tls = FleetTls::new(&identity.keys).unwrap();
         let world = World {
             tls: tls.clone(),
             members: Mutex::default(),

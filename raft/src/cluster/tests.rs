@@ -254,7 +254,7 @@ fn a_join_that_lost_its_answer_is_the_same_join() {
 fn strangers_get_nothing_but_the_join() {
     let fleet = Fleet::found();
     let node = &fleet.nodes[0];
-    let stranger = FleetTls::new(NodeKeys::found("acme", &name("n1")).unwrap()).unwrap();
+    let stranger = FleetTls::new(&NodeKeys::found("acme", &name("n1")).unwrap()).unwrap();
     stranger.trust([(1, node.cluster.identity().unwrap().keys.key_hash().unwrap())]);
     let members = node.cluster.status().members;
     run(async {

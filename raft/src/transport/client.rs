@@ -446,7 +446,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_found_nobody_was_never_sent() {
         let node = crate::model::NodeName::parse("n1").unwrap();
-        let tls = FleetTls::new(crate::identity::NodeKeys::found("acme", &node).unwrap()).unwrap();
+        let tls = FleetTls::new(&crate::identity::NodeKeys::found("acme", &node).unwrap()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let channels = PeerChannels::new(Some(tls));

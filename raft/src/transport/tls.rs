@@ -76,7 +76,7 @@ impl FleetTls {
     ///
     /// # Errors
     /// When its key and certificate do not belong together.
-    pub fn new(keys: NodeKeys) -> Result<Self, OpenError> {
+    pub fn new(keys: &NodeKeys) -> Result<Self, OpenError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let trust = watch::Sender::new(Trust::default());
         let verifier = MembersKey {
@@ -84,7 +84,7 @@ impl FleetTls {
             provider: Arc::clone(&provider),
         };
         let failed = |error: Error| OpenError::Keys(error.to_string());
-        let own = OwnKey::new(&keys, &provider).map_err(failed)?;
+        let own = OwnKey::new(keys, &provider).map_err(failed)?;
         let server = server_config(Arc::clone(&own), verifier).map_err(failed)?;
         Ok(Self(Arc::new(Inner {
             own,

@@ -22,7 +22,7 @@ impl std::ops::Deref for Own {
 fn tls(fleet: &str) -> Own {
     let keys = NodeKeys::found(fleet, &NodeName::parse("n").unwrap()).unwrap();
     Own {
-        tls: FleetTls::new(keys.clone()).unwrap(),
+        tls: FleetTls::new(&keys).unwrap(),
         keys,
     }
 }
