@@ -8,10 +8,18 @@ use fleetbal_cluster_tests::{Fleet, Result, wait};
 fn key_of(fleet: &Fleet, seen_by: usize, name: &str) -> Result<String> {
     let lines = fleet.node(seen_by)?.manage()?.data("cluster members json")?;
     let members: serde_json::Value = serde_json::from_str(&lines.concat())?;
-    let members = members["members"].as_array().context("no members")?;
-    let member = members.iter().find(|member| member["name"] == name);
-    let key = member.and_then(|member| member["key_hash"].as_str());
-    Ok(key.context("no such member")?.to_owned())
+    let members = members.get("members").and_then(serde_json::Value::as_array);
+    let text = |member: &serde_json::Value, field: &str| {
+        let value = member.get(field).and_then(serde_json::Value::as_str);
+        value.map(str::to_owned)
+    };
+    let member = members
+        .context("no members")?
+        .iter()
+        .find(|member| text(member, "name").as_deref() == Some(name));
+    member
+        .and_then(|member| text(member, "key_hash"))
+        .context("no such member")
 }
 
 #[test]

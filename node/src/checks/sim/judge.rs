@@ -120,7 +120,7 @@ impl Judge {
         let Some((saw_up, at)) = self.seen.get(&(node, number)) else {
             return;
         };
-        if world.now - *at + STEP < self.window() {
+        if world.now.saturating_sub(*at) + STEP < self.window() {
             assert_eq!(
                 is_up,
                 *saw_up,
@@ -154,7 +154,7 @@ impl Judge {
         let beat = 2 * INTERVAL + CHECK + STEP * 2;
         let ages = alive.iter().filter_map(|node| {
             let at = self.checked.get(&(*node, number))?;
-            Some(world.now - *at)
+            Some(world.now.saturating_sub(*at))
         });
         let mut ages: Vec<_> = ages.collect();
         ages.sort_unstable();
@@ -170,18 +170,18 @@ impl Judge {
             );
         }
     }
+}
 
-    /// All that was broken is mended for a while: everybody thinks what is true.
-    pub(super) fn converged(&self, world: &World) {
-        for node in world.alive() {
-            for number in 1..=world.backends {
-                assert_eq!(
-                    world.is_up(node, number),
-                    !world.down.contains(&number),
-                    "backend {number} in the eyes of n{}",
-                    node + 1
-                );
-            }
+/// All that was broken is mended for a while: everybody thinks what is true.
+pub(super) fn converged(world: &World) {
+    for node in world.alive() {
+        for number in 1..=world.backends {
+            assert_eq!(
+                world.is_up(node, number),
+                !world.down.contains(&number),
+                "backend {number} in the eyes of n{}",
+                node + 1
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::super::probe::Check;
 use super::super::table::Table;
 use super::super::table::fixture::{backend, config, key, last, refused};
-use super::judge::Judge;
+use super::judge::{self, Judge};
 use super::links::{Letter, Links};
 use crate::gossip::Voice;
 use crate::health::{Seen, Told};
@@ -29,7 +29,7 @@ pub(super) const USE: Duration = Duration::from_secs(1);
 pub(super) const DEAD_AFTER: Duration = Duration::from_millis(2500);
 
 /// How long things are broken, and how long nothing is at the end.
-const FAULTS: Duration = Duration::from_secs(60);
+const FAULTS: Duration = Duration::from_mins(1);
 const QUIET: Duration = Duration::from_secs(20);
 
 /// What one node has heard of another.
@@ -95,7 +95,7 @@ pub(super) fn run(seed: u64) -> Outcome {
     while world.now < FAULTS + QUIET {
         world.step(&mut judge);
     }
-    judge.converged(&world);
+    judge::converged(&world);
     Outcome {
         checks: world.checks,
         turns: judge.turns,

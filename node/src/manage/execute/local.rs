@@ -28,10 +28,7 @@ pub(super) async fn execute(local: Local, typist: &Typist, context: &Context) ->
         Local::Server(setting) => Reply::of(os_settings::apply(&setting)),
         Local::Sync => Reply::of(sync(context).await),
         Local::Barrier(within) => Reply::of(barrier(within, context).await),
-        Local::IssueToken { ttl, uses } => match context.cluster.issue_token(ttl, uses, typist).await {
-            Ok(token) => Reply::Lines(vec![token.to_string()]),
-            Err(error) => Reply::Refused(error.to_string()),
-        },
+        Local::IssueToken { ttl, uses } => issue_token(ttl, uses, typist, context).await,
         Local::RevokeToken(id) => Reply::of(agree(Proposal::RevokeToken(id), typist, context).await),
         Local::RemoveNode(node) => Reply::of(membership::remove(node, typist, context).await),
         Local::SetWish { node, wish } => Reply::of(membership::set_wish(node, wish, typist, context).await),
@@ -52,6 +49,13 @@ pub(super) async fn execute(local: Local, typist: &Typist, context: &Context) ->
         | Local::Fleet(_)
         | Local::FleetSum(_)
         | Local::Quit => Reply::Silent,
+    }
+}
+
+async fn issue_token(ttl: Duration, uses: Option<u32>, typist: &Typist, context: &Context) -> Reply {
+    match context.cluster.issue_token(ttl, uses, typist).await {
+        Ok(token) => Reply::Lines(vec![token.to_string()]),
+        Err(error) => Reply::Refused(error.to_string()),
     }
 }
 
