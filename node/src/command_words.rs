@@ -1,7 +1,7 @@
 //! The words that begin management commands: no plugin can bring another one along under any of them.
 
 /// All commands, sorted: what `help` prints.
-pub const COMMANDS: [&str; 67] = [
+pub const COMMANDS: [&str; 69] = [
     "abort",
     "access",
     "aio",
@@ -28,6 +28,7 @@ pub const COMMANDS: [&str; 67] = [
     "header",
     "health",
     "help",
+    "include",
     "leaks",
     "load",
     "logname",
@@ -57,6 +58,7 @@ pub const COMMANDS: [&str; 67] = [
     "state",
     "states",
     "sync",
+    "throttle",
     "track",
     "undrain",
     "unload",

@@ -92,6 +92,9 @@ fn kind(kind: Kind) -> String {
     if let Kind::OneOf(words) = kind {
         return words.join(", ");
     }
+    if let Kind::SomeOf(words) = kind {
+        return format!("some of {}", words.join(", "));
+    }
     let words = [
         (Kind::Bool, "on, off"),
         (Kind::Int, "number"),

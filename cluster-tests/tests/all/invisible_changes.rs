@@ -42,6 +42,19 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("high_priority_uri_pattern", "slow", "none"),
     ("idle_timeout", "20", "30"),
     ("log_format", "json", "perlbal"),
+    ("ban_expiration", "30", "60"),
+    ("ban_threshold", "1", "0"),
+    ("blacklist_action", "throttle", "deny"),
+    ("blacklist_file", "{dir}/list", "none"),
+    ("default_action", "allow", "throttle"),
+    ("initial_delay", "0", "3"),
+    ("log_events", "all", "none"),
+    ("max_concurrent", "100", "2"),
+    ("max_delay", "1", "300"),
+    ("method_regex", "^POST$", "none"),
+    ("path_regex", "^/none", "none"),
+    ("throttle_threshold_seconds", "1", "60"),
+    ("whitelist_file", "{dir}/list", "none"),
     ("max_backend_uses", "2", "0"),
     ("max_chunked_request_size", "1", "200m"),
     ("max_content_length", "1000", "0"),
@@ -76,12 +89,13 @@ const VALUES: &[(&str, &str, &str)] = &[
 ];
 
 /// Plugins that bring tunables along.
-const PLUGINS: [&str; 6] = [
+const PLUGINS: [&str; 7] = [
     "AccessControl",
     "Highpri",
     "Log",
     "MaxContentLength",
     "NotModified",
+    "Throttle",
     "XFFExtras",
 ];
 
@@ -91,6 +105,7 @@ const APART: &[(&str, &str)] = &[
         "listen",
         "who connects to the old address is refused; see `moving_the_listener_…`",
     ),
+    ("log_only", "clients wait without it, as they should"),
     (
         "enable_ssl",
         "who speaks plainly afterwards is told so; see `tls.rs`",
@@ -123,13 +138,14 @@ impl Scene {
         let config = format!(
             "{}CREATE POOL web\n{}CREATE POOL other\n{}SET web.balance_method = {method}\n\
              CREATE SERVICE www\nSET role = reverse_proxy\nSET listen = {node}:8080\nSET pool = web\n\
-             SET persist_client = on\nSET persist_backend = on\nSET plugins = {}\nENABLE www\n\
+             SET persist_client = on\nSET persist_backend = on\nSET plugins = {}\nSET log_only = on\nSET log_events = none\nENABLE www\n\
              CREATE SERVICE mgmt\nSET role = management\nSET listen = {node}:60000\nENABLE mgmt\n",
             PLUGINS.map(|plugin| format!("LOAD {plugin}\n")).concat(),
             adds("web"),
             adds("other"),
             PLUGINS.join(", "),
         );
+        std::fs::write(place.dir.path().join("list"), "10.0.0.1\n")?;
         let mut command = place.command(&config)?;
         command.args(["--workers", "2"]);
         let log = place.dir.path().join("log");

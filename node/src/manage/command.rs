@@ -8,6 +8,7 @@ use fleetbal_raft::model::{
 
 use crate::lifecycle::Stop;
 use crate::os_settings::ServerSetting;
+use crate::plugin::builtin::throttle;
 
 /// A command, ready to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,6 +231,15 @@ pub enum Local {
     Fleet(Remote),
     /// `fleet sum COMMAND`: the same, and the figures added up.
     FleetSum(Remote),
+    /// `include = FILES`: lines of config files of this machine, by name or pattern.
+    Include(Vec<String>),
+    /// `throttle reload config|whitelist|blacklist`: this node reads a list of a service anew.
+    Throttle {
+        /// The service.
+        service: String,
+        /// Which list; none: nothing is to be read, what is set holds already.
+        list: Option<throttle::Which>,
+    },
     /// `config request ID`: what became of a change whose outcome was unknown.
     Outcome(RequestId),
 }
@@ -256,6 +266,7 @@ impl Command {
                 | Local::Server(_)
                 | Local::DrainNode(_)
                 | Local::Rekey
+                | Local::Throttle { .. }
                 | Local::Shutdown(Stop::Graceful(_)) => true,
                 Local::Use(_)
                 | Local::Verbose(_)
@@ -264,6 +275,7 @@ impl Command {
                 | Local::Begin
                 | Local::Commit { .. }
                 | Local::Confirm
+                | Local::Include(_)
                 | Local::Rollback(_)
                 | Local::Abort
                 | Local::Shutdown(Stop::Now)
@@ -298,11 +310,13 @@ impl Command {
                 Local::Begin
                 | Local::Commit { .. }
                 | Local::Confirm
+                | Local::Include(_)
                 | Local::Rollback(_)
                 | Local::Abort
                 | Local::Server(_)
                 | Local::Shutdown(_)
                 | Local::DrainNode(_)
+                | Local::Throttle { .. }
                 | Local::IssueToken { .. }
                 | Local::RevokeToken(_)
                 | Local::RemoveNode(_)

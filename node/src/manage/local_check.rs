@@ -193,6 +193,7 @@ fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariabl
                 _ => format!("Directory ({text}) not found{of} ({key})"),
             })
         }
+        Some(Kind::File) if !path.is_file() => Err(format!("File '{text}' not found for '{key}'")),
         Some(Kind::TokenFile) => {
             let read = Access::loopback().with_token_file(path);
             read.map(drop).map_err(|error| error.to_string())

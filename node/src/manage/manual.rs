@@ -153,6 +153,11 @@ pub const PAGES: &[Page] = &[
         &["help", "help COMMAND"],
         "All commands; in `fleetbal ctl`, what one of them does.",
     ),
+    page(
+        "include",
+        &["INCLUDE = FILE…"],
+        "Reads config files of this machine, by name or pattern: all of what they say, or nothing. It needs `LOAD Include`.",
+    ),
     page("leaks", &["leaks"], PERL),
     page("load", &["LOAD PLUGIN"], "Loads a plugin."),
     page(
@@ -267,6 +272,11 @@ pub const PAGES: &[Page] = &[
         "sync",
         &["sync"],
         "Waits until this node has all that was committed.",
+    ),
+    page(
+        "throttle",
+        &["throttle reload config|whitelist|blacklist"],
+        "This node reads a list of the plugin Throttle anew, of the service that `CREATE` or `USE` named last.",
     ),
     page("track", &["track"], PERL),
     page("undrain", &["undrain node"], "Takes `drain node` back."),

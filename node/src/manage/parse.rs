@@ -107,6 +107,7 @@ pub fn parse(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> 
         "set" => object::set(line, implied),
         "default" => object::default(line),
         "header" => header::parse(line),
+        "include" => plugin::include(line),
         "logname" => plugin::logname(line, implied),
         _ => {
             no_variables(line.rest())?;
@@ -132,6 +133,7 @@ fn parse_plain(line: &Line, implied: Option<&str>) -> Result<Command, ParseError
         "redirect" => plugin::redirect(line, implied),
         "vhost" => plugin::vhost(line, implied),
         "vpath" => plugin::vpath(line, implied),
+        "throttle" => plugin::throttle(line, implied),
         "show" => show::parse(line),
         "health" => health::parse(line),
         "dumpconfig" => Ok(Command::Query(Query::Dump)),

@@ -10,6 +10,7 @@ use fleetbal_raft::model::{Batch, Change, FleetConfig};
 use super::command::{Command, Local, Query};
 use super::dump;
 use super::execute::change::said;
+use super::include::{self, Place};
 use super::line::{self, Line, LineError};
 use super::local_check;
 use super::parse::{ParseError, parse};
@@ -97,15 +98,34 @@ pub struct WrongLine {
 /// # Errors
 /// When it cannot be read, or at the first line that is wrong or would be refused.
 pub fn read(path: &Path) -> Result<Script, ScriptError> {
+    let place = Place {
+        config: &FleetConfig::default(),
+        depth: 0,
+    };
+    read_included(path, place, &|name| std::env::var(name).ok())
+}
+
+/// Reads a file that stands in another one, or is named on a management port.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_included(
+    path: &Path,
+    place: Place<'_>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Script, ScriptError> {
     let bytes = std::fs::read(path).map_err(|source| ScriptError::Open {
         path: path.to_owned(),
         source,
     })?;
-    interpret(&bytes, |name| std::env::var(name).ok()).map_err(|wrong| ScriptError::Line {
-        path: path.to_owned(),
-        line: wrong.line,
-        text: wrong.text,
-    })
+    let reader = Reader::at(place);
+    reader
+        .read(&bytes, environment)
+        .map_err(|wrong| ScriptError::Line {
+            path: path.to_owned(),
+            line: wrong.line,
+            text: wrong.text,
+        })
 }
 
 /// Interprets the text of a config file.
@@ -113,7 +133,11 @@ pub fn read(path: &Path) -> Result<Script, ScriptError> {
 /// # Errors
 /// The first line that is wrong or would be refused.
 pub fn interpret(text: &[u8], environment: impl Fn(&str) -> Option<String>) -> Result<Script, WrongLine> {
-    interpret_beside(text, environment, &FleetConfig::default())
+    let place = Place {
+        config: &FleetConfig::default(),
+        depth: 0,
+    };
+    Reader::at(place).read(text, &environment)
 }
 
 /// The same for a fleet that has plugins of its own already: a file may name them, and says nothing of their sources.
@@ -127,16 +151,7 @@ pub fn interpret_beside(
 ) -> Result<Script, WrongLine> {
     let mut reader = Reader::default();
     reader.script.config = std::mem::take(&mut reader.script.config).with_uploads_of(fleet);
-    for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
-        let number = index + 1;
-        if let Err(text) = reader.line(number, bytes, &environment) {
-            // An earlier line that the fleet would refuse comes first.
-            reader.settle()?;
-            return Err(WrongLine { line: number, text });
-        }
-    }
-    reader.settle()?;
-    Ok(reader.script)
+    reader.read(text, &environment)
 }
 
 #[derive(Default)]
@@ -145,14 +160,43 @@ struct Reader {
     implied: Option<String>,
     /// Changes that `script.config` already has.
     settled: usize,
+    /// In how many files that include each other; none: it came from elsewhere, and names no files of this machine.
+    depth: Option<usize>,
 }
 
 impl Reader {
+    /// One for a file of this machine.
+    fn at(place: Place<'_>) -> Self {
+        let mut reader = Self {
+            depth: Some(place.depth),
+            ..Self::default()
+        };
+        reader.script.config = place.config.clone();
+        reader
+    }
+
+    fn read(
+        mut self,
+        text: &[u8],
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Script, WrongLine> {
+        for (index, bytes) in text.split(|byte| *byte == b'\n').enumerate() {
+            let number = index + 1;
+            if let Err(text) = self.line(number, bytes, environment) {
+                // An earlier line that the fleet would refuse comes first.
+                self.settle()?;
+                return Err(WrongLine { line: number, text });
+            }
+        }
+        self.settle()?;
+        Ok(self.script)
+    }
+
     fn line(
         &mut self,
         number: usize,
         bytes: &[u8],
-        environment: &impl Fn(&str) -> Option<String>,
+        environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(), String> {
         let line = Line::read(bytes, environment).map_err(|error| error.to_string())?;
         let Some(line) = line else { return Ok(()) };
@@ -169,8 +213,41 @@ impl Reader {
                 Ok(())
             }
             Command::Query(query) => self.query(&query, line.word()),
+            Command::Local(Local::Include(files)) => self.include(number, &files, environment),
             Command::Local(local) => self.local(local, line.word()),
         }
+    }
+
+    /// Takes in what other files say.
+    fn include(
+        &mut self,
+        number: usize,
+        files: &[String],
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), String> {
+        self.settle().map_err(|wrong| wrong.text)?;
+        let place = Place {
+            config: &self.script.config,
+            depth: self.depth.ok_or(NO_FILES)?,
+        };
+        let included = include::read(files, place, environment).map_err(|error| error.to_string())?;
+        for (_, script) in included {
+            let Script {
+                changes,
+                settings,
+                server,
+                output,
+                config,
+            } = script;
+            let changes = changes.into_iter().map(|(_, change)| (number, change));
+            self.script.changes.extend(changes);
+            self.script.settings.extend(settings);
+            self.script.server.extend(server);
+            self.script.output.extend(output);
+            self.script.config = config;
+        }
+        self.settled = self.script.changes.len();
+        Ok(())
     }
 
     fn local(&mut self, local: Local, word: &str) -> Result<(), String> {
@@ -195,6 +272,7 @@ impl Reader {
             | Local::Confirm
             | Local::Rollback(_)
             | Local::Abort
+            | Local::Include(_)
             | Local::Shutdown(_)
             | Local::Sync
             | Local::Barrier(_)
@@ -205,6 +283,7 @@ impl Reader {
             | Local::Transfer(_)
             | Local::Rekey
             | Local::DrainNode(_)
+            | Local::Throttle { .. }
             | Local::On { .. }
             | Local::Fleet(_)
             | Local::FleetSum(_)
@@ -258,7 +337,7 @@ fn apply(config: &FleetConfig, numbered: &[(usize, Change)]) -> Result<FleetConf
 /// `CLUSTER key = value`, which sets this node up; `cluster set …` changes the fleet.
 fn setting(
     line: &Line,
-    environment: &impl Fn(&str) -> Option<String>,
+    environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<(String, String)>, LineError> {
     let ("cluster", Some(assignment)) = (line.word(), line.rest().split_once('=')) else {
         return Ok(None);
@@ -346,6 +425,9 @@ pub(super) fn has_object(config: &FleetConfig, name: &str) -> bool {
 pub(super) fn no_object(name: &str) -> String {
     format!("Non-existent pool or service '{name}'")
 }
+
+const NO_FILES: &str = "'include' reads files of a node: it can stand in the config file of a node, or be typed at one, but not in a file that \
+     is sent to it";
 
 fn not_in_a_file(word: &str) -> String {
     format!("'{word}' cannot stand in a config file")

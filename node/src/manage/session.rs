@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use fleetbal_raft::model::{Change, FleetConfig, Typist, Version};
+use fleetbal_raft::model::{Batch, Change, FleetConfig, Typist, Version};
 
 use super::Context;
 use super::access::{Access, Rights};
 use super::command::{Command, Local};
 use super::execute::{change, execute, plugged};
+use super::include;
 use super::line::{Line, LineError, MAX_LINE};
 use super::parse::{ParseError, parse};
 use super::remote::{self, Asker};
@@ -140,6 +141,27 @@ impl Session {
         }
     }
 
+    /// Carries out what files of this machine say: as one change, or within a transaction.
+    async fn include(&mut self, files: &[String], context: &Context) -> Result<(), String> {
+        let config = self.config(context);
+        let changes = include::changes(files, &config, &environment(self.rights), context)?;
+        let (places, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+        if let Some(transaction) = &mut self.transaction {
+            return transaction.take(changes);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let carried_out = Box::pin(change::carry_out(Batch::of(changes), &self.typist, context)).await;
+        carried_out.map(drop).map_err(|refusal| {
+            let at = usize::try_from(refusal.change).ok().and_then(|at| places.get(at));
+            at.map_or_else(
+                || refusal.text.clone(),
+                |place| format!("{place}: {}", refusal.text),
+            )
+        })
+    }
+
     fn begin(&mut self, context: &Context) -> Reply {
         if self.transaction.is_some() {
             return Reply::Refused("a transaction is open already: say `commit` or `abort`".to_owned());
@@ -193,6 +215,7 @@ impl Session {
             Local::Begin => goes_on(self.begin(context)),
             Local::Commit { if_version, confirm } => goes_on(self.commit(if_version, confirm, context).await),
             Local::Abort => goes_on(self.abort()),
+            Local::Include(files) => goes_on(Reply::of(self.include(&files, context).await)),
             // Nothing that was typed behind it is carried out.
             local @ Local::Shutdown(Stop::Now) => {
                 ends(execute(Command::Local(local), &self.typist, context).await)
@@ -210,6 +233,7 @@ impl Session {
             | Local::DrainNode(_)
             | Local::Confirm
             | Local::Rollback(_)
+            | Local::Throttle { .. }
             | Local::Outcome(_)) => goes_on(execute(Command::Local(local), &self.typist, context).await),
             Local::On { node, remote } => goes_on(remote::on(&node, &remote, &self.asker(), context).await),
             Local::Fleet(remote) => goes_on(remote::fleet(&remote, &self.asker(), context).await),

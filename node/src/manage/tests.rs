@@ -335,3 +335,41 @@ async fn a_line_too_long_is_one_of_its_transaction() {
         format!("OK\r\nOK\r\nERROR: {error}\r\nERROR: nothing committed: line 2: {error}\r\n.\r\n")
     );
 }
+
+#[tokio::test]
+async fn files_are_included_whole_or_not_at_all() {
+    let mut node = TestNode::start().await;
+    let address = node.listen(Access::loopback(), Limits::default()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let good = write("good", "CREATE POOL web\nPOOL web ADD 10.0.0.1:80\n");
+    let bad = write("bad", "CREATE POOL other\nPOOL nosuch ADD 10.0.0.1:80\n");
+    let own = write("own", "CLUSTER node = n9\n");
+    let commands = format!(
+        "load include\ninclude = {bad}\npool other add 10.0.0.1\ncreate pool mine\ninclude = {good}\n\
+         pool web add 10.0.0.3\ninclude = {own}\nbegin\ninclude = {bad}\ncommit\n"
+    );
+    let mut talk = Talk::open(address).await;
+    let lines = talk.say(&commands, 10).await;
+    let wanted = [
+        "OK".to_owned(),
+        format!("ERROR: {bad}:2: *"),
+        "ERROR: *".to_owned(),
+        "OK".to_owned(),
+        "OK".to_owned(),
+        "OK".to_owned(),
+        format!("ERROR: {own}: lines of this process alone *"),
+        "OK".to_owned(),
+        format!("ERROR: {bad}:2: *"),
+        format!("ERROR: nothing committed: line 1: {bad}:2: *"),
+    ];
+    for (line, wanted) in lines.iter().zip(&wanted) {
+        assert!(fits(wanted, line), "{line}\nwanted: {wanted}\n{lines:#?}");
+    }
+    assert_eq!(lines.len(), wanted.len());
+    talk.end().await;
+}

@@ -8,11 +8,13 @@ mod lazy_cdn;
 mod max_content_length;
 mod not_modified;
 mod options;
+mod palimg;
 mod queues;
 mod redirect;
 mod stats;
 #[cfg(test)]
 mod tests;
+pub mod throttle;
 mod xff_extras;
 
 use std::collections::BTreeSet;
@@ -104,6 +106,12 @@ pub const BUILT_IN: &[BuiltIn] = &[
         make: Some(highpri::make),
         reports: &[("patterns", highpri::patterns)],
     },
+    // It brings a command along; see `manage`.
+    BuiltIn {
+        plugin: Plugin::Include,
+        make: None,
+        reports: &[],
+    },
     BuiltIn {
         plugin: Plugin::LazyCDN,
         make: Some(lazy_cdn::make),
@@ -126,6 +134,11 @@ pub const BUILT_IN: &[BuiltIn] = &[
         reports: &[],
     },
     BuiltIn {
+        plugin: Plugin::Palimg,
+        make: Some(palimg::make),
+        reports: &[],
+    },
+    BuiltIn {
         plugin: Plugin::Queues,
         make: Some(queues::make),
         reports: &[],
@@ -139,6 +152,11 @@ pub const BUILT_IN: &[BuiltIn] = &[
         plugin: Plugin::Stats,
         make: Some(stats::make),
         reports: &[("recent", stats::recent), ("stats", stats::stats)],
+    },
+    BuiltIn {
+        plugin: Plugin::Throttle,
+        make: Some(throttle::make),
+        reports: &[],
     },
     // These choose services, which a selector asks for in a way of its own; see `Routes`.
     BuiltIn {

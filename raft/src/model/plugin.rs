@@ -24,6 +24,8 @@ pub enum Plugin {
     FlvStreaming,
     /// High priority by path or host.
     Highpri,
+    /// Config files that name others.
+    Include,
     /// What is not there yet is elsewhere.
     LazyCDN,
     /// A line for each request, in a file or to a program.
@@ -32,12 +34,16 @@ pub enum Plugin {
     MaxContentLength,
     /// What clients have of some hosts is good enough.
     NotModified,
+    /// Pictures in other colours.
+    Palimg,
     /// Backends are told how many requests wait.
     Queues,
     /// Hosts that are elsewhere.
     Redirect,
     /// What a service did, in figures.
     Stats,
+    /// Clients that ask too often wait.
+    Throttle,
     /// A selector's choice by host.
     Vhosts,
     /// A selector's choice by path.
@@ -50,19 +56,22 @@ pub enum Plugin {
 
 impl Plugin {
     /// Those that come with this release, in the order of their names.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::AccessControl,
         Self::AutoRemoveLeadingDir,
         Self::EchoService,
         Self::FlvStreaming,
         Self::Highpri,
+        Self::Include,
         Self::LazyCDN,
         Self::Log,
         Self::MaxContentLength,
         Self::NotModified,
+        Self::Palimg,
         Self::Queues,
         Self::Redirect,
         Self::Stats,
+        Self::Throttle,
         Self::Vhosts,
         Self::Vpaths,
         Self::XFFExtras,
@@ -76,13 +85,16 @@ impl Plugin {
             Self::EchoService => "EchoService",
             Self::FlvStreaming => "FlvStreaming",
             Self::Highpri => "Highpri",
+            Self::Include => "Include",
             Self::LazyCDN => "LazyCDN",
             Self::Log => "Log",
             Self::MaxContentLength => "MaxContentLength",
             Self::NotModified => "NotModified",
+            Self::Palimg => "Palimg",
             Self::Queues => "Queues",
             Self::Redirect => "Redirect",
             Self::Stats => "Stats",
+            Self::Throttle => "Throttle",
             Self::Vhosts => "Vhosts",
             Self::Vpaths => "Vpaths",
             Self::XFFExtras => "XFFExtras",
@@ -107,13 +119,16 @@ impl Plugin {
             | Self::AutoRemoveLeadingDir
             | Self::EchoService
             | Self::Highpri
+            | Self::Include
             | Self::LazyCDN
             | Self::MaxContentLength
             | Self::NotModified
+            | Self::Palimg
             | Self::Queues
             | Self::Redirect
             | Self::Script(_)
             | Self::Stats
+            | Self::Throttle
             | Self::XFFExtras => &[],
         }
     }
@@ -145,13 +160,16 @@ impl Plugin {
             | Self::AutoRemoveLeadingDir
             | Self::EchoService
             | Self::Highpri
+            | Self::Include
             | Self::LazyCDN
             | Self::MaxContentLength
             | Self::NotModified
+            | Self::Palimg
             | Self::Queues
             | Self::Redirect
             | Self::Script(_)
             | Self::Stats
+            | Self::Throttle
             | Self::XFFExtras => self.name(),
         }
     }

@@ -35,6 +35,12 @@ pub enum Rejection {
     /// `LOAD` of what this release does not have. (Perlbal goes on to say where it looked.)
     #[error("Can't locate Perlbal/Plugin/{0}.pm in @INC")]
     NoPlugin(String),
+    /// `LOAD` of the plugin whose handlers are Perl.
+    #[error(
+        "Cgilike calls handlers in Perl, and there is no Perl here: write the handler in Lua (docs/plugins.md shows one, \
+         Handler.lua), `fleetbal plugin push Handler.lua`, then `LOAD Handler`"
+    )]
+    NoPerl,
     /// A plugin in Lua whose name another plugin has, but for its case.
     #[error("there is a plugin {1} already; {0} needs another name")]
     ScriptName(ScriptName, Plugin),

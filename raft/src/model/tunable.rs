@@ -47,12 +47,16 @@ pub enum Kind {
     Endpoint,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// Some of these words, separated by commas.
+    SomeOf(&'static [&'static str]),
     /// A regular expression, or one of [`CLEARING`].
     Pattern,
     /// Words separated by blanks or commas.
     Words,
     /// A directory that is there on the typist's node; each node fills in its variables.
     Directory,
+    /// A file that is there on the typist's node; each node fills in its variables.
+    File,
     /// A file of secrets that the typist's node can read; each node fills in its variables.
     TokenFile,
     /// Cipher suites of TLS, in OpenSSL's words.
@@ -75,7 +79,7 @@ impl Kind {
     fn takes_variables(self) -> bool {
         matches!(
             self,
-            Self::Text | Self::Listen | Self::Directory | Self::TokenFile
+            Self::Text | Self::Listen | Self::Directory | Self::File | Self::TokenFile
         )
     }
 
@@ -83,7 +87,12 @@ impl Kind {
     pub(super) fn can_be_cleared(self) -> bool {
         matches!(
             self,
-            Self::Pattern | Self::Directory | Self::TokenFile | Self::Service | Self::Certificates
+            Self::Pattern
+                | Self::Directory
+                | Self::File
+                | Self::TokenFile
+                | Self::Service
+                | Self::Certificates
         )
     }
 }

@@ -66,7 +66,7 @@ impl Value {
                     "Expecting size unit value for parameter '{key}' in bytes, or suffixed with 'K' or 'M'"
                 )
             }),
-            Kind::Text | Kind::Directory | Kind::TokenFile => {
+            Kind::Text | Kind::Directory | Kind::File | Kind::TokenFile => {
                 Template::parse(text).map(Self::Text).map_err(|e| e.to_string())
             }
             Kind::Listen => parse_listen(text).map(Self::Listen),
@@ -95,6 +95,7 @@ impl Value {
                 .map(|word| Self::Word(word))
                 .ok_or_else(|| format!("Value of '{key}' must be one of: {}", words.join(", "))),
             Kind::Words => parse_words(key, text),
+            Kind::SomeOf(words) => parse_some(words, key, text),
             Kind::Pattern => match regex::Regex::new(text) {
                 Ok(_) => Ok(Self::Pattern(text.to_owned())),
                 Err(_) => Err("Invalid regular expression".to_owned()),
@@ -275,6 +276,18 @@ fn parse_endpoints(text: &str) -> Result<Value, String> {
     Ok(Value::Endpoints(
         endpoints.collect::<Result<_, _>>()?,
         text.to_owned(),
+    ))
+}
+
+fn parse_some(known: &[&str], key: &str, text: &str) -> Result<Value, String> {
+    let words: Vec<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
+    if words.iter().all(|word| known.contains(&word.as_str())) {
+        return Ok(Value::Words(words.into()));
+    }
+    // Perlbal's words, and which there are.
+    let known = known.join(" ");
+    Err(format!(
+        "{key} is a comma-separated list of loggable events: {known}"
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetbal_raft::model::{Answer, Batch, Command as Proposal, RequestId, Typist};
+use fleetbal_raft::model::{Answer, Batch, Command as Proposal, Plugin, RequestId, Typist};
 use tokio::time::Instant;
 
 use super::super::Context;
@@ -12,6 +12,7 @@ use super::change::{agree, settled};
 use super::{membership, plan};
 use crate::lifecycle::Stop;
 use crate::os_settings;
+use crate::plugin::builtin::throttle;
 
 /// How long a fresh read may take.
 const SYNC: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ pub(super) async fn execute(local: Local, typist: &Typist, context: &Context) ->
         Local::Transfer(node) => Reply::of(membership::transfer(node, context).await),
         Local::Rekey => Reply::of(membership::rekey(context).await),
         Local::DrainNode(drained) => Reply::of(drain(drained, context).await),
+        Local::Throttle { service, list } => Reply::of(reload_list(&service, list, context)),
         Local::Outcome(request) => Reply::Lines(vec![outcome(request, typist, context).await]),
         // A connection's own affairs, and other nodes'; it keeps them to itself.
         Local::Use(_)
@@ -45,6 +47,7 @@ pub(super) async fn execute(local: Local, typist: &Typist, context: &Context) ->
         | Local::Begin
         | Local::Commit { .. }
         | Local::Abort
+        | Local::Include(_)
         | Local::On { .. }
         | Local::Fleet(_)
         | Local::FleetSum(_)
@@ -57,6 +60,21 @@ async fn issue_token(ttl: Duration, uses: Option<u32>, typist: &Typist, context:
         Ok(token) => Reply::Lines(vec![token.to_string()]),
         Err(error) => Reply::Refused(error.to_string()),
     }
+}
+
+/// Reads a list of the plugin Throttle anew, on this node.
+fn reload_list(service: &str, list: Option<throttle::Which>, context: &Context) -> Result<(), String> {
+    let snapshot = context.view.load();
+    if !snapshot.config.loaded().contains(&Plugin::Throttle) {
+        return Err("unknown command: throttle (it needs LOAD Throttle)".to_owned());
+    }
+    let view = snapshot.service(service);
+    let hooks = view.and_then(|view| view.hooks.as_deref());
+    let Some(hook) = hooks.and_then(|hooks| hooks.of(&Plugin::Throttle)) else {
+        return Err(format!("service '{service}' does not have the plugin Throttle"));
+    };
+    let Some(which) = list else { return Ok(()) };
+    throttle::reload(hook, which).map_err(|error| error.to_string())
 }
 
 /// Gives up this node's readiness, or takes it back; its next starts hold to it.

@@ -5,9 +5,10 @@ use fleetbal_raft::model::{
     AccessRule, Change, Directive, InvalidDirective, LogTarget, ScriptName, ServiceName, Version,
 };
 
-use super::super::command::{Command, Query, ScriptQuery};
+use super::super::command::{Command, Local, Query, ScriptQuery};
 use super::super::line::{Line, is_one_word};
 use super::ParseError;
+use crate::plugin::builtin::throttle::Which;
 
 /// `load NAME`, `unload NAME`.
 pub(super) fn load(line: &Line, word: &'static str, loaded: bool) -> Result<Command, ParseError> {
@@ -106,6 +107,33 @@ pub(super) fn vpath(line: &Line, implied: Option<&str>) -> Result<Command, Parse
     const USAGE: ParseError = ParseError::Usage("usage: VPATH [<service>] <path regex> = <dest_service>");
     let (service, pattern, target) = route(line, implied, USAGE)?;
     Ok(direct(service, Directive::Vpath { pattern, target }))
+}
+
+/// `include = file…`, with a blank on both sides.
+pub(super) fn include(line: &Line) -> Result<Command, ParseError> {
+    const USAGE: ParseError = ParseError::Usage("usage: INCLUDE = <config files>");
+    let files = line.rest().strip_prefix(" = ").ok_or(USAGE)?;
+    let files: Vec<_> = files.split_whitespace().map(str::to_owned).collect();
+    if files.is_empty() {
+        return Err(USAGE);
+    }
+    Ok(Command::Local(Local::Include(files)))
+}
+
+/// `throttle reload config|whitelist|blacklist`, of the service that is implied.
+pub(super) fn throttle(line: &Line, implied: Option<&str>) -> Result<Command, ParseError> {
+    const USAGE: ParseError = ParseError::Usage("usage: throttle reload <config|whitelist|blacklist>");
+    const NO_SERVICE: ParseError = ParseError::Usage(
+        "No service name set. This command must be used after CREATE SERVICE <name> or USE <service_name>",
+    );
+    let list = match line.arguments().unwrap_or_default().as_slice() {
+        ["reload", "config"] => None,
+        ["reload", "whitelist"] => Some(Which::Whitelist),
+        ["reload", "blacklist"] => Some(Which::Blacklist),
+        _ => return Err(USAGE),
+    };
+    let service = implied.ok_or(NO_SERVICE)?.to_owned();
+    Ok(Command::Local(Local::Throttle { service, list }))
 }
 
 fn direct(service: String, directive: Directive) -> Command {

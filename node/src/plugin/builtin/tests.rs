@@ -12,6 +12,15 @@ use fleetbal_raft::model::ServiceName;
 
 /// The plugin of the service `px` that these lines make, which has one.
 pub(super) fn made(make: fn(&Setup<'_>) -> Arc<dyn Hook>, lines: &[&str]) -> Arc<dyn Hook> {
+    made_after(make, lines, None)
+}
+
+/// The same in place of one of an earlier version.
+pub(super) fn made_after(
+    make: fn(&Setup<'_>) -> Arc<dyn Hook>,
+    lines: &[&str],
+    before: Option<&dyn Hook>,
+) -> Arc<dyn Hook> {
     let text = format!(
         "CREATE SERVICE px\nSET role = reverse_proxy\n{}\n",
         lines.join("\n")
@@ -23,7 +32,7 @@ pub(super) fn made(make: fn(&Setup<'_>) -> Arc<dyn Hook>, lines: &[&str]) -> Arc
         name: &ServiceName::parse("px").unwrap(),
         service,
         spec: service.spec(plugin),
-        before: None,
+        before,
         fill: &|_| Err(String::new()),
     })
 }

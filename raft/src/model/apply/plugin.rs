@@ -13,6 +13,9 @@ use crate::model::tunable::Tunable;
 /// The longest source of a plugin in Lua, in bytes.
 const MAX_SOURCE: usize = 1024 * 1024;
 
+/// Perlbal's plugin that calls functions in Perl.
+const PERL_ONLY: &str = "Cgilike";
+
 /// What takes all plugins of a service away.
 const NONE: &str = "none";
 
@@ -22,7 +25,13 @@ impl FleetConfig {
     pub(super) fn set_loaded(&mut self, name: &str, loaded: bool) -> Result<(), Rejection> {
         let plugin = self.find_plugin(name);
         if loaded {
-            let plugin = plugin.ok_or_else(|| Rejection::NoPlugin(name.to_owned()))?;
+            let missing = || {
+                if name.eq_ignore_ascii_case(PERL_ONLY) {
+                    return Rejection::NoPerl;
+                }
+                Rejection::NoPlugin(name.to_owned())
+            };
+            let plugin = plugin.ok_or_else(missing)?;
             self.loaded.insert(plugin);
             return Ok(());
         }

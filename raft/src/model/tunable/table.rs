@@ -1,6 +1,8 @@
 //! Every tunable, once.
 
 mod of_plugins;
+mod of_throttle;
+mod of_uploads;
 
 use super::super::role::Role;
 use super::{Kind, Scope, Tunable};
@@ -51,6 +53,10 @@ pub const TUNABLES: &[Tunable] = &[
         Some("2"),
         "Idle backend connections kept for reuse, at most.",
     ),
+    of_throttle::BAN_EXPIRATION,
+    of_throttle::BAN_THRESHOLD,
+    of_throttle::BLACKLIST_ACTION,
+    of_throttle::BLACKLIST_FILE,
     tunable(
         "blind_proxy",
         Kind::Bool,
@@ -79,41 +85,11 @@ pub const TUNABLES: &[Tunable] = &[
         Some("50k"),
         "The same for a response that is fetched from a reproxied URL.",
     ),
-    tunable(
-        "buffer_upload_threshold_rate",
-        Kind::Int,
-        PROXY,
-        Some("0"),
-        "Request bodies slower than so many bytes a second go to disk; 0 is no such rule.",
-    ),
-    tunable(
-        "buffer_upload_threshold_size",
-        Kind::Size,
-        PROXY,
-        Some("250k"),
-        "Request bodies of so many bytes go to disk; 0 is no such rule.",
-    ),
-    tunable(
-        "buffer_upload_threshold_time",
-        Kind::Int,
-        PROXY,
-        Some("5"),
-        "Request bodies that would take longer than so many seconds go to disk; 0 is no such rule.",
-    ),
-    tunable(
-        "buffer_uploads",
-        Kind::Bool,
-        PROXY,
-        Some("0"),
-        "Write request bodies to disk first where the thresholds say so.",
-    ),
-    tunable(
-        "buffer_uploads_path",
-        Kind::Directory,
-        PROXY,
-        None,
-        "The directory for request bodies on disk.",
-    ),
+    of_uploads::BUFFER_UPLOAD_THRESHOLD_RATE,
+    of_uploads::BUFFER_UPLOAD_THRESHOLD_SIZE,
+    of_uploads::BUFFER_UPLOAD_THRESHOLD_TIME,
+    of_uploads::BUFFER_UPLOADS,
+    of_uploads::BUFFER_UPLOADS_PATH,
     tunable(
         "client_sndbuf_size",
         Kind::Size,
@@ -128,6 +104,7 @@ pub const TUNABLES: &[Tunable] = &[
         Some("0"),
         "Backend connections opened beyond what is asked for.",
     ),
+    of_throttle::DEFAULT_ACTION,
     tunable(
         "default_service",
         Kind::Service,
@@ -259,6 +236,7 @@ pub const TUNABLES: &[Tunable] = &[
         Some("index.html"),
         "The files that stand for their directory, the first that is there.",
     ),
+    of_throttle::INITIAL_DELAY,
     tunable(
         "latency",
         Kind::Int,
@@ -273,7 +251,9 @@ pub const TUNABLES: &[Tunable] = &[
         None,
         "Where the service listens: ip:port or port.",
     ),
+    of_throttle::LOG_EVENTS,
     of_plugins::LOG_FORMAT,
+    of_throttle::LOG_ONLY,
     tunable(
         "max_backend_uses",
         Kind::Int,
@@ -288,7 +268,9 @@ pub const TUNABLES: &[Tunable] = &[
         Some("209715200"),
         "Bytes of a chunked request body, decoded, at most; 0 is without limit.",
     ),
+    of_throttle::MAX_CONCURRENT,
     of_plugins::MAX_CONTENT_LENGTH,
+    of_throttle::MAX_DELAY,
     tunable(
         "max_put_size",
         Kind::Size,
@@ -296,6 +278,7 @@ pub const TUNABLES: &[Tunable] = &[
         Some("0"),
         "Bytes of a file that is put, at most; 0 is without limit.",
     ),
+    of_throttle::METHOD_REGEX,
     tunable(
         "min_put_directory",
         Kind::Int,
@@ -311,6 +294,7 @@ pub const TUNABLES: &[Tunable] = &[
         Some("0"),
         "Let everybody who can reach the port do everything.",
     ),
+    of_throttle::PATH_REGEX,
     tunable(
         "persist_backend",
         Kind::Bool,
@@ -450,6 +434,7 @@ pub const TUNABLES: &[Tunable] = &[
         Some("0"),
         "Whether clients are asked for a certificate: 0 no, 1 they may show one, 3 they must.",
     ),
+    of_throttle::THROTTLE_THRESHOLD_SECONDS,
     tunable(
         "token_file",
         Kind::TokenFile,
@@ -485,4 +470,5 @@ pub const TUNABLES: &[Tunable] = &[
         Some("*"),
         "The path of the OPTIONS request that verifies a backend connection.",
     ),
+    of_throttle::WHITELIST_FILE,
 ];
