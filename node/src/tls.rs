@@ -16,4 +16,5 @@ pub use fleet::{Facts, Offer, OfferError, OpenError, pem};
 pub(crate) use handshake::{Refused, accept};
 pub use server::{LoadError, Server, Servers};
 pub use settings::ServerSettings;
+pub(crate) use settings::listed;
 pub use stream::{Stream, TlsStream};

@@ -170,6 +170,15 @@ fn what_cannot_be_used_is_said_where_it_is_typed() -> Result {
     ] {
         manage.change(line)?;
     }
+    let said = manage.refused("ENABLE two")?;
+    ensure!(
+        said == "SSL key file (certs/server-key.pem) doesn't exist",
+        "{said}"
+    );
+    for (key, file) in [("ssl_key_file", "none.key"), ("ssl_cert_file", "none.pem")] {
+        let said = manage.refused(&format!("SET two.{key} = {file}"))?;
+        ensure!(said == format!("File '{file}' not found for '{key}'"), "{said}");
+    }
     let mut typed = |key: &str, cert: &str, wanted: &str| -> Result {
         manage.change(&format!("SET two.ssl_key_file = {key}"))?;
         manage.change(&format!("SET two.ssl_cert_file = {cert}"))?;
@@ -177,8 +186,6 @@ fn what_cannot_be_used_is_said_where_it_is_typed() -> Result {
         ensure!(said.starts_with(wanted), "{key} {cert}: {said}");
         Ok(())
     };
-    typed("none.key", "a.pem", "SSL key file (none.key) doesn't exist")?;
-    typed("a.key", "none.pem", "SSL cert file (none.pem) doesn't exist")?;
     typed("junk", "a.pem", "SSL key file (junk) holds no private key in PEM")?;
     typed(
         "a.key",
@@ -202,7 +209,7 @@ fn what_cannot_be_used_is_said_where_it_is_typed() -> Result {
     shows((node, 8081).into(), &[], "TLSv1.3")?;
     // Of a service that runs as well; certificate and key are set one after the other all the same.
     let said = manage.refused("SET two.ssl_cert_file = none.pem")?;
-    ensure!(said == "SSL cert file (none.pem) doesn't exist", "{said}");
+    ensure!(said == "File 'none.pem' not found for 'ssl_cert_file'", "{said}");
     manage.change("SET two.ssl_cert_file = b.pem")?;
     shows((node, 8081).into(), &[], "a.example")?;
     manage.change("SET two.ssl_key_file = b.key")?;
@@ -375,7 +382,7 @@ fn a_certificate_that_one_node_lacks_is_an_effect_there() -> Result {
     // Where it is missing at the typist, nothing is changed.
     let mut manage = fleet.node(2)?.manage()?;
     let said = manage.refused("SET safe.ssl_key_file = none.key")?;
-    ensure!(said == "SSL key file (none.key) doesn't exist", "{said}");
+    ensure!(said == "File 'none.key' not found for 'ssl_key_file'", "{said}");
     fleet.wait_settled()?;
     fleet.passed()
 }

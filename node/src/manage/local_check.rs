@@ -17,7 +17,7 @@ use crate::nodefile;
 use crate::os_error;
 use crate::plugin::lua::{self, Place};
 use crate::snapshot::{LogTarget, NodeVariables};
-use crate::tls::{Server, ServerSettings};
+use crate::tls::{self, Server, ServerSettings};
 
 /// Checks a change where it is typed.
 ///
@@ -181,7 +181,11 @@ fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariabl
         return Ok(());
     }
     let path = Path::new(&text);
-    match Tunable::find(key).map(|tunable| tunable.kind) {
+    let tunable = Tunable::find(key);
+    if TLS_FILES.contains(&key) && tunable.is_none_or(|tunable| tunable.default != Some(value)) {
+        return tls_files(key, &text);
+    }
+    match tunable.map(|tunable| tunable.kind) {
         Some(Kind::Directory) if !path.is_dir() && key == "ssl_ca_path" => {
             Err(format!("Directory '{text}' not found for '{key}'"))
         }
@@ -200,6 +204,15 @@ fn setting(object: Option<&str>, key: &str, value: &str, variables: &NodeVariabl
         }
         _ => Ok(()),
     }
+}
+
+/// Settings that name files of TLS.
+const TLS_FILES: [&str; 2] = ["ssl_cert_file", "ssl_key_file"];
+
+/// Whether all files are there that a list names. What is in them is looked at where a service is to speak.
+fn tls_files(key: &str, text: &str) -> Result<(), String> {
+    let missing = tls::listed(text).find(|path| !Path::new(path).exists());
+    missing.map_or(Ok(()), |path| Err(format!("File '{path}' not found for '{key}'")))
 }
 
 #[cfg(test)]
@@ -247,6 +260,17 @@ mod tests {
             ))
         );
         assert_eq!(set("token_file", "none"), Ok(()));
+        std::fs::write(directory.path().join("a.pem"), "").unwrap();
+        assert_eq!(
+            set("ssl_cert_file", &format!("{here}/a.pem,{here}/tokens")),
+            Ok(())
+        );
+        assert_eq!(
+            set("ssl_key_file", &format!("{here}/a.pem, {here}/b.pem")),
+            Err(format!("File '{here}/b.pem' not found for 'ssl_key_file'"))
+        );
+        // The default is as good as nothing.
+        assert_eq!(set("ssl_key_file", "certs/server-key.pem"), Ok(()));
         assert_eq!(set("docroot", here), Ok(()));
         assert_eq!(
             set("docroot", "/nonexistent"),

@@ -2,14 +2,17 @@
 //! others say where.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use fleetbal_raft::model::{FleetConfig, longest_rise};
+use fleetbal_raft::model::{Certificate, CertificateName, FleetConfig, longest_rise};
+use sha2::{Digest, Sha256};
 
 use super::dump::{dump_loaded, dump_pool, dump_service, dump_settings};
 
 /// The lines; none where both say the same.
 pub fn lines(from: &FleetConfig, to: &FleetConfig) -> Vec<String> {
     let mut lines = Vec::new();
+    compare(&certificates(from), &certificates(to), &mut lines);
     compare(&dump_loaded(from), &dump_loaded(to), &mut lines);
     let names: BTreeSet<_> = from
         .pools()
@@ -48,6 +51,16 @@ pub fn lines(from: &FleetConfig, to: &FleetConfig) -> Vec<String> {
     }
     compare(&dump_settings(from), &dump_settings(to), &mut lines);
     lines
+}
+
+/// What no line brings in, told apart by hash.
+fn certificates(config: &FleetConfig) -> Vec<String> {
+    let line = |(name, certificate): (&CertificateName, &Arc<Certificate>)| {
+        let leaf = certificate.chain.first().map_or(&[][..], |leaf| leaf);
+        let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(leaf));
+        format!("CERT ADD {name} ({a:02x}{b:02x}{c:02x}{d:02x})")
+    };
+    config.certificates().map(line).collect()
 }
 
 fn object<T>(
@@ -95,6 +108,8 @@ pub(super) fn compare(before: &[String], after: &[String], lines: &mut Vec<Strin
 
 #[cfg(test)]
 mod tests {
+    use fleetbal_raft::model::{Batch, Change, SealId, SealedKey};
+
     use super::super::script::interpret;
     use super::*;
 
@@ -144,6 +159,26 @@ SERVER config_history = 11
 - SERVER config_history = 10
 + SERVER config_history = 11";
         assert_eq!(lines(&config(FLEET), &config(file)).join("\n"), expected);
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_told() {
+        let with = |leaf: &[u8]| {
+            let certificate = Certificate {
+                chain: vec![leaf.into()],
+                key: SealedKey {
+                    seal: SealId([0; 16]),
+                    sealed: Arc::default(),
+                },
+            };
+            let put = Change::PutCertificate {
+                name: CertificateName::parse("www").unwrap(),
+                certificate: Arc::new(certificate),
+            };
+            config(FLEET).with_batch(&Batch::of(vec![put])).unwrap()
+        };
+        let expected = ["- CERT ADD www (ca978112)", "+ CERT ADD www (3e23e816)"];
+        assert_eq!(lines(&with(b"a"), &with(b"b")), expected);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn tells_names_and_end() {
 #[test]
 fn what_is_not_whole_is_refused_by_what_it_lacks() {
     let (certificate, key) = made(&params(&["a.example"]));
-    let (other, other_key) = made(&params(&["b.example"]));
+    let (_, other_key) = made(&params(&["b.example"]));
     assert_eq!(refused(&key), OfferError::NoCertificate);
     assert_eq!(refused(&certificate), OfferError::NoKey);
     assert_eq!(refused("rubbish"), OfferError::NoCertificate);
@@ -69,7 +69,6 @@ fn what_is_not_whole_is_refused_by_what_it_lacks() {
     assert_eq!(refused(&format!("{nameless}{key}")), OfferError::Nameless);
     let damaged = format!("-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n{key}");
     assert_eq!(refused(&damaged), OfferError::Unreadable(1));
-    drop(other);
 }
 
 #[test]

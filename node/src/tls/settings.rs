@@ -59,8 +59,8 @@ impl ServerSettings {
         });
         Ok(Some(Self {
             fleet: fleet.collect::<Result<_, _>>()?,
-            certs: listed(text("ssl_cert_file")?),
-            keys: listed(text("ssl_key_file")?),
+            certs: files(text("ssl_cert_file")?),
+            keys: files(text("ssl_key_file")?),
             ciphers: match ciphers {
                 Some(Value::Ciphers(suites, _)) => suites,
                 _ => Arc::default(),
@@ -80,8 +80,11 @@ impl ServerSettings {
     }
 }
 
-fn listed(text: Option<String>) -> Vec<String> {
-    let text = text.unwrap_or_default();
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-    words.map(str::to_owned).collect()
+fn files(text: Option<String>) -> Vec<String> {
+    listed(&text.unwrap_or_default()).map(str::to_owned).collect()
+}
+
+/// The files that a setting names.
+pub(crate) fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
