@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::tls::{Certificate, Secure, curl, handshake, handshake_in_full, succeed};
-use fleetbal_cluster_tests::{Fleet, Result, client, wait};
+use fleetbal_cluster_tests::{Fleet, Manage, Result, client, wait};
 use nix::sys::signal::Signal;
 
 use crate::standalone::Place;
@@ -153,6 +153,20 @@ fn a_certificate_is_renewed_without_a_broken_connection() -> Result {
     wait::for_true("no complaint", wait::PATIENCE, || Ok(!scene.complains("SSL")?))
 }
 
+/// Files of a service `two` that has none yet.
+fn refuses_what_is_not_there(manage: &mut Manage) -> Result {
+    let said = manage.refused("ENABLE two")?;
+    ensure!(
+        said == "SSL key file (certs/server-key.pem) doesn't exist",
+        "{said}"
+    );
+    for (key, file) in [("ssl_key_file", "none.key"), ("ssl_cert_file", "none.pem")] {
+        let said = manage.refused(&format!("SET two.{key} = {file}"))?;
+        ensure!(said == format!("File '{file}' not found for '{key}'"), "{said}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_cannot_be_used_is_said_where_it_is_typed() -> Result {
     let mut scene = Scene::set("")?;
@@ -170,15 +184,7 @@ fn what_cannot_be_used_is_said_where_it_is_typed() -> Result {
     ] {
         manage.change(line)?;
     }
-    let said = manage.refused("ENABLE two")?;
-    ensure!(
-        said == "SSL key file (certs/server-key.pem) doesn't exist",
-        "{said}"
-    );
-    for (key, file) in [("ssl_key_file", "none.key"), ("ssl_cert_file", "none.pem")] {
-        let said = manage.refused(&format!("SET two.{key} = {file}"))?;
-        ensure!(said == format!("File '{file}' not found for '{key}'"), "{said}");
-    }
+    refuses_what_is_not_there(manage)?;
     let mut typed = |key: &str, cert: &str, wanted: &str| -> Result {
         manage.change(&format!("SET two.ssl_key_file = {key}"))?;
         manage.change(&format!("SET two.ssl_cert_file = {cert}"))?;
