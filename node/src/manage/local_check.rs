@@ -219,21 +219,25 @@ fn tls_files(key: &str, text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    fn variables() -> NodeVariables {
+        NodeVariables {
+            name: "n1".to_owned(),
+            ..NodeVariables::default()
+        }
+    }
+
+    fn set(key: &str, value: &str) -> Result<(), String> {
+        let change = Change::Set {
+            object: "px".to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        check(&change, &variables())
+    }
+
     #[test]
     fn directories_and_variables_are_looked_up_here() {
         let directory = tempfile::tempdir().unwrap();
-        let variables = NodeVariables {
-            name: "n1".to_owned(),
-            ..NodeVariables::default()
-        };
-        let set = |key: &str, value: &str| {
-            let change = Change::Set {
-                object: "px".to_owned(),
-                key: key.to_owned(),
-                value: value.to_owned(),
-            };
-            check(&change, &variables)
-        };
         let here = directory.path().to_str().unwrap();
         std::fs::create_dir(directory.path().join("n1")).unwrap();
         assert_eq!(set("buffer_uploads_path", here), Ok(()));
@@ -252,6 +256,25 @@ mod tests {
             set("high_priority_cookie", "${node:label.x}"),
             Err("this node has no label 'x'".to_owned())
         );
+        assert_eq!(set("docroot", here), Ok(()));
+        assert_eq!(
+            set("docroot", "/nonexistent"),
+            Err("Directory not found for service px".to_owned())
+        );
+        let default = Change::SetDefault {
+            key: "reproxy_file_root".to_owned(),
+            value: "/nonexistent".to_owned(),
+        };
+        assert_eq!(
+            check(&default, &variables()),
+            Err("Directory (/nonexistent) not found (reproxy_file_root)".to_owned())
+        );
+    }
+
+    #[test]
+    fn files_are_looked_up_here() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = directory.path().to_str().unwrap();
         std::fs::write(directory.path().join("tokens"), "anna root s3cret\n").unwrap();
         assert_eq!(
             set("token_file", &format!("{here}/tokens")),
@@ -271,18 +294,5 @@ mod tests {
         );
         // The default is as good as nothing.
         assert_eq!(set("ssl_key_file", "certs/server-key.pem"), Ok(()));
-        assert_eq!(set("docroot", here), Ok(()));
-        assert_eq!(
-            set("docroot", "/nonexistent"),
-            Err("Directory not found for service px".to_owned())
-        );
-        let default = Change::SetDefault {
-            key: "reproxy_file_root".to_owned(),
-            value: "/nonexistent".to_owned(),
-        };
-        assert_eq!(
-            check(&default, &variables),
-            Err("Directory (/nonexistent) not found (reproxy_file_root)".to_owned())
-        );
     }
 }
