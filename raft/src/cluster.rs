@@ -19,6 +19,7 @@ mod stop;
 mod token;
 pub(crate) mod transfer;
 mod votes;
+mod vouched;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -146,6 +147,8 @@ pub(crate) struct Home {
     renewal: Renewal,
     /// The members as they were known before the log was read.
     known: KnownMembers,
+    /// The members as another one told of them, where this node's own log did not have them yet.
+    vouched: Mutex<KnownMembers>,
 }
 
 impl fmt::Debug for Inner {
@@ -246,6 +249,7 @@ impl Cluster {
             rekey: tokio::sync::Mutex::new(rekey),
             renewal: Renewal::new(),
             known,
+            vouched: Mutex::default(),
         };
         past::check(&home, &log).await?;
         let parts = Parts {

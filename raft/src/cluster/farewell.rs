@@ -17,7 +17,7 @@ use crate::error::OpenError;
 const ASK: Duration = Duration::from_secs(1);
 
 /// How long a member may take to answer that.
-const ANSWER: Duration = Duration::from_secs(1);
+pub(super) const ANSWER: Duration = Duration::from_secs(1);
 
 impl Inner {
     /// Whether this node's own log says that it was removed.
@@ -30,10 +30,14 @@ impl Inner {
         let Some(home) = &self.home else { return };
         let mut feed = self.feed.clone();
         loop {
-            if self.reads_removed(self.node_id) || (self.is_lonely() && self.is_told_so(home).await) {
+            let is_lonely = self.is_lonely();
+            if self.reads_removed(self.node_id) || (is_lonely && self.is_told_so(home).await) {
                 tracing::warn!("this node was removed from its fleet");
                 self.removed.send_replace(true);
                 return;
+            }
+            if is_lonely {
+                self.ask_for_members(home).await;
             }
             tokio::select! {
                 goes_on = feed.changed() => if !goes_on { return },

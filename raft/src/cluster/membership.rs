@@ -83,7 +83,7 @@ impl Inner {
 
     /// Who was removed, by what is applied here. A leader is heard until it has handed over: nobody else could end its
     /// leadership without a gap.
-    fn no_longer_heard(&self, nodes: impl Iterator<Item = NodeId>) -> BTreeSet<NodeId> {
+    pub(super) fn no_longer_heard(&self, nodes: impl Iterator<Item = NodeId>) -> BTreeSet<NodeId> {
         let mut removed = self.feed.latest().state.removed_among(nodes);
         if let Some(leader) = self.leader() {
             removed.remove(&leader);
@@ -93,7 +93,7 @@ impl Inner {
 
     /// Trusts and dials the members of now, and keeps them for the next start. While the log is still read from an
     /// older place than the one that was known before, those from before count too.
-    async fn take_in(
+    pub(super) async fn take_in(
         &self,
         home: &Home,
         index: Option<u64>,
@@ -106,6 +106,7 @@ impl Inner {
                 members.entry(*node).or_insert_with(|| member.clone());
             }
         }
+        members.extend(home.vouched_after(index));
         home.tls.trust_but(keys_of(&members), removed);
         self.channels.follow(&members);
         if let Some(log_index) = index

@@ -19,7 +19,7 @@ use super::{JoinToken, join};
 use crate::error::{JoinError, ProposeError};
 use crate::identity::DataDir;
 use crate::identity::keys::{CaHash, NodeKeys};
-use crate::model::{Answer, BackendAddress, Change, PoolName, RequestId, Version};
+use crate::model::{Answer, BackendAddress, Change, Command, PoolName, RequestId, Version, VoteWish};
 use crate::transport::client::PeerChannels;
 use crate::transport::tls::FleetTls;
 
@@ -311,6 +311,35 @@ fn a_node_that_was_away_for_long_catches_up_from_a_snapshot() {
         .map(|node| node.cluster.feed().latest().state.clone());
     let states: Vec<_> = states.collect();
     assert!(states.iter().all(|state| *state == states[0]));
+}
+
+#[test]
+fn a_node_that_was_away_hears_a_leader_that_it_never_met() {
+    let mut fleet = Fleet::of_three();
+    let leader = fleet.leader();
+    let (node, address) = fleet.kill((leader + 1) % 3);
+    let token = fleet.token(None);
+    let newcomer = fleet.join("n4", &token).unwrap();
+    let first = fleet.nodes[0].cluster.clone();
+    let votes = Command::SetWish {
+        node: name("n4"),
+        wish: VoteWish::Voter,
+    };
+    run(first.propose(votes, "", WITHIN)).unwrap();
+    until("the new one to vote", Duration::from_secs(15), || {
+        first.status().voters.contains(&newcomer)
+    });
+    run(first.transfer(newcomer, WITHIN)).unwrap();
+    until("the new one to lead", WITHIN, || {
+        first.status().leader == Some(newcomer)
+    });
+    fleet.nodes[0].create("last").unwrap();
+    fleet.restart(&node, address);
+    let late = fleet.nodes.last().unwrap();
+    until("the late one has all", Duration::from_secs(20), || {
+        late.has_pool("last")
+    });
+    assert_eq!(first.status().leader, Some(newcomer), "another one led meanwhile");
 }
 
 /// Adds a backend to the first pool and takes it out again, twenty times.

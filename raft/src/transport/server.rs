@@ -251,6 +251,7 @@ impl Joining for Service {
             } else {
                 0
             },
+            membership: is_itself.then(|| self.0.membership_to_tell()),
         }))
     }
 }
