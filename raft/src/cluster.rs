@@ -461,7 +461,7 @@ impl Inner {
         let time = (self.clock)();
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let feature_level = command.feature_level();
-        self.check_level(feature_level)?;
+        self.await_level(feature_level).await?;
         let entry = encode_entry(&Entry {
             feature_level,
             request_id,

@@ -15,7 +15,31 @@ use crate::model::{Command, Entry};
 /// How far two clocks may be apart where a token is issued or used.
 const CLOCKS: Duration = Duration::from_mins(5);
 
+/// How long a member that joined just now may take to tell what it can apply, and how often to look.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(25);
+
 impl Inner {
+    /// The same as [`Inner::check_level`], for a proposer: a member of which nothing is known yet may have joined just now,
+    /// and is waited for.
+    pub(crate) async fn await_level(&self, needed: u32) -> Result<(), ProposeError> {
+        let begin = tokio::time::Instant::now();
+        loop {
+            let checked = self.check_level(needed);
+            if checked.is_ok() || !self.is_level_unknown() || begin.elapsed() >= TOLD_WITHIN {
+                return checked;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn is_level_unknown(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let mut members = metrics.membership_config.nodes();
+        members.any(|(_, member)| member.feature_level.is_none())
+    }
+
     /// Refuses what some member cannot apply, by name.
     pub(crate) fn check_level(&self, needed: u32) -> Result<(), ProposeError> {
         let metrics = self.raft.metrics();
@@ -33,6 +57,7 @@ impl Inner {
             behind.join(", ")
         )))
     }
+
     /// Refuses to issue or use a token for a node whose clock is another one than this leader's: how long a token is good
     /// is judged by the clocks of those who propose.
     pub(crate) fn check_clock(&self, entry: &Entry) -> Result<(), ProposeError> {

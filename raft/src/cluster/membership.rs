@@ -313,21 +313,27 @@ impl Inner {
                     if at_home && member.feature_level == Some(home.feature_level) {
                         return;
                     }
-                    self.announce_to_all(&own, home.feature_level).await;
+                    let is_heard = self.announce_to_all(&own, home.feature_level).await;
                     // A leader of the first release does not keep the level.
-                    sleep(if at_home { ANNOUNCE_LEVEL } else { ANNOUNCE }).await;
+                    let pause = if at_home && is_heard {
+                        ANNOUNCE_LEVEL
+                    } else {
+                        ANNOUNCE
+                    };
+                    sleep(pause).await;
                 }
             }
         }
     }
 
-    async fn announce_to_all(&self, address: &str, feature_level: u32) {
+    /// Whether a leader has taken it in: while the membership changes it cannot.
+    async fn announce_to_all(&self, address: &str, feature_level: u32) -> bool {
         let feature_level = Some(feature_level);
         if self
             .take_over(self.node_id, address.to_owned(), feature_level)
             .await
         {
-            return;
+            return true;
         }
         let stored = self.raft.metrics().borrow_watched().membership_config.clone();
         for (node, _) in stored.nodes() {
@@ -342,9 +348,10 @@ impl Inner {
             if let Ok(Ok(answer)) = timeout(CHANGE, client.announce(request)).await
                 && answer.get_ref().accepted
             {
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// A leader sees the voters' answers; the others ask, so that they can say who is there when nobody leads.

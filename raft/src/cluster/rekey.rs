@@ -151,7 +151,7 @@ impl Inner {
     /// Has this node renew its key, and waits for it.
     pub(super) async fn rekey(&self, within: Duration) -> Result<(), ProposeError> {
         let home = self.home.as_ref().ok_or(ProposeError::Standalone)?;
-        self.check_level(RENEWAL)?;
+        self.await_level(RENEWAL).await?;
         let deadline = Instant::now() + within;
         let mut outcome = home.renewal.outcome.subscribe();
         home.renewal.wanted.send_replace(true);
