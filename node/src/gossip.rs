@@ -288,7 +288,7 @@ pub fn interval_for(members: usize) -> Duration {
     let factor = match members {
         0..=8 => 1,
         9..=16 => 2,
-        17..=32 => 3,
+        17..=66 => 3,
         // A message grows with the fleet, so this grows alike, and the bytes a second stay what they are.
         _ => members.div_ceil(25).max(5).try_into().unwrap_or(u32::MAX),
     };
