@@ -9,9 +9,11 @@ use std::time::Duration;
 use fleetbal_proto::v1;
 use fleetbal_proto::v1::joining_client::JoiningClient;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
 
 use super::{Home, Inner};
 use crate::error::OpenError;
+use crate::types::NodeId;
 
 /// How often a node without a leader asks whether it still belongs.
 const ASK: Duration = Duration::from_secs(1);
@@ -60,13 +62,8 @@ impl Inner {
             let Some(channel) = self.channels.nameless(*node) else {
                 continue;
             };
-            let mut client = JoiningClient::new(channel);
-            let asked = client.standing(v1::StandingRequest {
-                node_id: self.node_id,
-            });
-            if let Ok(Ok(answer)) = timeout(ANSWER, asked).await
-                && answer.get_ref().removed
-            {
+            let answer = standing(channel, self.node_id, ANSWER).await;
+            if answer.is_some_and(|answer| answer.removed) {
                 return true;
             }
         }
@@ -81,4 +78,15 @@ impl Inner {
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?
     }
+}
+
+/// What a member says of a node that asks about itself; none where it does not answer in time.
+pub(super) async fn standing(
+    channel: Channel,
+    node_id: NodeId,
+    within: Duration,
+) -> Option<v1::StandingResponse> {
+    let mut client = JoiningClient::new(channel);
+    let asked = client.standing(v1::StandingRequest { node_id });
+    Some(timeout(within, asked).await.ok()?.ok()?.into_inner())
 }

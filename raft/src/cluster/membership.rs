@@ -16,6 +16,7 @@ use openraft::{ChangeMembers, RaftMetrics};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::votes::{Standing, Step, next_step};
+use super::vouched::members_of;
 use super::{Home, Inner};
 use crate::feed::Applied;
 use crate::identity::KnownMembers;
@@ -71,8 +72,7 @@ impl Inner {
             let removed = self.no_longer_heard(stored.nodes().map(|(id, _)| *id).chain(home.known.ids()));
             if last.as_ref() != Some(&(index, removed.clone())) {
                 last = Some((index, removed.clone()));
-                let members = stored.nodes().map(|(id, node)| (*id, node.clone())).collect();
-                self.take_in(home, index, members, &removed).await;
+                self.take_in(home, index, members_of(&stored), &removed).await;
             }
             tokio::select! {
                 ended = metrics.changed() => if ended.is_err() { return },

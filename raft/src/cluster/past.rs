@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
-use fleetbal_proto::v1;
-use fleetbal_proto::v1::joining_client::JoiningClient;
 use futures::future::join_all;
 use openraft::RaftMetrics;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::storage::RaftLogStorage as _;
-use tokio::time::timeout;
 
+use super::farewell::standing;
 use super::{Home, Inner};
 use crate::error::OpenError;
 use crate::store::LogStore;
@@ -32,10 +30,8 @@ pub(super) async fn check(home: &Home, log: &LogStore) -> Result<(), OpenError> 
     let asked = others
         .filter_map(|node| channels.get(*node))
         .map(|channel| async move {
-            let mut client = JoiningClient::new(channel);
-            let answer = client.standing(v1::StandingRequest { node_id: own });
-            let answer = timeout(ANSWER, answer).await.ok()?.ok()?;
-            Some(answer.get_ref().acknowledged)
+            let answer = standing(channel, own, ANSWER).await?;
+            Some(answer.acknowledged)
         });
     let acknowledged = join_all(asked).await.into_iter().flatten().max();
     match acknowledged {

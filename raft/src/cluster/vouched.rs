@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use fleetbal_proto::v1;
-use fleetbal_proto::v1::joining_client::JoiningClient;
 use openraft::async_runtime::WatchReceiver as _;
-use tokio::time::timeout;
 
-use super::farewell::ANSWER;
+use super::farewell::{ANSWER, standing};
 use super::{Home, Inner};
 use crate::identity::KnownMembers;
 use crate::types::{ClusterMember, NodeId, StoredMembership};
@@ -57,11 +55,7 @@ impl Inner {
     }
 
     async fn ask_one(&self, node: NodeId) -> Option<KnownMembers> {
-        let mut client = JoiningClient::new(self.channels.get(node)?);
-        let asked = client.standing(v1::StandingRequest {
-            node_id: self.node_id,
-        });
-        let answer = timeout(ANSWER, asked).await.ok()?.ok()?.into_inner();
+        let answer = standing(self.channels.get(node)?, self.node_id, ANSWER).await?;
         let stored = decode_stored_membership(answer.membership).ok()?;
         Some(KnownMembers {
             log_index: index_of(&stored),
@@ -92,6 +86,6 @@ fn index_of(stored: &StoredMembership) -> u64 {
     stored.log_id().map_or(0, |id| id.index)
 }
 
-fn members_of(stored: &StoredMembership) -> BTreeMap<NodeId, ClusterMember> {
+pub(super) fn members_of(stored: &StoredMembership) -> BTreeMap<NodeId, ClusterMember> {
     stored.nodes().map(|(id, node)| (*id, node.clone())).collect()
 }
