@@ -110,7 +110,7 @@ impl Stage {
         self.finish(&Command::new("bash"), &format!("{ENDS}{script}"))
     }
 
-    /// Runs a script on a machine of its own. What it printed; nothing where there can be none, which is said.
+    /// Runs a script on a machine of its own. What it printed; nothing where there can be none; why is said.
     pub(super) fn run_apart(&self, script: &str) -> Result<Option<String>> {
         let mut unshare = Command::new("unshare");
         unshare.args([
@@ -132,7 +132,7 @@ impl Stage {
         let probed = process::run(probe, Duration::from_secs(20))?;
         if probed.code != Some(0) {
             eprintln!(
-                "SKIPPED: {} was not run, for want of namespaces: {}",
+                "{} has no machine of its own, for want of namespaces: {}",
                 self.page, probed.stderr
             );
             return Ok(None);
