@@ -40,6 +40,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const HEADERS_MAX: u32 = 8 * 1024;
 /// Calls at the same time over one connection.
 const CALLS: u32 = 256;
+/// Calls that were given up before this node saw them: some a second for as long as its process stood still.
+const CALLS_GIVEN_UP: usize = 10_000;
 /// What one call and one connection may send before it is read, in bytes: entries of the log are large.
 const CALL_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * CALL_WINDOW;
@@ -78,6 +80,8 @@ pub async fn serve(
     let server = Server::builder()
         .http2_max_header_list_size(HEADERS_MAX)
         .max_concurrent_streams(CALLS)
+        // A member that did not run for a while finds as many calls given up by the others; that is no attack of theirs.
+        .http2_max_pending_accept_reset_streams(Some(CALLS_GIVEN_UP))
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))

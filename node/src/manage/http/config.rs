@@ -1,15 +1,22 @@
 //! `POST /api/v1/config/diff`, `PUT /api/v1/config`: what a file would change, and that it is changed.
 
+use std::time::Duration;
+
 use fleetbal_raft::model::{Typist, Version};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::super::Context;
+use super::super::execute::local::sync;
 use super::super::execute::plan::{self, Plan};
 use super::Answer;
 use super::answer::{json, plain};
 use super::body::body;
+
+/// How long a file may wait for what the fleet has agreed on before it is compared.
+const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// What became of a file.
 #[derive(Debug, Serialize)]
@@ -59,6 +66,9 @@ pub(super) async fn apply(request: Request<Incoming>, context: &Context, typist:
 
 async fn read(request: Request<Incoming>, context: &Context) -> Result<Plan, Box<Answer>> {
     let text = body(request).await?;
+    // What another node was told just now counts as well. Without a majority it is compared with what there is here,
+    // and a change is refused by the fleet.
+    drop(timeout(CATCHING_UP, sync(context)).await);
     plan::plan(&text, context).map_err(|text| Box::new(plain(StatusCode::UNPROCESSABLE_ENTITY, &text)))
 }
 
