@@ -80,8 +80,8 @@ impl PidFile {
     /// Where it cannot be written: which file, and why.
     pub fn write(path: &Path) -> Result<Self, String> {
         std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
-            let (path, reason) = (path.display(), os_error::words(&error));
-            format!("cannot write pidfile {path}: {reason}")
+            let (reason, remedy) = (os_error::words(&error), os_error::remedy_for_file(&error, path));
+            format!("cannot write pidfile {}: {reason}{remedy}", path.display())
         })?;
         Ok(Self(path.to_owned()))
     }

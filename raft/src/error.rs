@@ -2,28 +2,41 @@
 //! act on.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::model::RequestId;
+use crate::rights::Rights;
 use crate::store::StoreError;
 
-/// Whose a directory is that this process may not use, or else what it would lie in, and what to do.
-fn whose(path: &Path, source: &io::Error) -> String {
-    let user = |path: &Path| std::fs::metadata(path).map(|found| found.uid());
-    let place = path
-        .ancestors()
-        .find_map(|place| Some((place, user(place).ok()?)));
-    let (Some((place, owner)), Ok(own), io::ErrorKind::PermissionDenied) =
-        (place, user(Path::new("/proc/self")), source.kind())
-    else {
-        return String::new();
+/// What to do where this process may not use its data directory; nothing where the error says it all.
+fn remedy(path: &Path, source: &io::Error) -> String {
+    let kind = source.kind();
+    if kind == io::ErrorKind::ReadOnlyFilesystem {
+        "; mount it writable, or name another directory with --data-dir".to_owned()
+    } else if kind == io::ErrorKind::PermissionDenied {
+        of_rights(path).unwrap_or_default()
+    } else {
+        String::new()
+    }
+}
+
+fn of_rights(path: &Path) -> Option<String> {
+    let found = Rights::of(path)?;
+    let own = found.own;
+    // Of a file in it, the others are most likely no better.
+    let dir = if path.is_file() { path.parent()? } else { path };
+    let (is_there, dir) = (dir.is_dir(), dir.display());
+    let what = if found.owner == own {
+        format!("let its owner read and write it (`chmod -R u+rwX {dir}`)")
+    } else if is_there {
+        format!("give it away (`chown -R {own} {dir}` as root), or name another with --data-dir")
+    } else {
+        format!(
+            "make the directory and give it away (`install -d -o {own} -m 700 {dir}` as root), or name another with \
+             --data-dir"
+        )
     };
-    let (place, path) = (place.display(), path.display());
-    format!(
-        "; {place} belongs to user {owner}, and this process is user {own}'s: make the directory and give it away \
-         (`install -d -o {own} -m 700 {path}` as root), or name another with --data-dir"
-    )
+    Some(format!("; {found}: {what}"))
 }
 
 /// Why a data directory, or what lies in it, cannot be used.
@@ -31,7 +44,7 @@ fn whose(path: &Path, source: &io::Error) -> String {
 #[non_exhaustive]
 pub enum OpenError {
     /// It cannot be made or entered.
-    #[error("data directory {path}: cannot be used: {source}{}", whose(path, source))]
+    #[error("data directory {path}: cannot be used: {source}{}", remedy(path, source))]
     Unusable {
         /// The directory.
         path: PathBuf,
@@ -39,7 +52,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Nothing can be written there.
-    #[error("data directory {path}: not writable: {source}{}", whose(path, source))]
+    #[error("data directory {path}: not writable: {source}{}", remedy(path, source))]
     NotWritable {
         /// The directory.
         path: PathBuf,
@@ -119,7 +132,7 @@ pub enum OpenError {
         reason: String,
     },
     /// A file in it cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", remedy(path, source))]
     File {
         /// The file.
         path: PathBuf,

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod machine;
 pub mod model;
 pub mod recover;
+pub mod rights;
 pub mod seal;
 #[cfg(test)]
 mod sim;

@@ -74,24 +74,125 @@ fn a_port_that_takes_root() -> Result {
 #[test]
 fn a_volume_of_another_user() -> Result {
     let place = Place::new()?;
-    let command = open_to_all(&place)?;
     let volume = place.dir.path().join("volume");
     fs::create_dir(&volume)?;
-    for data in ["volume", "volume/below"] {
-        let mut command_here = Command::new(command.get_program());
-        command_here.current_dir(place.dir.path());
-        command_here.args(["--node", "n1", "--init", "--cluster-listen", "127.0.0.1:7400"]);
-        command_here.arg("--data-dir").arg(place.dir.path().join(data));
-        let Some(ended) = as_nobody(&command_here)? else {
+    let below = volume.join("below");
+    for (data, remedy) in [
+        (
+            &volume,
+            format!("give it away (`chown -R {NOBODY} {}` as root)", volume.display()),
+        ),
+        (
+            &below,
+            format!(
+                "make the directory and give it away (`install -d -o {NOBODY} -m 700 {}` as root)",
+                below.display()
+            ),
+        ),
+    ] {
+        let Some(ended) = founded_by_nobody(&place, data)? else {
             return Ok(());
         };
-        ensure!(ended.code == Some(78) && ended.errors().len() == 1, "{ended:?}");
-        let wanted = format!(
-            "{} belongs to user 0, and this process is user {NOBODY}'s: make the directory and give it away",
+        let whose = format!(
+            "{} belongs to user 0, and this process is user {NOBODY}'s: {remedy}",
             volume.display()
         );
-        ensure!(ended.stderr.contains(&wanted), "{ended:?}");
+        check_one_error(&ended, &whose)?;
     }
+    Ok(())
+}
+
+/// The end of a node that founds a fleet in a directory, as a user without rights.
+fn founded_by_nobody(place: &Place, data: &Path) -> Result<Option<Ended>> {
+    let mut command = open_to_all(place)?;
+    command.args(["--node", "n1", "--init", "--cluster-listen", "127.0.0.1:7400"]);
+    command.arg("--data-dir").arg(data);
+    as_nobody(&command)
+}
+
+fn check_one_error(ended: &Ended, wanted: &str) -> Result {
+    ensure!(ended.code == Some(78) && ended.errors().len() == 1, "{ended:?}");
+    ensure!(ended.stderr.contains(wanted), "no '{wanted}': {ended:?}");
+    Ok(())
+}
+
+/// What somebody started as root before, or gave away in part.
+#[test]
+fn a_data_directory_that_cannot_be_written() -> Result {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can give files away");
+        return Ok(());
+    }
+    let mut fleet = Fleet::start(&Plan {
+        nodes: 1,
+        ..Plan::default()
+    })?;
+    fleet.terminate(1)?;
+    let place = Place::new()?;
+    let data = place.dir.path().join("data");
+    let mut copy = Command::new("cp");
+    copy.arg("--recursive").arg(&fleet.node(1)?.data).arg(&data);
+    ensure!(process::run(copy, wait::PATIENCE)?.code == Some(0), "no copy");
+    let nobody = Some(NOBODY.parse()?);
+    let shown = data.display();
+    let given = |path: &Path| std::os::unix::fs::chown(path, nobody, nobody);
+    let fails = |wanted: &str| -> Result {
+        let ended = founded_by_nobody(&place, &data)?.context("not root any more")?;
+        check_one_error(&ended, wanted)
+    };
+    // The directory was given away, and not what lies in it.
+    given(&data)?;
+    given(&data.join("lock"))?;
+    let identity = data.join("identity.json");
+    fs::set_permissions(&identity, fs::Permissions::from_mode(0o600))?;
+    fails(&format!(
+        "{}: Permission denied (os error 13); {} belongs to user 0, and this process is user {NOBODY}'s: give it away \
+         (`chown -R {NOBODY} {shown}` as root), or name another with --data-dir",
+        identity.display(),
+        identity.display()
+    ))?;
+    // It is this user's, but may not be written.
+    given(&identity)?;
+    fs::remove_file(data.join("lock"))?;
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o500))?;
+    fails(&format!(
+        "{shown} is this process's own, with mode 500: let its owner read and write it (`chmod -R u+rwX {shown}`)"
+    ))?;
+    fleet.passed()
+}
+
+#[test]
+fn a_pidfile_and_a_log_that_cannot_be_written() -> Result {
+    let place = Place::new()?;
+    let locked = place.dir.path().join("locked");
+    fs::create_dir(&locked)?;
+    let rights = format!(
+        "Permission denied; {} belongs to user 0, and this process is user {NOBODY}'s: let that user write there, or \
+         name another file",
+        locked.display()
+    );
+    let (pidfile, log) = (locked.join("pid"), locked.join("access.log"));
+    let service = "CREATE SERVICE www\nSET role = web_server\nSET listen = 0.0.0.0:8080\n";
+    for (config, wanted) in [
+        (
+            format!("SERVER pidfile = {}\n{service}ENABLE www\n", pidfile.display()),
+            format!("cannot write pidfile {}: {rights}", pidfile.display()),
+        ),
+        (
+            format!("LOAD Log\n{service}LOGNAME www = {}\nENABLE www\n", log.display()),
+            format!("conf:5: Failed to open '{}': {rights}", log.display()),
+        ),
+    ] {
+        let mut command = open_to_all(&place)?;
+        fs::write(place.dir.path().join("conf"), config)?;
+        command.args(["--config", "conf"]);
+        let Some(ended) = as_nobody(&command)? else {
+            return Ok(());
+        };
+        ensure!(ended.code == Some(78), "{ended:?}");
+        ensure!(ended.stderr.contains(&wanted), "no '{wanted}': {ended:?}");
+    }
+    ensure!(fs::read_dir(&locked)?.next().is_none(), "something was written");
     Ok(())
 }
 

@@ -133,7 +133,10 @@ pub fn log(
         LogTarget::Command(_) => Ok(()),
         LogTarget::File(path) => match access_log::open_file(&path) {
             Ok(_) => Ok(()),
-            Err(error) => Err(failed(&os_error::words(&error))),
+            Err(error) => {
+                let remedy = os_error::remedy_for_file(&error, &path);
+                Err(failed(&(os_error::words(&error) + &remedy)))
+            }
         },
     }
 }
