@@ -3,7 +3,7 @@
 //! somebody is text.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use fleetbal_raft::model::{PoolName, Role};
@@ -76,7 +76,11 @@ fn document(context: &Context, nonce: &str) -> Markup {
                     (effects(context))
                     (versions(context))
                 }
-                section #recent hidden { h2 { "Events" } ol #events reversed {} }
+                section #recent hidden {
+                    h2 { "Events" }
+                    p #quiet .soft { "Nothing has happened since this page was opened." }
+                    ol #events {}
+                }
                 footer {
                     p { span #live { "as of now" } " · seen by " (fleet.own_name) " · "
                         @for link in LINKS { a href=(link) { (link) } " " } }
@@ -94,7 +98,7 @@ fn summary(fleet: &FleetStatus) -> Markup {
             "leader " b { (fleet.leader.as_deref().unwrap_or("unknown")) }
             ", version " b { (fleet.version) } ", quorum "
             b .good[quorum.ok] .bad[!quorum.ok] { (quorum.reachable) "/" (quorum.voters) }
-            ", tolerates " (quorum.tolerates) ", "
+            ", tolerates " span .away[quorum.tolerates == 0 && quorum.voters > 1] { (quorum.tolerates) } ", "
             @if fleet.in_sync { span.good { "in sync" } } @else { span.bad { "not in sync" } }
         }
     }
@@ -105,10 +109,11 @@ fn known<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| value.to_string())
 }
 
-fn table(titles: &[&str], rows: &Markup) -> Markup {
+/// Each title with the classes of its column: `number` where figures stand, `more` where a narrow screen can do without.
+fn table(titles: &[(&str, &str)], rows: &Markup) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { @for title in titles { th { (title) } } } }
+            thead { tr { @for (title, classes) in titles { th class=(classes) { (title) } } } }
             tbody { (rows) }
         } }
     }
@@ -119,34 +124,34 @@ fn nodes(fleet: &FleetStatus) -> Markup {
         let is_alive = node.state == "alive";
         html! { tr {
             td { (node.name) @if node.name == fleet.own_name { " *" } }
-            td { (known(node.address.as_deref())) }
+            td.more { (known(node.address.as_deref())) }
             td .good[is_alive] .bad[!is_alive] { (node.state) }
             td { (known(node.role.map(query::cluster::NodeRole::as_str))) }
-            td { (known(node.version)) }
-            td { (known(node.lag)) }
+            td.number { (known(node.version)) }
+            td.number.more { (known(node.lag)) }
             td.text .bad[node.ready == Some(false)] {
                 @match node.ready { Some(true) => "yes", Some(false) => "no", None => "–" }
                 @if let Some(reason) = &node.not_ready_because { ": " (reason) }
             }
-            td { (known(node.requests_total)) }
-            td { (known(node.connections)) }
-            td { (known(node.queued)) }
-            td { (known(node.cpu_percent)) }
+            td.number { (known(node.requests_total)) }
+            td.number.more { (known(node.connections)) }
+            td.number.more { (known(node.queued)) }
+            td.number.more { (known(node.cpu_percent)) }
         } }
     };
     let rows = html! { @for node in &fleet.nodes { (row(node)) } };
     let titles = [
-        "Node",
-        "Address",
-        "State",
-        "Role",
-        "Version",
-        "Lag",
-        "Ready",
-        "Requests",
-        "Connections",
-        "Queued",
-        "CPU %",
+        ("Node", ""),
+        ("Address", "more"),
+        ("State", ""),
+        ("Role", ""),
+        ("Version", "number"),
+        ("Lag", "number more"),
+        ("Ready", ""),
+        ("Requests", "number"),
+        ("Connections", "number more"),
+        ("Queued", "number more"),
+        ("CPU %", "number more"),
     ];
     html! { section #nodes { h2 { "Nodes" } (table(&titles, &rows)) } }
 }
@@ -172,30 +177,34 @@ fn backends(name: &PoolName, pool: &PoolView, context: &Context) -> Markup {
     let mut all: Vec<_> = pool.backends().iter().enumerate().collect();
     let is_up = |backend| standing(health.get(&backend)) == Standing::Up;
     let up = all.iter().filter(|(_, backend)| is_up(backend.address())).count();
-    all.sort_by_key(|(_, backend)| is_up(backend.address()));
+    all.sort_by_key(|(_, backend)| match standing(health.get(&backend.address())) {
+        Standing::Down => 0,
+        Standing::Draining => 1,
+        Standing::Up => 2,
+    });
     let rows = html! {
         @for (at, backend) in all.iter().take(SHOWN) {
             @let health = health.get(&backend.address());
             @let standing = standing(health);
             tr {
                 td { (backend.address()) }
-                td .good[standing == Standing::Up] .bad[standing == Standing::Down] { (standing.as_str()) }
-                td { (known(health.map(|health| health.since.as_secs()))) " s" }
-                td { (pool.weight_of(*at)) }
-                td { (backend.requests_total()) }
-                td { (backend.open_connections()) }
+                td .good[standing == Standing::Up] .bad[standing == Standing::Down] .away[standing == Standing::Draining] { (standing.as_str()) }
+                td.number { (known(health.map(|health| clock::span(health.since)))) }
+                td.number.more { (pool.weight_of(*at)) }
+                td.number.more { (backend.requests_total()) }
+                td.number.more { (backend.open_connections()) }
                 td.text { (health.and_then(|health| health.reason.as_deref()).unwrap_or_default()) }
             }
         }
     };
     let titles = [
-        "Backend",
-        "State",
-        "Since",
-        "Weight",
-        "Requests",
-        "Connections",
-        "Reason",
+        ("Backend", ""),
+        ("State", ""),
+        ("Since", "number"),
+        ("Weight", "number more"),
+        ("Requests", "number more"),
+        ("Connections", "number more"),
+        ("Reason", ""),
     ];
     html! {
         h3 { (name) " " span.soft { (up) " of " (all.len()) " up" } }
@@ -218,7 +227,7 @@ fn services(snapshot: &Snapshot, context: &Context) -> Markup {
             }
         }
     };
-    let titles = ["Service", "Role", "Listens", "Pool", "State"];
+    let titles = ["Service", "Role", "Listens", "Pool", "State"].map(|title| (title, ""));
     html! { section #services { h2 { "Services" } (table(&titles, &rows)) } }
 }
 
@@ -226,14 +235,14 @@ fn queues(snapshot: &Snapshot, context: &Context) -> Markup {
     let rows = html! {
         @for line in live::queues(snapshot, &context.queues, Instant::now()) {
             @let (what, figure) = line.rsplit_once(' ').unwrap_or_default();
-            @if figure != "0" { tr { td { (what) } td { (figure) } } }
+            @if figure != "0" { tr { td { (what) } td.number { (figure) } } }
         }
     };
     let is_empty = rows.0.is_empty();
     html! {
         section #queues {
             h2 { "Queues" }
-            @if is_empty { p.soft { "Nobody waits." } } @else { (table(&["Queue", ""], &rows)) }
+            @if is_empty { p.soft { "Nobody waits." } } @else { (table(&[("Queue", ""), ("Waiting", "number")], &rows)) }
         }
     }
 }
@@ -245,7 +254,7 @@ fn effects(context: &Context) -> Markup {
             tr {
                 td { (node.name) }
                 td { (trouble.object) }
-                td { (now.0.saturating_sub(trouble.since.0) / 1000) " s" }
+                td.number { (clock::span(Duration::from_millis(now.0.saturating_sub(trouble.since.0)))) }
                 td.text.bad { (trouble.reason) }
             }
         } }
@@ -255,20 +264,27 @@ fn effects(context: &Context) -> Markup {
         section #effects {
             h2 { "Effects" }
             @if is_empty { p.soft { "Every node does all of the configuration." } }
-            @else { (table(&["Node", "Object", "Since", "Reason"], &rows)) }
+            @else { (table(&[("Node", ""), ("Object", ""), ("Since", "number"), ("Reason", "")], &rows)) }
         }
     }
 }
 
 fn versions(context: &Context) -> Markup {
+    let titles = [
+        ("Version", "number"),
+        ("Time", "more"),
+        ("Node", ""),
+        ("Who", "more"),
+        ("Changes", "number more"),
+        ("What", "text"),
+    ];
     let state = &context.cluster.feed().latest().state;
     let rows = html! {
         @for record in state.history().records().rev().take(VERSIONS) {
             @let row = query::history::row(record);
-            tr { @for (at, cell) in row.iter().enumerate() { td .text[at == 5] { (cell) } } }
+            tr { @for (cell, (_, classes)) in row.iter().zip(titles) { td class=(classes) { (cell) } } }
         }
     };
-    let titles = ["Version", "Time", "Node", "Who", "Changes", "What"];
     html! { section #versions { h2 { "Changes" } (table(&titles, &rows)) } }
 }
 
