@@ -1,12 +1,16 @@
 //! Machines on one wire: network namespaces, joined by a bridge in another one. Needs root.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, anyhow, ensure};
 use nix::sched::{CloneFlags, setns};
 
 use crate::Result;
+
+/// How many this process has laid: tests that run side by side have one each.
+static LAID: AtomicUsize = AtomicUsize::new(0);
 
 /// Namespaces `PREFIX-hub` and `PREFIX-1`, `PREFIX-2` …; machine N has `10.77.0.N/24` on its `eth0`, the hub has .254. All
 /// of it goes when this is dropped.
@@ -22,7 +26,8 @@ impl Wire {
     /// # Errors
     /// When this process may not, or `ip` is not there.
     pub fn lay(machines: usize) -> Result<Self> {
-        let prefix = format!("fb{}", std::process::id());
+        let number = LAID.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("fb{}-{number}", std::process::id());
         let wire = Self { prefix, machines };
         let hub = wire.name(0);
         ip(&["netns", "add", &hub])?;
