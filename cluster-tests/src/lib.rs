@@ -17,7 +17,7 @@ pub mod node;
 pub mod oracle;
 pub mod ports;
 pub mod process;
-
+pub mod terminal;
 pub mod tls;
 pub mod wait;
 pub mod world;
@@ -26,6 +26,7 @@ pub use backend::Backend;
 pub use client::{Manage, Reply};
 pub use fleet::{Fleet, Plan};
 pub use load::{Load, Shape};
+pub use terminal::Terminal;
 
 /// What every test returns.
 pub type Result<T = ()> = anyhow::Result<T>;

@@ -14,6 +14,7 @@ mod plugin;
 mod probe;
 mod run;
 mod shell;
+mod top;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FLEETBAL_CO
         fleetbal cluster token                                 print a join token\n  \
         fleetbal --node n2 --join 10.0.0.1:7400 --token T      join it\n  \
         fleetbal cluster status                                who is there\n  \
+        fleetbal top                                           what it does, live\n  \
         fleetbal demo                                          a whole fleet on this machine"
 )]
 struct CommandLine {
@@ -76,6 +78,8 @@ enum Sub {
     Cert(cert::CertArgs),
     /// Send one management command and print the answer; without one, a shell
     Ctl(ctl::CtlArgs),
+    /// Show the fleet as it is now: nodes, backends, queues, and what happens
+    Top(top::TopArgs),
     /// Ask a node's health pages: for health checks of containers and VIPs
     Probe(probe::ProbeArgs),
     /// Print what a shell needs to complete fleetbal's command lines
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
         Some(Sub::Plugin(args)) => plugin::run(&args),
         Some(Sub::Cert(args)) => cert::run(&args),
         Some(Sub::Ctl(args)) => ctl::run(&args),
+        Some(Sub::Top(args)) => top::run(&args),
         Some(Sub::Probe(args)) => probe::run(&args),
         Some(Sub::Completions(args)) => completions::run(&args),
         Some(Sub::Man(args)) => man::run(&args),

@@ -1,6 +1,6 @@
 //! The one place where wall-clock time enters.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleetbal_raft::model::UnixMillis;
 use jiff::Timestamp;
@@ -34,6 +34,16 @@ pub fn local(second: u64, format: &str) -> String {
     at.to_zoned(TimeZone::system()).strftime(format).to_string()
 }
 
+/// How long something lasts, for people: in the largest unit of which there are two.
+pub fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +53,11 @@ mod tests {
         assert_eq!(rfc3339(UnixMillis(0)), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(UnixMillis(1_709_210_096_789)), "2024-02-29T12:34:56Z");
         assert_eq!(rfc3339(UnixMillis(u64::MAX)), u64::MAX.to_string());
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let spans = [5, 119, 120, 7199, 7200, 172_799, 172_800].map(|time| span(Duration::from_secs(time)));
+        assert_eq!(spans, ["5 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"]);
     }
 }

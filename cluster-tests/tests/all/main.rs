@@ -54,6 +54,7 @@ mod tls;
 mod tls_names;
 mod tls_scene;
 mod tls_slow;
+mod top;
 mod transactions;
 mod uploads;
 mod vip;

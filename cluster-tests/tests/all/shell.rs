@@ -1,17 +1,13 @@
 //! `fleetbal ctl`: by hand on a terminal, and by scripts.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::process::{self, Process};
-use fleetbal_cluster_tests::{Backend, Manage, Result, wait};
-use nix::pty::{Winsize, openpty};
+use fleetbal_cluster_tests::terminal::Size;
+use fleetbal_cluster_tests::{Backend, Manage, Result, Terminal, wait};
 
 use crate::standalone::Place;
 
@@ -58,93 +54,19 @@ impl Desk {
     }
 }
 
-/// A shell on a terminal of its own.
-struct Terminal {
-    child: Child,
-    keys: File,
-    shown: Arc<Mutex<String>>,
-}
+/// Wide enough that no line is broken.
+const SIZE: Size = (24, 200);
 
-impl Terminal {
-    fn open(mut command: Command) -> Result<Self> {
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 200,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(&size, None)?;
-        let end = |end: &OwnedFd| -> Result<Stdio> { Ok(Stdio::from(end.try_clone()?)) };
-        command
-            .stdin(end(&pty.slave)?)
-            .stdout(end(&pty.slave)?)
-            .stderr(end(&pty.slave)?);
-        let child = command.spawn()?;
-        // Its ends are the child's alone now, so that the terminal closes with it.
-        drop((command, pty.slave));
-        let shown = Arc::new(Mutex::new(String::new()));
-        let mut screen = File::from(pty.master.try_clone()?);
-        thread::spawn({
-            let shown = Arc::clone(&shown);
-            move || {
-                let mut bytes = [0; 4096];
-                while let Ok(length @ 1..) = screen.read(&mut bytes) {
-                    let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned();
-                    shown
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push_str(&text);
-                }
-            }
-        });
-        Ok(Self {
-            child,
-            keys: File::from(pty.master),
-            shown,
-        })
-    }
-
-    fn shown(&self) -> String {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Presses keys, and waits until something is shown behind what was there before.
-    fn press(&mut self, keys: &str, wanted: &str) -> Result {
-        let before = self.shown().len();
-        self.keys.write_all(keys.as_bytes())?;
-        self.see(before, wanted)
-    }
-
-    fn see(&self, from: usize, wanted: &str) -> Result {
-        wait::for_true(format!("'{wanted}' to be shown"), wait::PATIENCE, || {
-            let shown = self.shown();
-            let fresh = shown.get(from..).unwrap_or_default();
-            ensure!(fresh.contains(wanted), "{fresh:?}");
-            Ok(true)
-        })
-    }
-
-    fn end(mut self, keys: &str) -> Result<Option<i32>> {
-        self.keys.write_all(keys.as_bytes())?;
-        let status = wait::until("the shell to end", wait::PATIENCE, || {
-            Ok(self.child.try_wait()?)
-        })?;
-        Ok(status.code())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // It may have ended; there is nobody to tell.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+/// Types what ends a shell, and waits for that.
+fn end(mut terminal: Terminal, keys: &str) -> Result<Option<i32>> {
+    terminal.keys(keys)?;
+    terminal.wait()
 }
 
 #[test]
 fn a_shell_completes_helps_colours_and_remembers() -> Result {
     let desk = Desk::new()?;
-    let mut terminal = Terminal::open(desk.ctl(&[])?)?;
+    let mut terminal = Terminal::open(&desk.ctl(&[])?, SIZE)?;
     terminal.see(0, "> ")?;
     // Names of the fleet that runs.
     let backend = desk.place.net.backend(1).to_string();
@@ -157,13 +79,13 @@ fn a_shell_completes_helps_colours_and_remembers() -> Result {
     terminal.press("help create\r", "CREATE SERVICE NAME")?;
     terminal.press("auth something\r", "wrong secret")?;
     drop(terminal);
-    let mut terminal = Terminal::open(desk.ctl(&[])?)?;
+    let mut terminal = Terminal::open(&desk.ctl(&[])?, SIZE)?;
     terminal.see(0, "> ")?;
     terminal.press("create pool typed\r", "OK")?;
     // What was made is completed at once; a context stays for the lines behind it.
     terminal.press("set balance_method = round_robin\r", "OK")?;
     terminal.press("show pool ty\t\r", "show pool typed")?;
-    ensure!(terminal.end("quit\r")? == Some(0), "quit is no failure");
+    ensure!(end(terminal, "quit\r")? == Some(0), "quit is no failure");
     let kept = std::fs::read_to_string(desk.history())?;
     ensure!(kept.lines().any(|line| line == "create pool typed"), "{kept}");
     let mode = std::fs::metadata(desk.history())?.permissions().mode();
@@ -171,12 +93,15 @@ fn a_shell_completes_helps_colours_and_remembers() -> Result {
     // The last line but one of the last time, and no colours.
     let mut command = desk.ctl(&[])?;
     command.env("NO_COLOR", "1");
-    let mut terminal = Terminal::open(command)?;
+    let mut terminal = Terminal::open(&command, SIZE)?;
     terminal.see(0, "> ")?;
     terminal.press(&format!("{UP}{UP}\r"), "show pool typed")?;
     terminal.press("frobnicate\r", "ERROR: unknown command: frobnicate")?;
-    ensure!(!terminal.shown().contains("\x1b[31m"), "there are colours");
-    ensure!(terminal.end("\x04")? == Some(0), "the end of input is no failure");
+    ensure!(!terminal.written().contains("\x1b[31m"), "there are colours");
+    ensure!(
+        end(terminal, "\x04")? == Some(0),
+        "the end of input is no failure"
+    );
     Ok(())
 }
 

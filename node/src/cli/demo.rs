@@ -210,6 +210,8 @@ fn invite(screen: &Screen, nodes: &Nodes<'_>) {
         &format!("curl http://{management}/metrics"),
         "for Prometheus; also /healthz and /readyz",
     );
+    screen.command(&format!("http://{management}/"), "in a browser: the dashboard");
+    screen.command(&format!("fleetbal top --server {management}"), "the fleet, live");
 }
 
 /// Takes a backend out at one node and in again at another, and shows that the traffic of all nodes follows.

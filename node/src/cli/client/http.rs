@@ -1,6 +1,7 @@
 //! One HTTP call to a node's management port, for what does not fit into lines.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use super::{ANSWER, CONNECT, ClientError, Server, connect};
@@ -13,6 +14,10 @@ const MOST: u64 = 64 * 1024 * 1024;
 
 /// How long a body of 16 MiB may take to be taken.
 const SEND: Duration = Duration::from_mins(1);
+
+/// How long connecting and answering may take where somebody looks each second. A node that is dying is waited for by
+/// the others for two.
+const LOOK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 
 /// What a node answered to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +38,47 @@ impl HttpAnswer {
 impl Server {
     /// Makes one call and reads its whole answer.
     pub(crate) fn call(&self, method: &str, target: &str, body: &[u8]) -> Result<HttpAnswer, ClientError> {
-        let secret = self.secret()?;
-        let authorization = secret
-            .map(|secret| format!("Authorization: Bearer {secret}\r\n"))
-            .unwrap_or_default();
+        let authorization = self.authorization()?;
         self.exchange_http((method, target), &authorization, body, (CONNECT, ANSWER))
+    }
+
+    /// Has command lines carried out, one after the other, by who looks often: it rather asks again than waits for long.
+    pub(crate) fn commands(&self, lines: &[&str]) -> Result<HttpAnswer, ClientError> {
+        let authorization = self.authorization()?;
+        let call = ("POST", "/api/v1/command");
+        self.exchange_http(call, &authorization, lines.join("\n").as_bytes(), LOOK)
+    }
+
+    /// The events from now on, or from behind the one that was read last; fails after such a silence. As a page of
+    /// HTTP/1.0 they come without chunks.
+    pub(crate) fn events(&self, last: Option<&str>, silence: Duration) -> io::Result<BufReader<TcpStream>> {
+        let authorization = self.authorization().map_err(io::Error::other)?;
+        let last = last
+            .map(|id| format!("Last-Event-ID: {id}\r\n"))
+            .unwrap_or_default();
+        let stream = connect(&self.server, LOOK.0)?;
+        stream.set_read_timeout(Some(silence))?;
+        let host = stream.peer_addr()?;
+        let head = format!("GET /api/v1/events HTTP/1.0\r\nHost: {host}\r\n{authorization}{last}\r\n");
+        (&stream).write_all(head.as_bytes())?;
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        if line.split(' ').nth(1) != Some("200") {
+            return Err(io::Error::other(line.trim_end().to_owned()));
+        }
+        while line != "\r\n" {
+            line.clear();
+            if stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(stream)
+    }
+
+    fn authorization(&self) -> Result<String, ClientError> {
+        let field = |secret| format!("Authorization: Bearer {secret}\r\n");
+        Ok(self.secret()?.map(field).unwrap_or_default())
     }
 
     /// Reads a page that anybody may read; connecting and answering may take so long each.
