@@ -30,9 +30,9 @@ class Backend:
         for size in sizes:
             if size <= SMALL:
                 locations += f'location = /body/{size} {{ return 200 "{body(size).decode()}"; }}\n'
-            else:
-                with open(f"{d}/www/body/{size}", "wb") as f:
-                    f.write(body(size))
+            # Who makes the load may want to compare.
+            with open(f"{d}/www/body/{size}", "wb") as f:
+                f.write(body(size))
         # `return` answers before the body is read; a proxy reads it first. Each upload counts as two requests.
         conf = nginx_head(d, name, files) + f"""sendfile on; open_file_cache max=100 inactive=1h;
 upstream self {{ server {address}; keepalive 1024; keepalive_requests 1000000000; }}

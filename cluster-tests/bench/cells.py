@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from contenders import FLOOR
-from generators import finish_wrk, start_wrk
+from generators import finish, start
 from process import TooBusy, Trouble
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -23,7 +23,8 @@ class Cell:
     upload: int = 0
     close: bool = False
     workers: int = 1
-    tls: bool = False
+    # With TLS: what each request begins with, where it has a connection of its own; `full` or `resumed`.
+    handshake: str = ""
     # Against nginx and HAProxy, as ratios of CPU time; none where the design asks for nothing.
     must: tuple = ()
     aim: tuple = ()
@@ -43,9 +44,6 @@ def matrix(crowd):
         Cell("up16k", "64 connections, uploads of 16 KiB", upload=16 * KIB, body=0),
         Cell("up1m", "64 connections, uploads of 1 MiB", upload=MIB, body=0),
         Cell("close", "64 at a time, one connection a request", close=True, must=(1.05, 1.05), aim=(0.95, 0.95)),
-        Cell("tls", "64 connections, TLS, 128 B", tls=True, must=(1.0, 1.0), aim=(0.90, 0.90)),
-        Cell("tls16k", "64 connections, TLS, 16 KiB", tls=True, body=16 * KIB, must=(1.0, 1.0), aim=(0.90, 0.90)),
-        Cell("tlsnew", "64 at a time, a handshake a request", tls=True, close=True, must=(1.0, 1.0), aim=(0.90, 0.90)),
         Cell("1000", "1,000 connections, 128 B", connections=1000, must=(0.85, 0.80), aim=(0.70, 0.65)),
         Cell("10000", f"{crowd:,} connections, 128 B", connections=crowd),
         # Both on two CPUs, so that only the number of workers differs.
@@ -65,7 +63,7 @@ def measure(cell, contender, stage, seconds):
     lasting = int(warm + seconds + 0.2) + 1
     cpus = stage.layout.load_for_two if cell.name.startswith("two") else stage.layout.load
     first = contender.server.quiet_counts()
-    wrk = start_wrk(stage.dir, contender.url(cell.path()), cell, lasting, cpus)
+    load = start(stage, contender, cell, lasting, cpus)
     try:
         begun = time.monotonic()
         time.sleep(max(0, warm))
@@ -75,11 +73,11 @@ def measure(cell, contender, stage, seconds):
         after = _sample(contender)
         late = left < seconds / 2 or time.monotonic() - begun > lasting + 1
         rss = contender.process.rss_mib()
-        result = finish_wrk(wrk, f"{contender.label}, {cell.name}", cell.body)
+        result = finish(load, f"{contender.label}, {cell.name}", cell)
     finally:
-        if wrk.poll() is None:
-            wrk.kill()
-            wrk.wait()
+        if load.poll() is None:
+            load.kill()
+            load.wait()
     contender.process.alive()
     if late:
         raise TooBusy(f"{contender.label}, {cell.name}: the machine was too busy to look at it in time")

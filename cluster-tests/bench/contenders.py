@@ -19,6 +19,9 @@ PEERS = ("nginx", "haproxy")
 # machine. It adds no field and knows no request, so it is not compared with the others, but shown beside them.
 FLOOR = "floor"
 
+# What all of them agree on with clients; `tls.py` checks that they do. Session tickets are on, as by default.
+VERSION, SUITE = "TLSv1.3", "TLS_AES_256_GCM_SHA384"
+
 # Mistakes in nginx's settings that a run must not survive; `--spoil` makes them, to see that it does not.
 SPOILERS = {
     "host": ("proxy_set_header Host $http_host;", ""),
@@ -29,6 +32,14 @@ SPOILERS = {
     "body": ("proxy_pass http://u;", 'return 200 "another";'),
     "errors": ("proxy_http_version 1.1;", "proxy_http_version 1.1; limit_conn z 20;"),
     "client": ("keepalive_requests 1000000000; #client", "keepalive_requests 1;"),
+}
+
+# The same of what it speaks with clients.
+TLS_SPOILERS = {
+    "version": (f"ssl_protocols {VERSION}", "ssl_protocols TLSv1.2"),
+    "suite": (f"Ciphersuites {SUITE}", "Ciphersuites TLS_AES_128_GCM_SHA256"),
+    "group": (f"Ciphersuites {SUITE};", f"Ciphersuites {SUITE}; ssl_ecdh_curve secp384r1;"),
+    "tickets": ("ssl_session_tickets on", "ssl_session_tickets off"),
 }
 
 # keepalive_requests and worker_connections have defaults that would cost nginx connections.
@@ -97,22 +108,28 @@ class Contender:
     def url(self, path):
         return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}{path}"
 
-    def connect(self):
+    def connect(self, context=None, session=None):
         """A client's connection."""
         sock = socket.create_connection(("127.0.0.1", self.port), 10)
-        if not self.tls:
-            return sock
+        return (context or self.context()).wrap_socket(sock, session=session) if self.tls else sock
+
+    @staticmethod
+    def context():
+        """What its clients speak: whoever answers is good."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context.wrap_socket(sock)
+        return context
 
     def _nginx(self):
         conf = nginx_head(self.dir, self.label, self.options.descriptors, self.workers, self._log("off"))
         # reuseport: without it one of two workers gets most of the connections. Buffers: with those it has by
         # default, or with files, a body of 1 MiB costs it twice as much.
         reuse = "reuseport" if self.workers > 1 else ""
-        pair, key = certificate(self.dir) if self.tls else ("", "")
-        tls = f"ssl_certificate {pair}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;" if self.tls else ""
+        tls = ""
+        if self.tls:
+            pair, key = certificate(self.dir)
+            tls = (f"ssl_certificate {pair}; ssl_certificate_key {key}; ssl_protocols {VERSION}; ssl_session_tickets on; "
+                   f"ssl_conf_command Ciphersuites {SUITE};")
         conf += f"""limit_conn_zone $binary_remote_addr zone=z:1m;
 upstream u {{ server {self.backend}; keepalive 16384; keepalive_requests 1000000000; keepalive_timeout 300s; }}
 server {{ listen 127.0.0.1:{self.port} {"ssl" if self.tls else ""} backlog=4096 {reuse}; {tls}
@@ -120,7 +137,7 @@ location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Conn
 proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; }} }} }}"""
         if self.options.spoil:
-            before, after = SPOILERS[self.options.spoil]
+            before, after = (SPOILERS | TLS_SPOILERS)[self.options.spoil]
             if before not in conf:
                 raise Trouble(f"nothing to spoil: {before!r}")
             conf = conf.replace(before, after)
@@ -131,6 +148,8 @@ proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; pr
         return f"{self.dir}/{self.label}.access" if self.options.access_log else without
 
     def _haproxy(self):
+        pair = certificate(self.dir)[0] if self.tls else ""
+        tls = f"ssl crt {pair} ssl-min-ver {VERSION} ciphersuites {SUITE}" if self.tls else ""
         # Spliced, large bodies cost it less. The pool ratios and the purge delay: or it closes idle connections to
         # the backend under many clients.
         # Limits: or it asks for two descriptors for each of 10,000 idle connections, and does not start.
@@ -149,7 +168,7 @@ defaults
  option splice-auto
  http-reuse always
 frontend f
- bind 127.0.0.1:{self.port} backlog 4096 {f"ssl crt {certificate(self.dir)[0]}" if self.tls else ""}
+ bind 127.0.0.1:{self.port} backlog 4096 {tls}
  maxconn {self.options.descriptors // 2 + 40}
  default_backend b
 backend b
@@ -173,6 +192,7 @@ SET backend_persist_cache = 16384
         if self.tls:
             pair, key = certificate(self.dir)
             conf += f"SET enable_ssl = on\nSET ssl_cert_file = {pair}\nSET ssl_key_file = {key}\n"
+            conf += f"SET ssl_protocols = {VERSION}\nSET ssl_cipher_list = {SUITE}\n"
         conf += self._fleetbal_log() + "ENABLE balancer\n"
         path = write(f"{self.dir}/{self.label}.conf", conf)
         return fleet_of_one(self.options.ours, f"{self.dir}/{self.label}", self.workers) + ["--config", path]

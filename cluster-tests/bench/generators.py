@@ -1,5 +1,7 @@
-"""Load: wrk as fast as it goes, h2load at a given pace. Whatever went wrong ends the run."""
+"""Load: wrk, or our own where handshakes count, as fast as it goes; h2load at a given pace. Whatever went wrong ends the
+run."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +13,39 @@ UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 # wrk counts timeouts as errors; with ten thousand clients in one queue two seconds are not enough.
 TIMEOUT = "10s"
 PACED_START_MS = 3
+
+
+def start(stage, contender, cell, seconds, cpus):
+    """The load of a cell."""
+    if cell.handshake:
+        return start_handshakes(stage, contender, cell, seconds, cpus)
+    return start_wrk(stage.dir, contender.url(cell.path()), cell, seconds, cpus)
+
+
+def finish(process, name, cell):
+    """What came of it."""
+    return finish_handshakes(process, name) if cell.handshake else finish_wrk(process, name, cell.body)
+
+
+def start_handshakes(stage, contender, cell, seconds, cpus):
+    """wrk resumes no session, and has as much to do for a handshake as the server has."""
+    command = [tls_load(contender.options.ours), f"127.0.0.1:{contender.port}", cell.path(),
+               f"{stage.dir}/www{cell.path()}", cell.handshake, str(cell.connections), str(seconds)]
+    return subprocess.Popen(pinned(cpus, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish_handshakes(process, name):
+    """It has compared every answer, and looked at every handshake."""
+    text, _ = process.communicate(timeout=60)
+    if process.returncode != 0:
+        raise Trouble(f"{name}: {text}")
+    found = json.loads(text)
+    return {"requests": found["requests"], "per_second": found["requests"] / found["seconds"], "errors": 0}
+
+
+def tls_load(ours):
+    """The one that was built with this fleetbal."""
+    return os.path.join(os.path.dirname(os.path.abspath(ours)), "tls-load")
 
 
 def start_wrk(d, url, cell, seconds, cpus):

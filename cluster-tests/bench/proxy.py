@@ -86,7 +86,7 @@ def wanted(options, matrix):
 
 def kind(cell):
     """Which of the processes serves a cell."""
-    return cell.name if cell.name.startswith("two") else "tls" if cell.tls else "one"
+    return cell.name if cell.name.startswith("two") else "one"
 
 
 def staff(options, name):
@@ -97,8 +97,6 @@ def staff(options, name):
 def start(stage, options, chosen):
     """All processes, checked against the recording backend, then in front of the real one."""
     kinds = {"one": (1, stage.layout.one)}
-    if any(kind(cell) == "tls" for cell in chosen):
-        kinds |= {"tls": (1, stage.layout.one)}
     if any(kind(cell).startswith("two") for cell in chosen):
         kinds |= {"two1": (1, stage.layout.two), "two2": (2, stage.layout.two)}
     port = free_port()
@@ -110,7 +108,7 @@ def start(stage, options, chosen):
     try:
         for (name, who), host in seats.items():
             workers, cpus = kinds[name]
-            teams[name][who] = Contender(who, stage.dir, f"{host}:{port}", workers, options, name == "tls")
+            teams[name][who] = Contender(who, stage.dir, f"{host}:{port}", workers, options)
             teams[name][who].start(cpus)
             if who != FLOOR:
                 check(teams[name][who], recorder)

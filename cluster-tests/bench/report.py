@@ -42,15 +42,17 @@ def floor(rows, peers):
 
 def cpu_table(results, cells, names):
     peers = [peer for peer in PEERS if peer in names and "fleetbal" in names]
-    head = ["CPU time a request", *[f"{name} µs" for name in [*names, FLOOR]]]
+    has_floor = any(FLOOR in rows[0] for rows in results.values())
+    head = ["CPU time a request", *[f"{name} µs" for name in [*names] + [FLOOR] * has_floor]]
     for peer in peers:
         head += [f"fleetbal / {peer} (spread)", "must / aim", ""]
     rows = []
     for cell in cells:
-        if cell.name not in results["cpu"]:
+        if cell.name not in results:
             continue
-        found = results["cpu"][cell.name]
-        row = [cell.what, *[f"{median(found, name, 'cpu_us'):.2f}" for name in names], floor(found, peers)]
+        found = results[cell.name]
+        row = [cell.what, *[f"{median(found, name, 'cpu_us'):.2f}" for name in names]]
+        row += [floor(found, peers)] * has_floor
         for peer in peers:
             at = PEERS.index(peer)
             must, aim = (cell.must[at] if cell.must else None), (cell.aim[at] if cell.aim else None)
@@ -118,7 +120,7 @@ def lines(results, cells, names):
     out = []
     if results["cpu"]:
         # How two workers compare with one is a table of its own.
-        out += cpu_table(results, [cell for cell in cells if cell.name != "two1"], names)
+        out += cpu_table(results["cpu"], [cell for cell in cells if cell.name != "two1"], names)
         out += workers_table(results, names)
     out += latency_table(results, names) if results["latency"] else []
     out += memory_table(results, names) if results["memory"] else []
