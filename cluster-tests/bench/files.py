@@ -3,6 +3,7 @@
 
     cluster-tests/bench/files.py                everything; needs `cargo build --release`
     cluster-tests/bench/files.py --short        everything in under a minute: does it work at all?
+    cluster-tests/bench/files.py --only 16k     some of it: sizes, and memory
     cluster-tests/bench/files.py --write-docs   puts its tables into docs/benchmarks.md
 
 Debian packages: nginx-light wrk. How it measures: docs/benchmarks.md. Other bodies and errors end the run.
@@ -84,11 +85,15 @@ def arguments():
     parser.add_argument("--short", action="store_true", help="one round of half a second: figures are noise")
     parser.add_argument("--rounds", type=int, help="rounds of each size [5]")
     parser.add_argument("--seconds", type=int, help="seconds of each contender in each round [3]")
+    parser.add_argument("--only", default=",".join([*SIZES, "memory"]), help="some of it, separated by commas [all]")
     parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/benchmarks.md")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.short else 5)
     options.seconds = options.seconds or (1 if options.short else 3)
-    if options.write_docs and options.short:
+    options.only = options.only.split(",")
+    if unknown := set(options.only) - {*SIZES, "memory"}:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if options.write_docs and (options.short or len(options.only) <= len(SIZES)):
         parser.error("--write-docs needs a whole run")
     return options
 
@@ -167,8 +172,8 @@ def memory(server):
 
 def tables(results, names):
     rows = []
-    for name, (_, what) in SIZES.items():
-        found = results["cpu"][name]
+    for name, found in results["cpu"].items():
+        what = SIZES[name][1]
         row = [f"64 connections, {what}", *[f"{report.median(found, one, 'cpu_us'):.2f}" for one in names]]
         for peer in names[:-1]:
             middle, low, high = report.ratio(found, "fleetbal", peer)
@@ -178,6 +183,8 @@ def tables(results, names):
     for peer in names[:-1]:
         head += [f"fleetbal / {peer} (spread)", f"must {MUST:.2f}"]
     out = report.table(head, rows)
+    if not results["memory"]:
+        return out
     grown = results["memory"]
     row = ["a file of 1 GiB", *[f"{grown[name]:.1f}" for name in names],
            report.verdict(grown["fleetbal"], MEMORY_MUST, None)]
@@ -201,12 +208,13 @@ def run(options, directory):
         for server in servers.values():
             check(server.start(layout.one))
         stage.say("all send the same files")
-        for name, (size, what) in SIZES.items():
+        for name in (name for name in SIZES if name in options.only):
+            size, what = SIZES[name]
             stage.say(what)
             cell = Cell(name, what, body=size)
             results["cpu"][name] = take_turns(servers, stage, options.rounds,
                                               lambda one, cell=cell: measure(cell, one, stage, options.seconds))
-        for name, server in servers.items():
+        for name, server in servers.items() if "memory" in options.only else ():
             results["memory"][name] = memory(server)
             stage.say(f"  {name}: +{results['memory'][name]:.1f} MiB for a file of 1 GiB")
     finally:

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -210,4 +211,40 @@ fn a_docroot_that_one_node_lacks_is_an_effect_there() -> Result {
         bail!("it answers without its docroot");
     }
     fleet.passed()
+}
+
+#[test]
+fn a_file_of_a_gibibyte_takes_no_memory() -> Result {
+    const SIZE: u64 = 1 << 30;
+    let place = Place::new()?;
+    let (root, node) = (place.dir.path().join("root"), place.net.node(1));
+    fs::create_dir(&root)?;
+    fs::File::create(root.join("huge"))?.set_len(SIZE)?;
+    fs::write(root.join("small"), "text")?;
+    let process = place.start(&format!(
+        "CREATE SERVICE files\nSET role = web_server\nSET listen = {node}:8080\nSET docroot = {}\nENABLE files\n",
+        root.display()
+    ))?;
+    let traffic = SocketAddr::from((node, 8080));
+    wait::until("it to listen", wait::PATIENCE, || {
+        Ok(Some(TcpStream::connect(traffic)?))
+    })?;
+    ensure!(client::get(traffic, "/small")?.text() == "text");
+    let before = process.resident()?;
+    let mut io = TcpStream::connect(traffic)?;
+    io.write_all(b"GET /huge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    let (mut came, mut most, mut piece) = (0, before, vec![0; 1 << 20]);
+    for looked in 0.. {
+        match io.read(&mut piece)? {
+            0 => break,
+            read => came += read as u64,
+        }
+        if looked % 64 == 0 {
+            most = most.max(process.resident()?);
+        }
+    }
+    ensure!((SIZE..SIZE + 1024).contains(&came), "{came} bytes came");
+    let grown = most - before;
+    ensure!(grown < 10 << 20, "it took {grown} bytes more");
+    Ok(())
 }

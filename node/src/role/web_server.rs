@@ -16,7 +16,7 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use futures::FutureExt;
 
@@ -35,8 +35,15 @@ use reply::{Chosen, Facts, Made, Shown, after_parts, before_part};
 use seek::{Found, Place};
 use send::Pieces;
 
-/// So large a part is read and sent behind its head, at most, in bytes; a larger one is sent without a copy.
-const COPIED: u64 = 32 * 1024;
+/// So large a part is read and sent behind its head, at most, in bytes. A larger one is sent without a copy: that takes
+/// another system call, and this is about where it costs less than two copies do.
+const COPIED: u64 = 8 * 1024;
+
+/// The same of what has to be copied in any case, as it is encrypted.
+const ENCRYPTED: u64 = 32 * 1024;
+
+/// Most heads of answers are no longer, in bytes.
+const HEAD: usize = 512;
 
 type Said = (u16, &'static str, &'static str);
 
@@ -70,7 +77,7 @@ enum Stage {
     Fresh,
     /// The rest of the answer, and what becomes of the connection behind it.
     Answered(Held, Next),
-    /// The answer, which was not begun to be sent, and whether the connection is kept behind it.
+    /// What is left of the answer, and whether the connection is kept behind it.
     Composed(Pieces, bool),
 }
 
@@ -153,18 +160,44 @@ fn try_now(client: &mut Client, begun: &Begun<'_>, cx: &mut Context<'_>) -> Stag
     };
     let shown = Shown::of(&found, web);
     let chosen = Chosen::of(&Asked::of(text), shown.file);
+    let copied = if client.io.is_tls() { ENCRYPTED } else { COPIED };
     match chosen.single(shown.file.stamp.size) {
-        Some(part) if part.end - part.start <= COPIED || begun.head.method == Method::Head => {
+        Some(part) if part.end - part.start <= copied || begun.head.method == Method::Head => {
             send_now(client, begun, &shown, &chosen, cx)
         }
-        Some(_) | None => {
-            let owner = begun.outer.as_ref().unwrap_or(&begun.current);
-            let keeps = keeps(client, owner, &begun.head);
-            let facts = Facts::of(client, owner, keeps);
-            let pieces = compose(&facts, begun.head.method, &shown, &chosen);
-            client.answered(chosen.status(), Some(chosen.length(&shown)));
-            Stage::Composed(pieces, keeps)
-        }
+        Some(_) | None => send_pieces_now(client, begun, &shown, &chosen, cx),
+    }
+}
+
+/// Begins to send an answer without copying it; mostly all of it goes out at once.
+fn send_pieces_now(
+    client: &mut Client,
+    begun: &Begun<'_>,
+    shown: &Shown<'_>,
+    chosen: &Chosen,
+    cx: &mut Context<'_>,
+) -> Stage {
+    let owner = begun.outer.as_ref().unwrap_or(&begun.current);
+    let keeps = keeps(client, owner, &begun.head);
+    let mut pieces = compose(&Facts::of(client, owner, keeps), begun.head.method, shown, chosen);
+    client.answered(chosen.status(), Some(chosen.length(shown)));
+    let Poll::Ready(result) = pieces.poll(client, begun.current.view.settings.idle_timeout, cx) else {
+        return Stage::Composed(pieces, keeps);
+    };
+    match &result {
+        Ok(()) => client.is_answered(),
+        Err(error) => tracing::debug!(%error, "an answer was broken off"),
+    }
+    Stage::Answered(Held::default(), behind_answer(&result, keeps, begun))
+}
+
+/// What becomes of the connection of a request that was answered as it was read.
+fn behind_answer(result: &io::Result<()>, keeps: bool, begun: &Begun<'_>) -> Next {
+    match (result, keeps) {
+        (Err(_), _) => Next::Close,
+        (Ok(()), true) => Next::Keep,
+        (Ok(()), false) if begun.after().is_empty() => Next::Close,
+        (Ok(()), false) => Next::Linger,
     }
 }
 
@@ -218,16 +251,7 @@ fn send_now(
             if result.is_ok() && left.is_empty() {
                 client.is_answered();
             }
-            let is_quiet = begun.after().is_empty();
-            Stage::Answered(
-                left,
-                match (result, keeps) {
-                    (Err(_), _) => Next::Close,
-                    (Ok(()), true) => Next::Keep,
-                    (Ok(()), false) if is_quiet => Next::Close,
-                    (Ok(()), false) => Next::Linger,
-                },
-            )
+            Stage::Answered(left, behind_answer(&result, keeps, begun))
         }
         // Whoever waits for the disk finds out what is wrong.
         Ok(false) | Err(_) => Stage::Fresh,
@@ -367,7 +391,7 @@ async fn send(client: &mut Client, request: &WebRequest, shown: &Shown<'_>, chos
 
 /// Puts an answer together of what was chosen of a file.
 fn compose(facts: &Facts<'_>, method: Method, shown: &Shown<'_>, chosen: &Chosen) -> Pieces {
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(HEAD);
     facts.write(shown, chosen, &mut head);
     behind(head, method, shown, chosen)
 }

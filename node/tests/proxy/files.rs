@@ -17,7 +17,7 @@ async fn files_of_any_size_go_out_whole() {
     let dir = tempfile::tempdir().unwrap();
     let proxy = Proxy::over_files(1, dir.path(), &[]);
     let mut client = proxy.client().await;
-    for size in [0, 1, 4096, 32 * 1024, 32 * 1024 + 1, 3_000_000] {
+    for size in [0, 1, 8 * 1024, 8 * 1024 + 1, 32 * 1024 + 1, 3_000_000] {
         let content: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
         fs::write(dir.path().join("a.html"), &content).unwrap();
         for _ in 0..2 {
@@ -35,6 +35,33 @@ async fn files_of_any_size_go_out_whole() {
         );
     }
     assert_eq!(proxy.stats.requests_total(), 18);
+}
+
+#[tokio::test]
+async fn requests_sent_ahead_are_answered_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    // Copied, sent without a copy, and sent in pieces as the client takes them.
+    let sizes = [10, 20_000, 2_000_000];
+    for size in sizes {
+        let content: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
+        fs::write(dir.path().join(size.to_string()), content).unwrap();
+    }
+    let proxy = Proxy::over_files(1, dir.path(), &[]);
+    let mut client = proxy.client().await;
+    let asked = |size: u32| format!("GET /{size} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let all: String = sizes.map(asked).concat().repeat(4);
+    client.send(&all).await;
+    for _ in 0..4 {
+        for size in sizes {
+            let response = client.response().await;
+            assert_eq!((response.status(), response.body.len()), (200, size as usize));
+            assert!(response.body.iter().enumerate().all(|(at, byte)| at % 251 == usize::from(*byte)));
+        }
+    }
+    client.send("GET /20000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    let last = client.response().await;
+    assert!(last.has("Connection: close") && last.body.len() == 20_000);
+    assert!(client.rest().await.is_empty());
 }
 
 #[tokio::test]
@@ -83,6 +110,7 @@ async fn nothing_outside_the_docroot_is_sent() {
     symlink("a..b", root.join("inside")).unwrap();
     symlink("loop", root.join("loop")).unwrap();
     symlink("/dev/zero", root.join("zero")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
     nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let proxy = Proxy::over_files(1, &root, &[]);
     for (wanted, paths) in [
@@ -94,7 +122,7 @@ async fn nothing_outside_the_docroot_is_sent() {
             &["/%2e%2e/secret", "/.%2E/secret", "/sub%2f..%2f..%2fsecret"],
         ),
         (403, &["/out", "/absolute", "/slash/etc/passwd", "/loop"]),
-        (403, &["/zero", "/fifo"]),
+        (403, &["/zero", "/fifo", "/socket"]),
         (
             404,
             &[

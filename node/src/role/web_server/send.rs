@@ -49,7 +49,11 @@ impl Pieces {
         poll_fn(|cx| self.poll(client, limit, cx)).await
     }
 
-    fn poll(
+    /// Sends what can be sent now. Ready when all of it was; whoever begins with it sets the time limit.
+    ///
+    /// # Errors
+    /// When the client takes no more, or a file has become shorter.
+    pub(super) fn poll(
         &mut self,
         client: &mut Client,
         limit: Option<Duration>,
