@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use fleetbal_raft::model::{Change, Setting};
+
 use crate::fixture::{Client, Proxy, Response, set};
 
 fn request(method: &str, path: &str, fields: &str, body: &str) -> String {
@@ -82,6 +84,29 @@ async fn what_is_not_allowed_is_not_done() {
         (response.status(), response.text()),
         (500, "<h1>500 - Internal Server Error</h1>\nInternal error")
     );
+}
+
+#[tokio::test]
+async fn without_a_docroot_nothing_is_put_or_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut proxy = over(dir.path(), &[]);
+    proxy.change(vec![Change::Unset(Setting::Tunable {
+        object: "s".into(),
+        key: "docroot".into(),
+    })]);
+    let there = dir.path().join("a");
+    fs::write(&there, "text").unwrap();
+    for method in ["PUT", "DELETE"] {
+        // Perlbal takes the root of the file system for it.
+        let asked = request(method, there.to_str().unwrap(), "", "");
+        let response = proxy.client().await.ask(&asked).await;
+        assert_eq!(
+            (response.status(), response.text()),
+            (500, "<h1>500 - Internal Server Error</h1>\nDocroot unconfigured"),
+            "{method}"
+        );
+    }
+    assert_eq!(fs::read(there).unwrap(), b"text");
 }
 
 #[tokio::test]

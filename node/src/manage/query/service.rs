@@ -40,10 +40,8 @@ fn show_web(service: &Service, fill: Fill<'_>, lines: &mut Vec<String>) {
     lines.push("  pend clients: 0".to_owned());
     lines.push("  pend backend: 0".to_owned());
     let docroot = service.value("docroot").and_then(Value::into_text);
-    if let Some(docroot) = docroot {
-        let path = docroot.expand(fill).unwrap_or_else(|_| docroot.to_string());
-        lines.push(format!("       docroot: {path}"));
-    }
+    let path = docroot.map(|docroot| docroot.expand(fill).unwrap_or_else(|_| docroot.to_string()));
+    lines.push(format!("        docroot: {}", path.unwrap_or_default()));
 }
 
 fn show_proxy(
