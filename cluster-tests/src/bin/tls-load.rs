@@ -139,7 +139,8 @@ fn main() -> Result<()> {
     let begun = Instant::now();
     let plan = Plan {
         address: address.parse().context("IP:PORT")?,
-        request: format!("GET {path} HTTP/1.1\r\nHost: bench.example\r\nConnection: close\r\n\r\n").into_bytes(),
+        request: format!("GET {path} HTTP/1.1\r\nHost: bench.example\r\nConnection: close\r\n\r\n")
+            .into_bytes(),
         body: std::fs::read(body).context("BODY")?,
         resumes: match &kind[..] {
             "full" => false,

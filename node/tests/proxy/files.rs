@@ -55,10 +55,18 @@ async fn requests_sent_ahead_are_answered_in_order() {
         for size in sizes {
             let response = client.response().await;
             assert_eq!((response.status(), response.body.len()), (200, size as usize));
-            assert!(response.body.iter().enumerate().all(|(at, byte)| at % 251 == usize::from(*byte)));
+            assert!(
+                response
+                    .body
+                    .iter()
+                    .enumerate()
+                    .all(|(at, byte)| at % 251 == usize::from(*byte))
+            );
         }
     }
-    client.send("GET /20000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    client
+        .send("GET /20000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        .await;
     let last = client.response().await;
     assert!(last.has("Connection: close") && last.body.len() == 20_000);
     assert!(client.rest().await.is_empty());
