@@ -29,6 +29,7 @@ mod answer;
 pub mod builtin;
 pub mod command;
 mod context;
+mod feed;
 mod fetch;
 mod hook;
 mod hosts;
@@ -45,6 +46,8 @@ pub(crate) const TOO_LATE: ProxyError =
 pub use answer::Answer;
 pub use builtin::{Registered, Setup, report};
 pub use context::{Facts, Priority, RequestContext, Waiting};
+pub(crate) use feed::Reader;
+pub use feed::{Feed, Subscription};
 pub use fetch::{Fetch, Fetched};
 pub use hook::{Asked, Failures, Hook, Hooks, Outcome, Point, Points, Trouble};
 pub use routes::{Choice, Routes, fits};

@@ -14,6 +14,7 @@ mod local;
 mod record;
 mod reverse_proxy;
 mod selector;
+mod stream;
 mod web_server;
 
 use std::net::SocketAddr;

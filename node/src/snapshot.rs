@@ -21,6 +21,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use fleetbal_raft::model::{FleetConfig, PoolName, ServiceName, Version};
 
+use crate::plugin::Feed;
 pub use answers::LastAnswers;
 pub use backend::{Attempts, BackendState, OpenConnection, millis};
 pub use outcomes::Timed;
@@ -41,6 +42,8 @@ pub struct Snapshot {
     /// What it was compiled from.
     pub config: Arc<FleetConfig>,
     generation: u64,
+    /// The same in all of them: what is put in has to reach streams of services that do not change.
+    feed: Arc<Feed>,
     services: BTreeMap<ServiceName, Arc<ServiceView>>,
     pools: BTreeMap<PoolName, Arc<PoolView>>,
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod access_log;
+mod atom;
 mod backup;
 mod bad_input;
 mod bad_places;

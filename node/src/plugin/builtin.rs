@@ -1,6 +1,8 @@
 //! The plugins that come with this release.
 
 mod access_control;
+mod atom_inject;
+mod atom_stream;
 mod auto_remove_leading_dir;
 mod flv_streaming;
 mod highpri;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 
 use fleetbal_raft::model::{FleetConfig, Plugin, PluginSpec, Service, ServiceName, Variable};
 
+use super::feed::Feed;
 use super::hook::{Hook, Hooks};
 use super::lua;
 
@@ -37,6 +40,8 @@ pub struct Setup<'a> {
     /// What it was in the version before, if the service had it: what has to outlive a change is taken from there. It is
     /// of the plugin's own type ([`dyn Any`](std::any::Any)).
     pub before: Option<&'a dyn Hook>,
+    /// What the node's streams are fed by.
+    pub feed: &'a Arc<Feed>,
     /// What this node fills in for `${…}`.
     pub fill: &'a dyn Fn(&Variable) -> Result<String, String>,
 }
@@ -83,6 +88,16 @@ pub const BUILT_IN: &[BuiltIn] = &[
     BuiltIn {
         plugin: Plugin::AccessControl,
         make: Some(access_control::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::AtomInject,
+        make: Some(atom_inject::make),
+        reports: &[],
+    },
+    BuiltIn {
+        plugin: Plugin::AtomStream,
+        make: Some(atom_stream::make),
         reports: &[],
     },
     BuiltIn {
@@ -182,6 +197,7 @@ pub(crate) fn hooks(
     service: &Service,
     config: &FleetConfig,
     before: Option<&Hooks>,
+    feed: &Arc<Feed>,
     fill: &dyn Fn(&Variable) -> Result<String, String>,
 ) -> Option<Arc<Hooks>> {
     let known = before.into_iter().flat_map(Hooks::all);
@@ -194,6 +210,7 @@ pub(crate) fn hooks(
             service,
             spec: service.spec(plugin),
             before: before.and_then(|hooks| hooks.of(plugin)),
+            feed,
             fill,
         };
         let hook = if let Plugin::Script(script) = plugin {

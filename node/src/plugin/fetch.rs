@@ -1,5 +1,8 @@
 //! Requests that plugins send themselves. The one that they are asked about waits meanwhile, and nobody else does.
 
+mod secure;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// The longest body that is sent or taken, in bytes.
@@ -16,14 +20,21 @@ pub(super) const MOST: usize = 1024 * 1024;
 /// What a plugin asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// An absolute `http://` URL.
+    /// An absolute URL.
     url: Uri,
+    /// Whether it is `https://`.
+    is_secure: bool,
+    /// Whose certificates the other end may show, where it is not for the system to say.
+    ca_file: Option<PathBuf>,
     method: Method,
     fields: HeaderMap,
     body: Vec<u8>,
     /// How long all of it may take.
     timeout: Duration,
 }
+
+/// Why there is no answer.
+type Trouble = Box<dyn std::error::Error + Send + Sync>;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +51,7 @@ pub struct Fetched {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FetchError {
     /// Not a URL, or not one of a kind that is fetched.
-    #[error("'{0}' is no URL that can be fetched: http://HOST[:PORT]/PATH is")]
+    #[error("'{0}' is no URL that can be fetched: http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH is")]
     Url(String),
     /// Not a method.
     #[error("'{0}' is no method")]
@@ -48,6 +59,12 @@ pub(super) enum FetchError {
     /// Not a field, or one that says where a message ends.
     #[error("'{0}' is no field that can be sent, or its value is none")]
     Field(String),
+    /// Nobody looks at a certificate there.
+    #[error("ca_file is for https:// alone")]
+    NotSecure,
+    /// Nobody knows where it is.
+    #[error("ca_file '{0}' is no absolute path")]
+    CaFile(String),
     /// Too much of it.
     #[error("a body has {MOST} bytes at most")]
     Body,
@@ -59,11 +76,18 @@ impl Fetch {
         let wrong = || FetchError::Url(url.to_owned());
         let parsed: Uri = url.parse().map_err(|_| wrong())?;
         let has_user = parsed.authority().is_some_and(|it| it.as_str().contains('@'));
-        if parsed.scheme_str() != Some("http") || parsed.host().is_none_or(str::is_empty) || has_user {
+        let is_secure = match parsed.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) | None => return Err(wrong()),
+        };
+        if parsed.host().is_none_or(str::is_empty) || has_user {
             return Err(wrong());
         }
         Ok(Self {
             url: parsed,
+            is_secure,
+            ca_file: None,
             method: Method::GET,
             fields: HeaderMap::new(),
             body: Vec::new(),
@@ -91,6 +115,18 @@ impl Fetch {
         Ok(())
     }
 
+    /// Sets whose certificates the other end may show: a file of authorities.
+    pub(super) fn set_ca_file(&mut self, path: &str) -> Result<(), FetchError> {
+        if !self.is_secure {
+            return Err(FetchError::NotSecure);
+        }
+        if !Path::new(path).is_absolute() {
+            return Err(FetchError::CaFile(path.to_owned()));
+        }
+        self.ca_file = Some(path.into());
+        Ok(())
+    }
+
     /// Sets its body.
     pub(super) fn set_body(&mut self, body: Vec<u8>) -> Result<(), FetchError> {
         if body.len() > MOST {
@@ -115,10 +151,22 @@ impl Fetch {
         }
     }
 
-    async fn exchange(&self) -> Result<Fetched, Box<dyn std::error::Error + Send + Sync>> {
+    async fn exchange(&self) -> Result<Fetched, Trouble> {
         let host = self.url.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let io = TcpStream::connect((host, self.url.port_u16().unwrap_or(80))).await?;
+        let port = if self.is_secure { 443 } else { 80 };
+        let io = TcpStream::connect((host, self.url.port_u16().unwrap_or(port))).await?;
+        if self.is_secure {
+            let secured = Box::pin(secure::connect(io, host, self.ca_file.as_deref())).await?;
+            return self.exchange_on(secured).await;
+        }
+        self.exchange_on(io).await
+    }
+
+    async fn exchange_on<S>(&self, io: S) -> Result<Fetched, Trouble>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
         let asking = async {
             let answer = sender.send_request(self.request()?).await?;
@@ -162,11 +210,18 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_refused() {
         let new = |url: &str| Fetch::new(url, Duration::from_secs(1));
-        for good in ["http://a", "http://a:80/b?c", "http://[::1]:81/"] {
+        for good in [
+            "http://a",
+            "http://a:80/b?c",
+            "http://[::1]:81/",
+            "https://a/",
+            "HTTPS://a:1",
+        ] {
             assert!(new(good).is_ok(), "{good}");
         }
         for bad in [
-            "https://a/",
+            "https://",
+            "https://u@a/",
             "a",
             "/a",
             "http://",
@@ -189,5 +244,10 @@ mod tests {
         }
         assert!(fetch.set_method("CONNECT").is_err() && fetch.set_method("A B").is_err());
         assert_eq!(fetch.set_body(vec![0; MOST + 1]), Err(FetchError::Body));
+        assert_eq!(fetch.set_ca_file("/ca.pem"), Err(FetchError::NotSecure));
+        let mut fetch = new("https://a/").unwrap();
+        let refused = fetch.set_ca_file("ca.pem");
+        assert_eq!(refused, Err(FetchError::CaFile("ca.pem".to_owned())));
+        assert_eq!(fetch.set_ca_file("/ca.pem"), Ok(()));
     }
 }

@@ -10,6 +10,7 @@ use fleetbal_raft::model::{Plugin, Role, ServiceName};
 use super::answer::Answer;
 use super::command::{CommandLine, Told};
 use super::context::RequestContext;
+use super::feed::Subscription;
 use super::fetch::Fetch;
 pub use super::point::{Point, Points};
 
@@ -26,6 +27,11 @@ pub enum Outcome {
     Wait(Duration),
     /// It goes on with the same hook when this was answered, or was not. Where one may ask to wait.
     Fetch(Box<Fetch>),
+    /// It goes on with the same hook once all of the body is there, see [`RequestContext::body`]; more than so many bytes
+    /// are refused. Where a file is to be put; elsewhere it is as [`Self::Next`].
+    Collect(usize),
+    /// The answer goes on for as long as the client likes. At the start of a request.
+    Stream(Box<Subscription>),
     /// The connection is closed without a word.
     Close,
 }
@@ -190,7 +196,7 @@ impl Hooks {
                 if let Outcome::Wait(_) = outcome {
                     request.progress = (at, number + 1);
                 }
-                if let Outcome::Fetch(_) = outcome {
+                if let Outcome::Fetch(_) | Outcome::Collect(_) = outcome {
                     request.progress = (at, number);
                 }
                 if !matches!(outcome, Outcome::Next) {
@@ -207,7 +213,12 @@ impl Hooks {
             match self.run(points, request) {
                 Outcome::Wait(time) => tokio::time::sleep(time).await,
                 Outcome::Fetch(fetch) => request.put_fetched(fetch.send().await),
-                decided @ (Outcome::Next | Outcome::Answer(_) | Outcome::Service(_) | Outcome::Close) => {
+                decided @ (Outcome::Next
+                | Outcome::Answer(_)
+                | Outcome::Service(_)
+                | Outcome::Collect(_)
+                | Outcome::Stream(_)
+                | Outcome::Close) => {
                     return decided;
                 }
             }

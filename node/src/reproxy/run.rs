@@ -411,7 +411,11 @@ impl Exchange<'_> {
 /// Whether it goes on behind a plugin; else what becomes of the request.
 fn go_on(said: plugin::Outcome) -> Result<(), Outcome> {
     match said {
-        plugin::Outcome::Next | plugin::Outcome::Wait(_) | plugin::Outcome::Fetch(_) => Ok(()),
+        plugin::Outcome::Next
+        | plugin::Outcome::Wait(_)
+        | plugin::Outcome::Fetch(_)
+        | plugin::Outcome::Collect(_)
+        | plugin::Outcome::Stream(_) => Ok(()),
         plugin::Outcome::Answer(answer) => Err(Outcome::Said(answer)),
         plugin::Outcome::Close => Err(Outcome::Closed),
         plugin::Outcome::Service(_) => Err(Outcome::Failed(plugin::TOO_LATE)),

@@ -24,7 +24,7 @@ use super::web_server::WebRequest;
 use crate::http::answer::{Page, PageRules, write_page};
 use crate::http::{ForwardedFor, Forwarding, Framing, MAX_HEAD, Method, ProxyError, RequestHead, request};
 use crate::monitor::sockets::ClientState;
-use crate::plugin::{Answer, Fetch};
+use crate::plugin::{Answer, Fetch, Subscription};
 use crate::snapshot::{ProxySettings, Trust};
 use crate::tls::Stream;
 
@@ -71,6 +71,8 @@ pub(super) enum Incoming {
     Unrouted(ProxyError, RequestHead),
     /// A plugin answers it.
     Said(Box<Answer>, RequestHead),
+    /// What a plugin streams answers it.
+    Stream(Box<Subscription>),
     /// It is to be looked at again after this time.
     Wait(Duration),
     /// It is to be looked at again when this was answered.

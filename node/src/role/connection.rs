@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 
 use super::client::{Client, Incoming};
 use super::local::Counted;
-use super::{reverse_proxy, selector, web_server};
+use super::{reverse_proxy, selector, stream, web_server};
 use crate::http::ProxyError;
 use crate::monitor::sockets::ClientState;
+use crate::plugin::Fetch;
 use crate::tls::Stream;
 
 /// What becomes of a client's connection after a request.
@@ -40,6 +41,7 @@ pub(super) async fn serve(counted: Counted, io: Stream, peer: SocketAddr) {
             | Incoming::AsksStatus(..)
             | Incoming::Unrouted(..)
             | Incoming::Said(..)
+            | Incoming::Stream(_)
             | Incoming::Wait(_)
             | Incoming::Fetch(_)
             | Incoming::Ended) => Box::pin(other_than_plain(&mut client, other)).await,
@@ -82,22 +84,26 @@ async fn other_than_plain(client: &mut Client, incoming: Incoming) -> Next {
         }
         Incoming::Unrouted(error, head) => selector::unrouted(client, error, &head).await,
         Incoming::Said(answer, head) => client.give(&answer, &head).await,
+        Incoming::Stream(subscription) => stream::run(client, *subscription).await,
         Incoming::Wait(time) => {
             tokio::time::sleep(time).await;
             Next::Keep
         }
-        Incoming::Fetch(fetch) => {
-            let fetched = fetch.send().await;
-            if let Some(hooked) = &mut client.hooked {
-                hooked.context.put_fetched(fetched);
-            }
-            Next::Keep
-        }
+        Incoming::Fetch(fetch) => fetch_for(client, &fetch).await,
         Incoming::AsksStatus(session, head) => reverse_proxy::answer_status(client, &session, &head).await,
         Incoming::Answered(next) => next,
         Incoming::Refused(error) => client.refuse(error).await,
         Incoming::Ended => Next::Close,
     }
+}
+
+/// Sends a request for a plugin, which goes on with what it is answered.
+async fn fetch_for(client: &mut Client, fetch: &Fetch) -> Next {
+    let fetched = fetch.send().await;
+    if let Some(hooked) = &mut client.hooked {
+        hooked.context.put_fetched(fetched);
+    }
+    Next::Keep
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, publisher: &
         version: config.version,
         config: Arc::clone(config),
         generation: before.generation + 1,
+        feed: Arc::clone(&before.feed),
         services: services.collect(),
         pools,
     }
@@ -67,7 +68,7 @@ fn service_view(
                 service,
                 pool.cloned(),
                 config,
-                variables,
+                (variables, &before.feed),
                 view.map(|view| &**view),
             );
             let followed = view.map(|view| &view.settings.reproxy);

@@ -14,7 +14,7 @@ use fleetbal_raft::model::{FleetConfig, Network, Role, Service, ServiceName, Val
 use super::pool::PoolView;
 use super::variables::NodeVariables;
 use crate::http::Special;
-use crate::plugin::{self, Hooks, Routes};
+use crate::plugin::{self, Feed, Hooks, Routes};
 pub use log::{LogFormat, LogSettings, LogTarget};
 pub use settings::{QueueSettings, ReproxySettings, RetrySettings, UploadSettings};
 use settings::{seconds, size};
@@ -112,7 +112,7 @@ impl ServiceView {
         service: &Service,
         pool: Option<Arc<PoolView>>,
         config: &FleetConfig,
-        variables: &NodeVariables,
+        (variables, feed): (&NodeVariables, &Arc<Feed>),
         before: Option<&Self>,
     ) -> Self {
         let hooks_before = before.and_then(|view| view.hooks.as_deref());
@@ -122,7 +122,7 @@ impl ServiceView {
             enabled: service.enabled,
             routes: (service.role() == Some(Role::Selector))
                 .then(|| Routes::new(service, special::header_rules(service, variables))),
-            hooks: plugin::builtin::hooks(name, service, config, hooks_before, &|variable| {
+            hooks: plugin::builtin::hooks(name, service, config, hooks_before, feed, &|variable| {
                 variables.fill(variable)
             }),
             listen: service.listen_on(|variable| variables.fill(variable)),

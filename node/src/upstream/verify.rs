@@ -101,7 +101,12 @@ impl Seen<'_> {
     async fn is_good(&mut self, point: Point) -> io::Result<bool> {
         let (hooks, context) = (self.hooks, &mut self.context);
         match (Asked { hooks, context }).ask(point).await {
-            Outcome::Next | Outcome::Wait(_) | Outcome::Fetch(_) | Outcome::Service(_) => Ok(false),
+            Outcome::Next
+            | Outcome::Wait(_)
+            | Outcome::Fetch(_)
+            | Outcome::Collect(_)
+            | Outcome::Stream(_)
+            | Outcome::Service(_) => Ok(false),
             Outcome::Answer(answer) if answer.status < 400 => Ok(true),
             Outcome::Answer(_) | Outcome::Close => Err(io::Error::other("a plugin refuses it")),
         }

@@ -9,7 +9,7 @@ use crate::plugins::{TRACER, ask, plug, trace};
 use crate::reproxy::{LETTERS, app, target};
 
 /// A plugin with one hook, in Lua.
-fn hooking(name: &str, body: &str) -> String {
+pub(crate) fn hooking(name: &str, body: &str) -> String {
     format!(
         "return {{ register = function(service)\n\
          service:register_hook('{name}', function(request, extra)\n{body}\nend)\nend }}"

@@ -5,12 +5,14 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod atom;
 mod balancing;
 mod bodies;
 mod builtins;
 mod choosing;
 mod commands;
 mod fetching;
+mod fetching_secure;
 mod files;
 mod fixture;
 mod handover;
@@ -24,6 +26,7 @@ mod reproxy;
 mod running;
 mod selecting;
 mod special;
+mod taking_over;
 mod timers;
 mod tls;
 mod uploads;

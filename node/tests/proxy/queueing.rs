@@ -435,3 +435,29 @@ async fn an_error_is_tried_again_as_often_as_it_may() {
     );
     assert_eq!(origin.seen().len(), 9);
 }
+
+/// In which order those are asked for that wait for the backend, with a hook in Lua that is true for `/chosen`.
+async fn order(hook: &str, paths: &[&str]) -> Vec<String> {
+    let backend = Single::start().await;
+    let mut proxy = Proxy::start_with(1, &[backend.address], &[VERIFY]);
+    let is_chosen = "return request:uri() == '/chosen'";
+    crate::plugins::plug(&mut proxy, "Own", &crate::hooks::hooking(hook, is_chosen));
+    let queue = queue(&proxy);
+    let mut clients = vec![busy(&proxy, &backend).await];
+    for (n, path) in paths.iter().enumerate() {
+        clients.push(asking(&proxy, path).await);
+        until("it waits", || queue.waiting() == n + 1).await;
+    }
+    backend.permits.add_permits(clients.len());
+    for client in &mut clients {
+        assert_eq!(client.response().await.status(), 200);
+    }
+    backend.seen().split_off(1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_choose_a_place_among_those_who_wait() {
+    let paths = ["/1", "/chosen", "/3"];
+    assert_eq!(order("make_high_priority", &paths).await, ["/chosen", "/1", "/3"]);
+    assert_eq!(order("make_low_priority", &paths).await, ["/1", "/3", "/chosen"]);
+}

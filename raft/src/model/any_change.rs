@@ -66,6 +66,7 @@ fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
         Just(("log_format", "json")),
         Just(("plugins", "vpaths")),
         Just(("plugins", "own")),
+        Just(("plugins", "atominject, atomstream")),
         Just(("ssl_certificates", "a, b")),
         Just(("ssl_certificates", "b")),
         Just(("ssl_certificates", "none")),

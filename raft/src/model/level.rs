@@ -3,6 +3,7 @@
 
 use super::change::{Change, Command};
 use super::config::FleetConfig;
+use super::plugin::Plugin;
 use super::service::Service;
 
 /// The feature level of this release: the highest that it can apply.
@@ -13,6 +14,9 @@ pub const FIRST_LEVEL: u32 = 1;
 
 /// Settings of pools, services and the fleet that came after the first release, and their level.
 const LATER_SETTINGS: [(&str, u32); 1] = [("ssl_certificates", CERTIFICATES)];
+
+/// Plugins of this release that came after the first one, and their level.
+const LATER_PLUGINS: [(Plugin, u32); 2] = [(Plugin::AtomInject, 2), (Plugin::AtomStream, 2)];
 
 /// Certificates of the fleet.
 const CERTIFICATES: u32 = 2;
@@ -47,6 +51,9 @@ impl Change {
     pub fn feature_level(&self) -> u32 {
         match self {
             Self::Set { key, .. } | Self::SetDefault { key, .. } => level_of_setting(key),
+            Self::SetLoaded { plugin, .. } => {
+                Plugin::find(plugin).map_or(FIRST_LEVEL, |it| level_of_plugin(&it))
+            }
             Self::PutCertificate { .. } | Self::RemoveCertificate(_) => CERTIFICATES,
             Self::PutService { service, .. } => level_of_service(service),
             Self::Restore(config) => level_of_config(config),
@@ -56,8 +63,9 @@ impl Change {
 }
 
 fn level_of_service(service: &Service) -> u32 {
-    let levels = service.explicit().map(|(key, _)| level_of_setting(key));
-    levels.max().unwrap_or(FIRST_LEVEL)
+    let settings = service.explicit().map(|(key, _)| level_of_setting(key));
+    let plugins = service.plugins().iter().map(level_of_plugin);
+    settings.chain(plugins).max().unwrap_or(FIRST_LEVEL)
 }
 
 fn level_of_config(config: &FleetConfig) -> u32 {
@@ -66,7 +74,17 @@ fn level_of_config(config: &FleetConfig) -> u32 {
     }
     let services = config.services().map(|(_, service)| level_of_service(service));
     let defaults = config.defaults().map(|(key, _)| level_of_setting(key));
-    services.chain(defaults).max().unwrap_or(FIRST_LEVEL)
+    let plugins = config.loaded().iter().map(level_of_plugin);
+    services
+        .chain(defaults)
+        .chain(plugins)
+        .max()
+        .unwrap_or(FIRST_LEVEL)
+}
+
+fn level_of_plugin(plugin: &Plugin) -> u32 {
+    let later = LATER_PLUGINS.iter().find(|(later, _)| later == plugin);
+    later.map_or(FIRST_LEVEL, |(_, level)| *level)
 }
 
 fn level_of_setting(key: &str) -> u32 {
@@ -91,5 +109,17 @@ mod tests {
         for (key, level) in LATER_SETTINGS {
             assert!(level > FIRST_LEVEL, "{key}");
         }
+    }
+
+    #[test]
+    fn what_names_a_later_plugin_needs_its_level() {
+        let load = |plugin: &str| Change::SetLoaded {
+            plugin: plugin.to_owned(),
+            loaded: true,
+        };
+        assert_eq!(load("vhosts").feature_level(), FIRST_LEVEL);
+        assert_eq!(load("atominject").feature_level(), 2);
+        let config = FleetConfig::default().with_batch(&Batch::of(vec![load("AtomStream")]));
+        assert_eq!(Change::Restore(config.unwrap().into()).feature_level(), 2);
     }
 }

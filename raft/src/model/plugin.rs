@@ -16,6 +16,10 @@ pub use log::LogTarget;
 pub enum Plugin {
     /// Who may ask, by address.
     AccessControl,
+    /// What is put goes into the node's feed.
+    AtomInject,
+    /// Streams of what is there.
+    AtomStream,
     /// The docroot's own name goes from paths.
     AutoRemoveLeadingDir,
     /// Lines that come back: the role `echo`.
@@ -56,8 +60,10 @@ pub enum Plugin {
 
 impl Plugin {
     /// Those that come with this release, in the order of their names.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::AccessControl,
+        Self::AtomInject,
+        Self::AtomStream,
         Self::AutoRemoveLeadingDir,
         Self::EchoService,
         Self::FlvStreaming,
@@ -81,6 +87,8 @@ impl Plugin {
     pub fn name(&self) -> &str {
         match self {
             Self::AccessControl => "AccessControl",
+            Self::AtomInject => "AtomInject",
+            Self::AtomStream => "AtomStream",
             Self::AutoRemoveLeadingDir => "AutoRemoveLeadingDir",
             Self::EchoService => "EchoService",
             Self::FlvStreaming => "FlvStreaming",
@@ -113,9 +121,11 @@ impl Plugin {
     const fn roles(&self) -> &'static [Role] {
         match self {
             Self::Log => &[Role::WebServer, Role::ReverseProxy, Role::Selector],
+            Self::AtomInject => &[Role::WebServer],
             Self::FlvStreaming => &[Role::ReverseProxy],
             Self::Vhosts | Self::Vpaths => &[Role::Selector],
             Self::AccessControl
+            | Self::AtomStream
             | Self::AutoRemoveLeadingDir
             | Self::EchoService
             | Self::Highpri
@@ -152,11 +162,13 @@ impl Plugin {
     /// How Perlbal spells it where it refuses a role.
     pub(super) fn spelled(&self) -> &str {
         match self {
+            Self::AtomInject => "atominject",
             Self::FlvStreaming => "flvstreaming",
             Self::Log => "log",
             Self::Vhosts => "vhost",
             Self::Vpaths => "vpath",
             Self::AccessControl
+            | Self::AtomStream
             | Self::AutoRemoveLeadingDir
             | Self::EchoService
             | Self::Highpri

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::context::{Facts, RequestContext};
+use super::super::feed::Feed;
 use super::super::hook::Hook;
 use super::Setup;
 use crate::http::{ForwardedFor, Forwarding, request};
@@ -21,6 +22,16 @@ pub(super) fn made_after(
     lines: &[&str],
     before: Option<&dyn Hook>,
 ) -> Arc<dyn Hook> {
+    made_with(make, lines, before, &Arc::default())
+}
+
+/// The same on a node with that feed.
+pub(super) fn made_with(
+    make: fn(&Setup<'_>) -> Arc<dyn Hook>,
+    lines: &[&str],
+    before: Option<&dyn Hook>,
+    feed: &Arc<Feed>,
+) -> Arc<dyn Hook> {
     let text = format!(
         "CREATE SERVICE px\nSET role = reverse_proxy\n{}\n",
         lines.join("\n")
@@ -33,6 +44,7 @@ pub(super) fn made_after(
         service,
         spec: service.spec(plugin),
         before,
+        feed,
         fill: &|_| Err(String::new()),
     })
 }

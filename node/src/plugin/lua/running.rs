@@ -62,8 +62,8 @@ fn read(options: &Table) -> mlua::Result<Fetch> {
     let wrong = |error: FetchError| mlua::Error::runtime(error.to_string());
     for pair in options.pairs::<String, Value>() {
         let (key, _) = pair?;
-        if !["url", "method", "headers", "body", "timeout"].contains(&&*key) {
-            let text = format!("'{key}' says nothing: url, method, headers, body and timeout do");
+        if !["url", "method", "headers", "body", "timeout", "ca_file"].contains(&&*key) {
+            let text = format!("'{key}' says nothing: url, method, headers, body, timeout and ca_file do");
             return Err(mlua::Error::runtime(text));
         }
     }
@@ -81,6 +81,9 @@ fn read(options: &Table) -> mlua::Result<Fetch> {
             let (name, value) = pair?;
             fetch.set_field(&name, &value.as_bytes()).map_err(wrong)?;
         }
+    }
+    if let Some(path) = options.get::<Option<String>>("ca_file")? {
+        fetch.set_ca_file(&path).map_err(wrong)?;
     }
     if let Some(body) = options.get::<Option<mlua::String>>("body")? {
         fetch.set_body(body.as_bytes().to_vec()).map_err(wrong)?;

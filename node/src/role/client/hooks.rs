@@ -88,7 +88,8 @@ impl Client {
             Outcome::Service(name) => self.begin_other(&name, (current, outer), (input, head), cx),
             Outcome::Wait(time) => self.pause((current, outer), head.length, Incoming::Wait(time)),
             Outcome::Fetch(fetch) => self.pause((current, outer), head.length, Incoming::Fetch(fetch)),
-            Outcome::Close => Some((0, Incoming::Ended)),
+            Outcome::Stream(subscription) => Some((head.length, Incoming::Stream(subscription))),
+            Outcome::Collect(_) | Outcome::Close => Some((0, Incoming::Ended)),
         }
     }
 

@@ -78,7 +78,9 @@ async fn ask(client: &mut Client, request: &Request) -> Result<(), Instead> {
     let outcome = hooked.ask(points).await;
     hooked.context.put_body(None);
     match outcome {
-        Outcome::Next | Outcome::Wait(_) | Outcome::Fetch(_) => Ok(()),
+        Outcome::Next | Outcome::Wait(_) | Outcome::Fetch(_) | Outcome::Collect(_) | Outcome::Stream(_) => {
+            Ok(())
+        }
         Outcome::Answer(answer) => Err(Instead::Answer(answer)),
         Outcome::Close => Err(Instead::Close),
         Outcome::Service(_) => Err(Instead::Error(TOO_LATE)),
@@ -112,7 +114,7 @@ pub(super) fn assigned(client: &mut Client, request: &mut Request, lease: Lease)
     head.extend_from_slice(&body);
     request.to_backend = Held::new(head);
     let instead = match outcome {
-        Outcome::Next => return Ok(lease),
+        Outcome::Next | Outcome::Collect(_) | Outcome::Stream(_) => return Ok(lease),
         Outcome::Answer(answer) => Instead::Answer(answer),
         Outcome::Close => Instead::Close,
         Outcome::Service(_) | Outcome::Wait(_) | Outcome::Fetch(_) => Instead::Error(TOO_LATE),
@@ -155,7 +157,11 @@ pub(super) fn received(
         Outcome::Next => Ok(()),
         Outcome::Answer(answer) => Err(Trouble::Said(answer)),
         Outcome::Close => Err(Trouble::Gone),
-        Outcome::Service(_) | Outcome::Wait(_) | Outcome::Fetch(_) => Err(Trouble::Answer(TOO_LATE)),
+        Outcome::Service(_)
+        | Outcome::Wait(_)
+        | Outcome::Fetch(_)
+        | Outcome::Collect(_)
+        | Outcome::Stream(_) => Err(Trouble::Answer(TOO_LATE)),
     }
 }
 

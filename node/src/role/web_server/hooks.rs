@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::WebRequest;
+use super::{WebRequest, end, store};
 use crate::http::Head;
 use crate::plugin::{Outcome, Point};
 use crate::role::client::Client;
@@ -11,12 +11,20 @@ use crate::role::connection::Next;
 /// Asks the plugins at a point. None: it goes on.
 pub(super) async fn ask(client: &mut Client, request: &WebRequest, point: Point) -> Option<Next> {
     let hooked = client.hooked.as_mut().filter(|hooked| hooked.has(point))?;
-    match hooked.ask(&[point]).await {
-        Outcome::Next | Outcome::Wait(_) | Outcome::Fetch(_) => None,
+    let outcome = hooked.ask(&[point]).await;
+    settle(client, request, outcome).await
+}
+
+/// Does what the plugins say. None: it goes on.
+async fn settle(client: &mut Client, request: &WebRequest, outcome: Outcome) -> Option<Next> {
+    match outcome {
+        Outcome::Next | Outcome::Wait(_) | Outcome::Fetch(_) | Outcome::Collect(_) | Outcome::Stream(_) => {
+            None
+        }
         Outcome::Close => Some(Next::Close),
         Outcome::Answer(answer) => Some(client.give(&answer, &request.head).await),
         Outcome::Service(name) => {
-            let head = hooked.context.head_bytes().to_vec();
+            let head = client.hooked.as_ref()?.context.head_bytes().to_vec();
             let owner = Rc::clone(request.outer.as_ref().unwrap_or(&request.current));
             Some(match client.hand_over(&name, &owner, head) {
                 Ok(()) => Next::Keep,
@@ -52,6 +60,37 @@ pub(super) async fn ask_found(client: &mut Client, request: &WebRequest, modifie
 pub(super) async fn ask_several(client: &mut Client, request: &WebRequest, modified: i64) -> Option<Next> {
     client.hooked.as_mut()?.context.put_modified(Some(modified));
     ask(client, request, Point::ConcatGetPoststatPreSend).await
+}
+
+/// Asks the plugins about a file that is to be put, which may have its body taken in first.
+pub(super) async fn ask_put(client: &mut Client, request: &mut WebRequest) -> Option<Next> {
+    loop {
+        let hooked = client.hooked.as_mut();
+        let hooked = hooked.filter(|hooked| hooked.has(Point::HandlePut))?;
+        let outcome = hooked.ask(&[Point::HandlePut]).await;
+        match outcome {
+            Outcome::Collect(most) => match store::collect(client, request, most).await {
+                Ok(body) => client.hooked.as_mut()?.context.put_body(Some(body)),
+                Err(next) => return Some(next),
+            },
+            Outcome::Answer(answer) if request.upload.is_done() => {
+                let keeps = request.keeps(client);
+                let is_sent = client.say_answer(&answer, request.head.method, keeps).await;
+                return Some(if is_sent {
+                    end(client, request, keeps)
+                } else {
+                    Next::Close
+                });
+            }
+            outcome @ (Outcome::Next
+            | Outcome::Answer(_)
+            | Outcome::Service(_)
+            | Outcome::Wait(_)
+            | Outcome::Fetch(_)
+            | Outcome::Stream(_)
+            | Outcome::Close) => return settle(client, request, outcome).await,
+        }
+    }
 }
 
 /// Asks the plugins about a piece of a file that is put.

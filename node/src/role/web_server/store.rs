@@ -7,9 +7,8 @@ use std::rc::Rc;
 use super::{Said, UNCONFIGURED, WebRequest, docroot, hooks, is_missing, refusal, say};
 use crate::files::{self, Incoming, IncomingError, Spot, TEMPORARY};
 use crate::http::answer::Page;
-use crate::http::{Body, Framing, Head};
+use crate::http::{Body, Framing, Head, ProxyError};
 use crate::os_error;
-use crate::plugin::Point;
 use crate::role::client::Client;
 use crate::role::connection::Next;
 use crate::role::intake::{Failure, Intake};
@@ -34,11 +33,13 @@ const FAILED: Said = (500, "Internal Server Error", "Internal error");
 /// # Errors
 /// The page that is the answer instead.
 pub(super) async fn put(client: &mut Client, request: &mut WebRequest) -> Result<Next, Page<'static>> {
-    let (_, web) = docroot(&request.current).ok_or(UNCONFIGURED)?;
+    let web = request.current.view.web.as_deref().ok_or(UNCONFIGURED)?;
     if !web.store.puts {
+        docroot(&request.current).ok_or(UNCONFIGURED)?;
         return Err(NOT_ALLOWED.into());
     }
-    if let Some(next) = hooks::ask(client, request, Point::HandlePut).await {
+    // A plugin that takes it over needs no docroot.
+    if let Some(next) = hooks::ask_put(client, request).await {
         return Ok(next);
     }
     let (upload, store) = Upload::plan(request)?;
@@ -48,11 +49,7 @@ pub(super) async fn put(client: &mut Client, request: &mut WebRequest) -> Result
     let incoming = created.map_err(|error| unstored(&error))?;
     let limit = [store.max_size, request.current.view.settings.uploads.max_chunked];
     request.upload = Body::limited(request.head.framing, limit.into_iter().flatten().min());
-    if expects_continue(&request.text)
-        && !request.upload.is_done()
-        && client.input.is_empty()
-        && !client.say(CONTINUE.to_vec()).await
-    {
+    if !goes_ahead(client, request).await {
         return Ok(Next::Close);
     }
     match take_in(client, request, incoming, upload.expected.clone()).await {
@@ -64,6 +61,43 @@ pub(super) async fn put(client: &mut Client, request: &mut WebRequest) -> Result
         Err(Trouble::Client(Failure::Refused(error))) => Ok(client.refuse(error).await),
         Err(Trouble::Store(error)) => Err(unstored(&error)),
         Err(Trouble::Taken(next)) => Ok(next),
+    }
+}
+
+/// Tells a client that asks whether to send the body that it may. Whether the connection is still good.
+async fn goes_ahead(client: &mut Client, request: &WebRequest) -> bool {
+    let asks = expects_continue(&request.text) && !request.upload.is_done() && client.input.is_empty();
+    !asks || client.say(CONTINUE.to_vec()).await
+}
+
+/// All of the body of a request, for a plugin: so many bytes at most. What becomes of the connection, if it does not come.
+pub(super) async fn collect(
+    client: &mut Client,
+    request: &mut WebRequest,
+    most: usize,
+) -> Result<Vec<u8>, Next> {
+    let web = request.current.view.web.as_deref();
+    let allowed = web.and_then(|web| web.store.max_size);
+    let allowed = allowed.map_or(most as u64, |allowed| allowed.min(most as u64));
+    if matches!(request.head.framing, Framing::Length(length) if length > allowed) {
+        return Err(client.refuse(ProxyError::ContentTooLarge).await);
+    }
+    request.upload = Body::limited(request.head.framing, Some(allowed));
+    if !goes_ahead(client, request).await {
+        return Err(Next::Close);
+    }
+    let mut piece = Vec::new();
+    let patience = request.current.view.settings.idle_timeout;
+    client.arm(patience);
+    let intake = Intake {
+        body: &mut request.upload,
+        piece: &mut piece,
+        patience,
+    };
+    match intake.fill(client, usize::MAX, |_, _| {}).await {
+        Ok(()) => Ok(piece),
+        Err(Failure::Gone) => Err(Next::Close),
+        Err(Failure::Refused(error)) => Err(client.refuse(error).await),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fleetbal_raft::model::{MimeTypes, Service, Value};
+use fleetbal_raft::model::{MimeTypes, Plugin, Service, Value};
 
 use super::super::variables::NodeVariables;
 use super::settings::{path, size};
@@ -57,7 +57,8 @@ impl WebSettings {
             concatenates: service.flag("enable_concatenate_get"),
             is_precompressed: service.flag("enable_precompressed"),
             store: StoreSettings {
-                puts: service.flag("enable_put"),
+                // `AtomInject` takes what is put before a file would be written.
+                puts: service.flag("enable_put") || service.plugins().contains(&Plugin::AtomInject),
                 deletes: service.flag("enable_delete"),
                 checks_md5: service.flag("enable_md5"),
                 max_size: Some(service.number("max_put_size")).filter(|size| *size > 0),

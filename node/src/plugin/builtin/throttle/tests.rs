@@ -13,7 +13,11 @@ fn ask(hook: &dyn Hook, target: &str, peer: &str) -> (String, RequestContext) {
         Outcome::Next => "passes".to_owned(),
         Outcome::Answer(answer) => answer.status.to_string(),
         Outcome::Wait(time) => format!("waits {}", time.as_secs()),
-        other @ (Outcome::Close | Outcome::Service(_) | Outcome::Fetch(_)) => format!("{other:?}"),
+        other @ (Outcome::Close
+        | Outcome::Service(_)
+        | Outcome::Fetch(_)
+        | Outcome::Collect(_)
+        | Outcome::Stream(_)) => format!("{other:?}"),
     };
     (said, request)
 }

@@ -370,7 +370,11 @@ async fn begin_hooked<'a>(
         .hooked
         .insert(Hooked::new(Arc::clone(hooks), context, outer));
     match hooked.ask(hooks.start()).await {
-        plugin::Outcome::Next | plugin::Outcome::Wait(_) | plugin::Outcome::Fetch(_) => {
+        plugin::Outcome::Next
+        | plugin::Outcome::Wait(_)
+        | plugin::Outcome::Fetch(_)
+        | plugin::Outcome::Collect(_)
+        | plugin::Outcome::Stream(_) => {
             let head = Some(hooked.context.head_bytes()).filter(|_| hooked.context.is_edited());
             Ok(Begins::As(
                 head.map_or(Cow::Borrowed(sent), |head| head.to_vec().into()),
