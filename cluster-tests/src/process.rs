@@ -52,7 +52,7 @@ fn find_binary() -> Result<PathBuf> {
         .context("this test is in no target directory; set FLEETBAL_BIN")?;
     let path = profile_dir.join("fleetbal");
     if !is_fresh(&path)? {
-        build()?;
+        build(profile_dir)?;
     }
     ensure!(path.is_file(), "cargo built no {}", path.display());
     Ok(path)
@@ -82,13 +82,25 @@ fn newest_below(path: &Path) -> Result<SystemTime> {
     Ok(newest)
 }
 
-fn build() -> Result<()> {
+/// Builds it where this test looks for it, which need not be where cargo would put it unasked.
+fn build(profile_dir: &Path) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = profile_dir.parent().context("a profile is in no directory")?;
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--quiet", "--workspace", "--bin", "fleetbal"])
+        .args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--bin",
+            "fleetbal",
+            "--target-dir",
+        ])
+        .arg(target)
         .current_dir(workspace());
     if !cfg!(debug_assertions) {
+        // That takes minutes.
+        eprintln!("building a release of fleetbal in {} …", target.display());
         command.arg("--release");
     }
     let output = command.output().context("cannot run cargo")?;

@@ -100,7 +100,7 @@ impl Runner {
                 Some(report) = self.reports.recv() => self.reported(report),
                 true = self.fleet.changed() => self.heard(),
                 Ok(()) = self.settled.changed() => self.configured(),
-                Some(Ok(done)) = running.join_next(), if !running.is_empty() => self.checked(done),
+                Some(Ok(done)) = running.join_next(), if !running.is_empty() => self.checked(done, &mut running),
                 _ = look.tick() => self.look(),
                 () = sleep_until(wake.into()) => {}
             }
@@ -157,9 +157,14 @@ impl Runner {
         }
     }
 
-    fn checked(&self, (check, started, seen): Done) {
+    /// All that are through by now at once: thousands may be, and what follows from them is told to the others but once.
+    fn checked(&self, done: Done, running: &mut JoinSet<Done>) {
         let mut table = self.health.lock();
-        table.checked(&check, started, seen.as_ref(), Instant::now());
+        let mut next = Some(done);
+        while let Some((check, started, seen)) = next {
+            table.checked(&check, started, seen.as_ref(), Instant::now());
+            next = running.try_join_next().and_then(Result::ok);
+        }
     }
 }
 

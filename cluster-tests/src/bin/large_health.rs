@@ -3,7 +3,7 @@
 //!
 //! `large_health [SECONDS]` measures for so long (20), and prints for each node what it took of a CPU, what it sent by
 //! gossip, and what memory the pool needs. It fails where a node is above the figures of `docs/benchmarks.md`. With release
-//! binaries (`cargo run --release --bin large_health`), or it measures the compiler.
+//! binaries (`cargo run --release --bin large_health`), or it measures the compiler. What it is at goes to stderr.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -11,10 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use fleetbal_cluster_tests::{Fleet, Manage, Plan, Result, wait};
+use fleetbal_cluster_tests::{Fleet, Manage, Plan, Reply, Result, wait};
 
 const BACKENDS: usize = 10_000;
 const FAILING: usize = 100;
+
+/// Between two looks at who is down: each tells of all backends.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The most that a node may take: per cent of a CPU, KiB a second of gossip, MiB for the pool.
 const MOST: Figures = Figures {
@@ -35,32 +38,38 @@ fn main() -> Result {
         Some(text) => text.parse().context("SECONDS is a number")?,
         None => 20,
     };
+    let start = Instant::now();
+    let now_at = |what: &str| eprintln!("{:6.1} s: {what}", start.elapsed().as_secs_f64());
+    now_at("starting three nodes");
     let mut fleet = Fleet::start(&Plan {
         backends: 1,
         pooled: 1,
         ..Plan::default()
     })?;
+    now_at(&format!("measuring them for {seconds} s, nearly empty"));
     let idle = measure(&mut fleet, seconds)?;
     tell("before", &idle);
+    now_at("adding 10,000 backends in one transaction");
     let mut hand = fleet.node(1)?.manage()?;
     fill(&mut hand)?;
+    now_at("waiting until all have found the 100 that refuse");
+    let mut before = Vec::new();
     wait::for_true(
         "all nodes to have the failing ones down",
         wait::PATIENCE * 4,
         || {
-            for node in fleet.nodes() {
-                let lines = node.manage()?.data("health big")?;
-                let down = lines.iter().filter(|line| line.contains(" down ")).count();
-                ensure!(
-                    down == FAILING,
-                    "{} has {down} down of {}",
-                    node.name,
-                    lines.len()
-                );
+            let nodes = fleet.nodes().iter();
+            let down = nodes.map(|node| down(&mut node.manage()?));
+            let down: Vec<_> = down.collect::<Result<_>>()?;
+            if down != before {
+                now_at(&format!("the nodes have {down:?} down"));
+                before.clone_from(&down);
             }
-            Ok(true)
+            thread::sleep(LOOK);
+            Ok(down == [FAILING; 3])
         },
     )?;
+    now_at(&format!("measuring for {seconds} s"));
     let busy = measure(&mut fleet, seconds)?;
     tell("with 10,000 backends, 100 of them failing", &busy);
     let mut above = Vec::new();
@@ -75,6 +84,14 @@ fn main() -> Result {
     fleet.passed()?;
     ensure!(above.is_empty(), "above {MOST:?}: nodes {above:?}");
     Ok(())
+}
+
+/// How many of the large pool's backends a node has down, of which there must be all.
+fn down(manage: &mut Manage) -> Result<usize> {
+    let lines = manage.data("health big")?;
+    let count = lines.len();
+    ensure!(count == BACKENDS, "it has {count} backends");
+    Ok(lines.iter().filter(|line| line.contains(" down ")).count())
 }
 
 /// Makes the large pool.
@@ -97,7 +114,8 @@ fn fill(hand: &mut Manage) -> Result {
     text.push_str("commit\r\n");
     hand.send(text.as_bytes())?;
     for _ in 0..BACKENDS + 2 {
-        hand.reply()?;
+        let reply = hand.reply()?;
+        ensure!(reply == Reply::Ok, "{reply:?}");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::load::Load;
@@ -95,20 +96,73 @@ fn a_backend_that_is_slow_beside_the_others_is_taken_out_and_begins_slowly() -> 
             .to_owned(),
     })?;
     let slow = fleet.backend(3)?.address().to_string();
-    fleet.backend(3)?.delay(std::time::Duration::from_millis(400));
+    fleet.backend(3)?.delay(Duration::from_millis(400));
     let load = Load::start(fleet.node(1)?.traffic(), 8)?;
     wait::for_true("it to be taken out", wait::PATIENCE, || {
         let line = health(&fleet, 1, &slow)?;
         ensure!(line.contains("answers took"), "it says: {line}");
         Ok(line.contains(" down "))
     })?;
-    fleet.backend(3)?.delay(std::time::Duration::ZERO);
+    fleet.backend(3)?.delay(Duration::ZERO);
     wait::for_true("it to begin slowly", wait::PATIENCE, || {
         let line = health(&fleet, 1, &slow)?;
         ensure!(line.contains("begins slowly, with"), "it says: {line}");
         Ok(line.contains(" up "))
     })?;
     load.finish().expect_flawless()?;
+    fleet.passed()
+}
+
+/// The backends that a node has taken out, by its count.
+fn ejected(fleet: &Fleet) -> Result<usize> {
+    let lines = fleet.node(1)?.manage()?.data("health web")?;
+    let out = lines
+        .iter()
+        .filter(|line| line.ends_with("requests in a row failed"));
+    Ok(out.filter(|line| line.contains(" down ")).count())
+}
+
+#[test]
+fn who_fails_again_is_out_for_longer_and_half_of_a_pool_is_out_at_most() -> Result {
+    let mut fleet = Fleet::start(&Plan {
+        nodes: 1,
+        backends: 4,
+        pooled: 4,
+        extra: "SET web.outlier_5xx = 3\nSET web.outlier_eject_time = 1\nSET web.outlier_max_ejected = 50\n"
+            .to_owned(),
+    })?;
+    fleet.backend(2)?.fail_requests(true);
+    let mut lengths = Vec::new();
+    for wanted in 1..=3 {
+        wait::for_true("it to be taken out", wait::PATIENCE, || {
+            fleet.node(1)?.get("/who")?;
+            Ok(ejected(&fleet)? == 1)
+        })?;
+        let start = Instant::now();
+        ensure!(fleet.served_by(1)? == ["b1", "b3", "b4"], "it gets requests");
+        wait::for_true("it to be let back", wait::PATIENCE, || Ok(ejected(&fleet)? == 0))?;
+        lengths.push(start.elapsed());
+        // What passed before it was seen to be out.
+        let least = Duration::from_secs(wanted).mul_f64(0.8);
+        ensure!(start.elapsed() >= least, "out for {lengths:?}");
+    }
+    for number in 1..=4 {
+        fleet.backend(number)?.fail_requests(true);
+    }
+    let mut most = 0;
+    wait::for_true("half of them to be out", wait::PATIENCE, || {
+        for _ in 0..4 {
+            // Those that are left answer as they can: nobody is turned away.
+            ensure!(fleet.node(1)?.get("/who")?.status()? == 500);
+        }
+        most = most.max(ejected(&fleet)?);
+        Ok(most == 2)
+    })?;
+    for _ in 0..50 {
+        ensure!(fleet.node(1)?.get("/who")?.status()? == 500);
+        let now = ejected(&fleet)?;
+        ensure!(now <= 2, "{now} of 4 are out");
+    }
     fleet.passed()
 }
 

@@ -16,6 +16,7 @@ mod dns;
 mod documentation;
 mod events;
 mod files;
+mod health_checks;
 mod health_faults;
 mod health_pages;
 mod health_view;

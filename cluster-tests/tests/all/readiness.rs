@@ -1,6 +1,7 @@
 //! `/readyz`: what one node suffers from takes it out of a VIP, what all suffer from takes nobody out.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::{Fleet, Plan, Result, client, wait};
@@ -90,5 +91,34 @@ fn a_backend_that_is_dead_for_all_empties_no_vip() -> Result {
         })?;
         wait_ready(&fleet, number)?;
     }
+    fleet.passed()
+}
+
+#[test]
+fn who_finds_no_leader_is_ready_after_five_seconds_with_what_it_knew() -> Result {
+    let mut fleet = Fleet::of_three()?;
+    fleet.kill_together(&[1, 2, 3])?;
+    let start = Instant::now();
+    fleet.restart(2)?;
+    let mut said = Vec::new();
+    wait::for_true("n2 to be ready", wait::PATIENCE, || {
+        let reason = not_ready(&fleet, 2)?;
+        let is_ready = reason.is_none();
+        said.extend(reason);
+        Ok(is_ready)
+    })?;
+    let took = start.elapsed();
+    ensure!(took >= Duration::from_secs(5), "ready after {took:?}");
+    ensure!(took < Duration::from_secs(10), "ready after {took:?} only");
+    ensure!(
+        said.iter()
+            .any(|reason| reason.contains("catching up with the fleet")),
+        "it said {said:?}"
+    );
+    fleet.wait_served_by(2, &["b1", "b2", "b3"])?;
+    // With a leader it catches up, however long that takes.
+    fleet.restart(1)?;
+    fleet.restart(3)?;
+    fleet.wait_settled()?;
     fleet.passed()
 }

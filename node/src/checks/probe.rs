@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleetbal_raft::model::{BackendAddress, Expect, HealthRules};
+use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -165,11 +166,13 @@ impl Answer {
         let mut body = Body::new(head.framing);
         let mut content = Vec::new();
         loop {
+            // Where a match may begin that was not all there the last time.
+            let from = content.len().saturating_sub(text.len());
             let taken = body.take_content(&self.input, &mut content);
             let taken = taken.map_err(|error| bad(error.to_string()))?;
             self.input.drain(..taken.min(self.input.len()));
             content.truncate(SEARCHED);
-            if content.windows(text.len().max(1)).any(|window| window == text) {
+            if memmem::find(content.get(from..).unwrap_or_default(), text).is_some() {
                 return Ok(());
             }
             if body.is_done() || content.len() >= SEARCHED || self.more().await? == 0 {
@@ -178,3 +181,7 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "probe_tests.rs"]
+mod tests;

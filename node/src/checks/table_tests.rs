@@ -199,8 +199,14 @@ fn a_flapping_backend_is_told_of_at_most_once_for_each_check() {
 #[test]
 fn checks_fall_slowly_where_a_backend_is_slow_and_at_once_where_it_refuses() {
     let slow = Seen::Down(Failure::other("no answer"));
-    for (seen, needed) in [(slow, 3), (refused(), 1)] {
-        let mut fleet = Fleet::new(1, 1, &[("health_path", "/ok")]);
+    for (fall, seen, needed) in [
+        ("none", slow.clone(), 3),
+        ("none", refused(), 1),
+        ("1", slow.clone(), 1),
+        ("5", slow, 5),
+        ("5", refused(), 5),
+    ] {
+        let mut fleet = Fleet::new(1, 1, &[("health_path", "/ok"), ("health_fall", fall)]);
         let mut checks = 0;
         while fleet.is_up(0, 1) {
             fleet.now += SECOND / 20;
@@ -212,6 +218,27 @@ fn checks_fall_slowly_where_a_backend_is_slow_and_at_once_where_it_refuses() {
             assert!(checks < 10);
         }
         assert_eq!(checks, needed);
+    }
+}
+
+#[test]
+fn a_return_is_known_to_all_within_as_many_intervals_as_it_has_to_rise() {
+    for rise in 1..=4_u32 {
+        let mut fleet = Fleet::new(6, 2, &[("health_rise", &rise.to_string())]);
+        fleet.down.insert(1);
+        fleet.fails(0, 1);
+        fleet.pass(SECOND * 3);
+        assert_eq!(fleet.seen_up(1), [false; 6]);
+        let start = fleet.now;
+        fleet.down.clear();
+        while fleet.seen_up(1) != [true; 6] {
+            fleet.pass(SECOND / 20);
+        }
+        let took = fleet.now - start;
+        assert!(
+            took > SECOND * (rise - 1) && took <= SECOND * (rise + 1),
+            "{rise} good checks, a second apart: {took:?}"
+        );
     }
 }
 

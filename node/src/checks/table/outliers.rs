@@ -57,17 +57,14 @@ impl Table {
         };
         let Some(length) = pool.slow_start() else { return };
         let backends = pool.backends().iter();
-        let up: Vec<_> = backends
+        let up = backends
             .filter_map(|backend| self.entries.get(backend.key()))
-            .filter(|entry| entry.is_up() && !entry.is_draining)
-            .collect();
-        let is_warm = |other: &&Entry| {
-            !Arc::ptr_eq(&other.backend, &entry.backend) && other.backend.part(now).is_none()
-        };
-        if !up.iter().any(is_warm) {
-            for entry in up {
-                entry.backend.is_warm();
-            }
+            .filter(|entry| entry.is_up() && !entry.is_draining);
+        let is_warm =
+            |other: &Entry| !Arc::ptr_eq(&other.backend, &entry.backend) && other.backend.part(now).is_none();
+        // The first one will do: thousands may come back at the same time.
+        if !up.clone().any(is_warm) {
+            up.for_each(|entry| entry.backend.is_warm());
         } else if entry.is_up() {
             entry.backend.warm_up(now, length);
         }
