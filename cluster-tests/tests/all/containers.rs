@@ -41,6 +41,15 @@ impl Project {
         Ok(ended)
     }
 
+    /// The engine's name of what runs a service.
+    fn container(&self, service: &str) -> Result<String> {
+        Ok(self
+            .compose(&["ps", "--quiet", service])?
+            .stdout
+            .trim()
+            .to_owned())
+    }
+
     fn wait_fleet(&self, at: &str, wanted: &str) -> Result<()> {
         wait::for_true(format!("'{wanted}' at {at}"), Duration::from_mins(1), || {
             let ended = self.compose(&["exec", "-T", at, "/usr/bin/fleetbal", "cluster", "status"])?;
@@ -68,13 +77,21 @@ fn wait_traffic(port: u16) -> Result<()> {
     })
 }
 
+/// Nobody's process, that can write to its volume alone, and that the engine knows to be well.
+fn check_confined(project: &Project, node: &str) -> Result<()> {
+    let container = project.container(node)?;
+    let what =
+        "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.State.Health.Status}}";
+    wait::for_true(format!("{node} to be well"), Duration::from_mins(1), || {
+        let told = run("docker", &["inspect", "--format", what, &container])?.stdout;
+        ensure!(told.trim() == "65532:65532 true [ALL] healthy", "{told}");
+        Ok(true)
+    })
+}
+
 /// A network is cut, and healed: the others go on, and it catches up.
 fn cut_and_heal(project: &Project) -> Result<()> {
-    let container = project
-        .compose(&["ps", "--quiet", "n3"])?
-        .stdout
-        .trim()
-        .to_owned();
+    let container = project.container("n3")?;
     let network = "fleetbal-test_fleet";
     ensure!(run("docker", &["network", "disconnect", network, &container])?.code == Some(0));
     project.compose(&[
@@ -113,7 +130,8 @@ fn the_compose_file_makes_a_fleet_that_grows_heals_and_is_replaced() -> Result {
     let project = Project::new()?;
     project.compose(&["up", "--detach"])?;
     project.wait_fleet("n3", "quorum 3/3, tolerates 1, in sync yes")?;
-    for port in 8081..=8083 {
+    for (node, port) in [("n1", 8081), ("n2", 8082), ("n3", 8083)] {
+        check_confined(&project, node)?;
         wait_traffic(port)?;
     }
     // A fourth one, by hand.

@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_mins(20);
 struct Debian(PathBuf);
 
 impl Debian {
-    /// A copy of `FLEETBAL_DEBIAN_ROOT`, else a new one.
+    /// A copy of `FLEETBAL_DEBIAN_ROOT`, where adduser has to be, else a new one.
     fn make(at: PathBuf) -> Result<Self> {
         let mut command = if let Some(given) = std::env::var_os("FLEETBAL_DEBIAN_ROOT") {
             let mut copy = Command::new("cp");
@@ -34,7 +34,9 @@ impl Debian {
             copy
         } else {
             let mut make = Command::new("debootstrap");
-            make.args(["--variant=minbase", "stable"]).arg(&at);
+            // What the package depends on: dpkg alone, with which the test installs it, brings nothing along.
+            make.args(["--variant=minbase", "--include=adduser", "stable"])
+                .arg(&at);
             make
         };
         command.env("DEBIAN_FRONTEND", "noninteractive");

@@ -45,6 +45,8 @@ fn bash_completes_subcommands_and_flags() -> Result {
         ("fleetbal clu", "clu", "cluster"),
         ("fleetbal --cluster-l", "--cluster-l", "--cluster-listen"),
         ("fleetbal cluster tr", "tr", "transfer"),
+        ("fleetbal to", "to", "top"),
+        ("fleetbal top --int", "--int", "--interval"),
     ] {
         let words: Vec<_> = line.split(' ').collect();
         let mut bash = Command::new("bash");
@@ -85,6 +87,7 @@ fn there_is_a_page_for_each_subcommand() -> Result {
         "fleetbal-cluster.1",
         "fleetbal-cluster-status.1",
         "fleetbal-probe.1",
+        "fleetbal-top.1",
     ] {
         ensure!(pages.contains(wanted), "no {wanted} in {pages:?}");
     }
