@@ -12,7 +12,8 @@ case $binary in
     sample-backend) package=fleetbal-cluster-tests ;;
     *) echo "there is no binary '$binary'" >&2; exit 2 ;;
 esac
-# With a target of its own, the flag is for the binary alone, not for what the compiler loads while it builds.
-RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
+# With a target of its own, the flags are for the binary alone, not for what the compiler loads while it builds. A static
+# binary does not find the C library's getrandom() by name while it runs, and would want /dev/urandom instead.
+RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"" \
     cargo build --quiet --locked -p "$package" --bin "$binary" --target "$target" --profile dist
 echo "${CARGO_TARGET_DIR:-$PWD/target}/$target/dist/$binary"
