@@ -2,7 +2,10 @@
 
 All of them: HTTP/1.1 on both sides, connections kept open on both sides and reused for any client, Host passed on,
 X-Forwarded-For with the client's address, bodies streamed both ways without files, no access log unless it is asked
-for (HAProxy then has none still: it writes to no file), no limits in reach.
+for, no limits in reach. With `--access-log` all of them write the line that is called combined to a file, each in the way
+that it has of its own: nginx and HAProxy with a write for each request, nginx to its `access_log` without a buffer, HAProxy
+to its standard output, which is the file (it opens none itself, and who wants a file otherwise pays a syslog daemon that
+no figure here would show); fleetbal from a thread of its own, whose time counts.
 `recorder.py` checks that this is so; nothing here is taken on trust.
 """
 
@@ -10,6 +13,7 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 
 from process import Process, Trouble, first_line, free_port
 
@@ -51,6 +55,18 @@ keepalive_timeout 300s; server_tokens on; client_max_body_size 0; client_body_bu
 client_body_temp_path {d}/{n}1; proxy_temp_path {d}/{n}2; fastcgi_temp_path {d}/{n}3;
 uwsgi_temp_path {d}/{n}4; scgi_temp_path {d}/{n}5;
 """
+
+
+# In each of the lines of a request that was answered.
+LINE = b'" 200 '
+
+
+def has_line(path):
+    """Whether a request that was answered is in a log, near its beginning."""
+    if not os.path.exists(path):
+        return False
+    with open(path, "rb") as log:
+        return LINE in log.read(65536)
 
 
 def nginx_head(d, name, files, workers=1, access="off"):
@@ -143,6 +159,16 @@ proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; pr
             conf = conf.replace(before, after)
         return ["nginx", "-p", self.dir, "-c", write(f"{self.dir}/{self.label}.conf", conf)]
 
+    def check_log(self):
+        """Whether the lines are written that were asked for."""
+        path, give_up = self._log(""), time.monotonic() + 5
+        # What HAProxy writes goes where its process writes.
+        path = path and (f"{self.dir}/{self.label}.log" if self.name == "haproxy" else path)
+        while path and not has_line(path):
+            if time.monotonic() > give_up:
+                raise Trouble(f"{self.name} writes no access log")
+            time.sleep(0.05)
+
     def _log(self, without):
         """Where a contender logs, in the format that is called combined."""
         return f"{self.dir}/{self.label}.access" if self.options.access_log else without
@@ -152,6 +178,11 @@ proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; pr
         tls = f"ssl crt {pair} ssl-min-ver {VERSION} ciphersuites {SUITE}" if self.tls else ""
         # Spliced, large bodies cost it less. The pool ratios and the purge delay: or it closes idle connections to
         # the backend under many clients.
+        logs = """ log stdout len 2048 format raw local0 info
+ log-format "%ci - - [%trl] %{+Q}r %ST %B %{+Q}[capture.req.hdr(0)] %{+Q}[capture.req.hdr(1)]"
+ capture request header Referer len 512
+ capture request header User-Agent len 512
+""" if self._log("") else ""
         # Limits: or it asks for two descriptors for each of 10,000 idle connections, and does not start.
         conf = f"""global
  nbthread {self.workers}
@@ -170,7 +201,7 @@ defaults
 frontend f
  bind 127.0.0.1:{self.port} backlog 4096 {tls}
  maxconn {self.options.descriptors // 2 + 40}
- default_backend b
+{logs} default_backend b
 backend b
  balance roundrobin
  server s1 {self.backend} pool-purge-delay 300s

@@ -60,7 +60,7 @@ def arguments():
     parser.add_argument("--contenders", default=",".join(NAMES), help="who takes part [all]")
     parser.add_argument("--json", default=f"{ROOT}/target/bench.json", help="raw figures [target/bench.json]")
     parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/benchmarks.md")
-    parser.add_argument("--access-log", action="store_true", help="nginx and fleetbal write one, in the format `combined`")
+    parser.add_argument("--access-log", action="store_true", help="all write one, in the format `combined`")
     parser.add_argument("--spoil", choices=SPOILERS, help="make a mistake in nginx's settings: the run must fail")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.short else 5)
@@ -118,6 +118,8 @@ def start(stage, options, chosen):
             for contender in team.values():
                 contender.server = stage.backend(contender.backend)
                 check_bodies(contender, cells.SIZES)
+                if contender.name != FLOOR:
+                    contender.check_log()
         stage.say("all passed the backend's bodies on unchanged")
     except BaseException:
         stop(teams)
