@@ -188,6 +188,13 @@ impl Side {
         places.insert("b1".to_owned(), backend.address().to_string());
         places.insert("dir".to_owned(), dir.path().display().to_string());
         fs::write(dir.path().join("nodes"), format!("{}\n", backend.address()))?;
+        for (file, service, role) in [
+            ("included.conf", "inc", "web_server"),
+            ("broken.conf", "bro", "wizard"),
+        ] {
+            let lines = format!("CREATE SERVICE {service}\nSET role = {role}\n");
+            fs::write(dir.path().join(file), lines)?;
+        }
         let config = dir.path().join("perlbal.conf");
         let lines = talk.config.iter().map(|line| talks::fill(line, &places) + "\n");
         fs::write(&config, lines.collect::<String>())?;
