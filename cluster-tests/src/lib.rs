@@ -17,6 +17,7 @@ pub mod node;
 pub mod oracle;
 pub mod ports;
 pub mod process;
+pub mod relay;
 pub mod terminal;
 pub mod tls;
 pub mod wait;

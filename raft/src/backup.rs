@@ -8,13 +8,16 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::checked_file::{Kind, Unreadable};
-use crate::model::{FleetConfig, FleetId, UnixMillis};
+use crate::model::{FIRST_LEVEL, FleetConfig, FleetId, UnixMillis};
 use crate::wire::{WireError, decode_backup, encode_backup};
 
 const KIND: Kind = Kind {
     mark: b"fbalback",
-    format: 1,
+    format: 2,
 };
+
+/// What the first release reads. It would pass over what it does not know, and restore the rest.
+const FIRST: Kind = Kind { format: 1, ..KIND };
 
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +55,19 @@ pub enum BackupError {
     #[error("the backup is damaged: its checksum does not match its content; take another copy of it")]
     Checksum,
     /// This release cannot make a configuration of them.
-    #[error("the backup's content cannot be read: {0}")]
+    #[error("the backup cannot be read: {0}")]
     Content(#[from] WireError),
 }
 
 impl Backup {
     /// The bytes of the file.
     pub fn to_bytes(&self) -> Bytes {
-        KIND.wrap(&[&encode_backup(self).encode_to_vec()])
+        let kind = if self.config.feature_level() > FIRST_LEVEL {
+            KIND
+        } else {
+            FIRST
+        };
+        kind.wrap(&[&encode_backup(self).encode_to_vec()])
     }
 
     /// Reads a file, and checks all of it.
@@ -82,7 +90,9 @@ impl Backup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Batch, Change, PoolName};
+    use crate::model::{
+        Batch, Certificate, CertificateName, Change, FEATURE_LEVEL, PoolName, SealId, SealedKey,
+    };
 
     fn backup() -> Backup {
         let create = Change::CreatePool(PoolName::parse("web").unwrap());
@@ -114,11 +124,50 @@ mod tests {
         }
     }
 
+    /// A backup with something that the first release does not know, and what its content says.
+    fn with_a_certificate() -> (Backup, fleetbal_proto::v1::Backup) {
+        let put = Change::PutCertificate {
+            name: CertificateName::parse("www").unwrap(),
+            certificate: Arc::new(Certificate {
+                chain: vec![b"chain"[..].into()],
+                key: SealedKey {
+                    seal: SealId([1; 16]),
+                    sealed: b"sealed"[..].into(),
+                },
+            }),
+        };
+        let mut backup = backup();
+        backup.config = Arc::new(backup.config.with_batch(&Batch::of(vec![put])).unwrap());
+        let content = encode_backup(&backup);
+        (backup, content)
+    }
+
+    #[test]
+    fn an_older_release_refuses_what_it_would_leave_out() {
+        let format = |backup: &Backup| u32::from_be_bytes(backup.to_bytes()[8..12].try_into().unwrap());
+        assert_eq!(format(&backup()), 1);
+        let (later, content) = with_a_certificate();
+        assert_eq!((format(&later), content.feature_level), (2, 2));
+        assert_eq!(Backup::from_bytes(&later.to_bytes()), Ok(later));
+        // The same by this release, of the next one's.
+        let next = fleetbal_proto::v1::Backup {
+            feature_level: FEATURE_LEVEL + 1,
+            ..content
+        };
+        let told = Backup::from_bytes(&KIND.wrap(&[&next.encode_to_vec()]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains(&format!("needs feature level {}", FEATURE_LEVEL + 1)),
+            "{told}"
+        );
+    }
+
     #[test]
     fn a_later_format_is_named() {
         let mut later = backup().to_bytes().to_vec();
         later[11] = 9;
-        let newer = BackupError::Newer { found: 9, known: 1 };
+        let newer = BackupError::Newer { found: 9, known: 2 };
         assert_eq!(Backup::from_bytes(&later), Err(newer));
     }
 }

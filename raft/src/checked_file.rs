@@ -43,6 +43,11 @@ impl Kind {
         file.into()
     }
 
+    /// What follows mark and format, whether or not the file is whole.
+    pub(crate) fn begin_of_content(self, bytes: &[u8]) -> Option<&[u8]> {
+        bytes.strip_prefix(self.mark)?.get(size_of::<u32>()..)
+    }
+
     /// The content of a whole file.
     pub(crate) fn unwrap_content(self, bytes: &[u8]) -> Result<&[u8], Unreadable> {
         let rest = bytes.strip_prefix(self.mark).ok_or(Unreadable::NotOne)?;

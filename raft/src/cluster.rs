@@ -21,6 +21,7 @@ pub(crate) mod transfer;
 mod votes;
 mod vouched;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
@@ -51,7 +52,7 @@ use crate::transport::tls::FleetTls;
 use crate::types::{ClusterMember, NodeId, TypeConfig};
 use crate::wire::{encode_entry, seal_secret, with_seal_secret};
 
-pub use join::join;
+pub use join::{Joiner, join};
 pub use peer::Peer;
 pub use rekey::REKEY_AFTER;
 pub use status::RaftStatus;
@@ -130,6 +131,8 @@ pub(crate) struct Inner {
     keeper: Notify,
     /// On the leader: what a member tells of itself is taken in one after the other.
     describing: tokio::sync::Mutex<()>,
+    /// What members told and whoever has the next turn takes in: where each is, and its feature level.
+    described: Mutex<BTreeMap<NodeId, (String, Option<u32>)>>,
     stopping: watch::Sender<bool>,
     removed: watch::Sender<bool>,
     log_failure: FirstFailure,
@@ -460,7 +463,7 @@ impl Inner {
     ) -> Result<Proposed, ProposeError> {
         let time = (self.clock)();
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let feature_level = command.feature_level();
+        let feature_level = self.level_of(&command);
         self.await_level(feature_level).await?;
         let entry = encode_entry(&Entry {
             feature_level,

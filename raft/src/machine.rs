@@ -16,6 +16,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
 pub(crate) use self::salvage::Salvage;
+pub(crate) use self::snapshot::snapshot_level;
 pub use self::snapshot::{SnapshotError, SnapshotPlace, check_snapshot};
 
 use self::replicated::Replicated;

@@ -7,6 +7,8 @@ mod hash;
 mod history;
 mod member;
 mod plugin;
+#[cfg(test)]
+mod previous_tests;
 pub mod raft;
 mod unset;
 
@@ -15,7 +17,7 @@ pub(crate) use config::{decode_backup, encode_backup, seal_secret, with_seal_sec
 pub use config::{decode_state, encode_state};
 pub use hash::ConfigHasher;
 
-use crate::model::FEATURE_LEVEL;
+use crate::model::{FEATURE_LEVEL, FIRST_LEVEL};
 
 /// Bytes that do not mean what they should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,11 @@ pub enum WireError {
         /// What this release can apply.
         here: u32,
     },
+}
+
+/// How a feature level is written: the first release wrote none.
+fn beyond_first(level: u32) -> u32 {
+    if level > FIRST_LEVEL { level } else { 0 }
 }
 
 /// Refuses what belongs to a later release.

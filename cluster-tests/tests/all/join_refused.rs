@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::process::{self, Ended};
-use fleetbal_cluster_tests::{Fleet, Plan, Result, wait};
+use fleetbal_cluster_tests::{Fleet, Manage, Plan, Result, wait};
 
 /// A fleet of one, and a place for a second node.
 fn fleet_and_place() -> Result<(Fleet, usize)> {
@@ -92,6 +92,25 @@ fn an_expired_token() -> Result {
     let flags = fleet.join_flags(number, &token)?;
     let ended = run(&fleet, &flags)?;
     check_refused(&fleet, &ended, &["expired"])?;
+    fleet.passed()
+}
+
+#[test]
+fn a_revoked_token() -> Result {
+    let (fleet, number) = fleet_and_place()?;
+    let token = fleet.token("")?;
+    let id = token.split('.').nth(2).context("a token without an id")?;
+    let mut manage = fleet.node(1)?.manage()?;
+    let is_listed = |manage: &mut Manage| -> Result<bool> {
+        let tokens = manage.data("cluster tokens")?;
+        Ok(tokens.iter().any(|line| line.contains(id)))
+    };
+    ensure!(is_listed(&mut manage)?, "{id} is not listed");
+    manage.change(&format!("cluster revoke {id}"))?;
+    ensure!(!is_listed(&mut manage)?, "{id} is still listed");
+    let flags = fleet.join_flags(number, &token)?;
+    let ended = run(&fleet, &flags)?;
+    check_refused(&fleet, &ended, &["not one of this fleet's"])?;
     fleet.passed()
 }
 

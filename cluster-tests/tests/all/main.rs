@@ -12,6 +12,7 @@ mod containers;
 mod daemon;
 mod debian;
 mod demo;
+mod disk_bound;
 mod dns;
 mod documentation;
 mod events;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use std::{io::Write as _, thread};
 
@@ -69,6 +70,34 @@ fn jump_about(fleet: &Fleet, leader: usize, attempt: usize, clock: &Path) -> Res
     Ok(term(fleet)? == before && fleet.leader()? == leader)
 }
 
+fn today(offset: &str) -> Result<String> {
+    let said = Command::new("date")
+        .args(["-u", "+%Y-%m-%d", "-d", offset])
+        .output()?;
+    Ok(String::from_utf8(said.stdout)?.trim().to_owned())
+}
+
+/// Who joins 400 days ahead is told so, with both times and what to do, and is no member.
+fn refused_with_both_clocks(fleet: &mut Fleet, token: &str) -> Result {
+    let flags = fleet.join_flags(2, token)?;
+    fleet.launch_only(2, flags)?;
+    let (theirs, ours) = (today("+400 days")?, today("now")?);
+    let code = fleet.wait_gone(2, wait::PATIENCE)?;
+    ensure!(code == Some(78), "it ended with {code:?}");
+    let log = fleet.node(2)?.log_text();
+    let last = log.lines().last().unwrap_or_default();
+    for word in [
+        format!("the clock of n2 says {theirs}"),
+        format!("that of n1, which leads the fleet, {ours}"),
+        "set the wrong one".to_owned(),
+    ] {
+        ensure!(last.contains(&word), "no '{word}' in: {last}");
+    }
+    let nodes = fleet.node(1)?.status()?.nodes()?.len();
+    ensure!(nodes == 1, "the fleet has {nodes} nodes");
+    Ok(())
+}
+
 #[test]
 fn a_clock_that_is_wrong_and_jumps_disturbs_neither_the_leader_nor_retries_nor_traffic() -> Result {
     let Some(library) = library() else {
@@ -89,6 +118,9 @@ fn a_clock_that_is_wrong_and_jumps_disturbs_neither_the_leader_nor_retries_nor_t
     )?;
     fleet.found()?;
     let token = fleet.token("")?;
+    refused_with_both_clocks(&mut fleet, &token)?;
+    // A small difference is none; what comes later is not looked at.
+    set(&clock, "+120")?;
     fleet.join(2, &token)?;
     fleet.join(3, &token)?;
     fleet.wait_settled()?;

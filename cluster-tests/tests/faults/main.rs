@@ -10,3 +10,4 @@ mod disk;
 mod health;
 mod partitions;
 mod random;
+mod slow_lines;

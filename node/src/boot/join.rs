@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleetbal_raft::cluster;
+use fleetbal_raft::cluster::{self, Joiner};
 use fleetbal_raft::error::OpenError;
 use fleetbal_raft::identity::{self, DataDir, Identity};
 use fleetbal_raft::model::FEATURE_LEVEL;
@@ -37,7 +37,7 @@ pub(super) async fn cluster(given: Given<'_>) -> Result<Cluster, BootError> {
     let dir = open(clustered, given.inheritance.is_some()).await?;
     let identity = match dir.identity().map_err(BootError::config)? {
         Some(identity) => resume(settings, clustered, identity)?,
-        None => begin(given, clustered, &dir).await?,
+        None => begin(given, clustered, &dir, &clock).await?,
     };
     let options = StartOptions {
         dir,
@@ -100,7 +100,12 @@ fn resume(
     }
 }
 
-async fn begin(given: Given<'_>, clustered: &ClusterSettings, dir: &DataDir) -> Result<Identity, BootError> {
+async fn begin(
+    given: Given<'_>,
+    clustered: &ClusterSettings,
+    dir: &DataDir,
+    clock: &Clock,
+) -> Result<Identity, BootError> {
     let name = given.settings.node.clone();
     match &clustered.begin {
         Begin::Found(fleet) => {
@@ -121,9 +126,15 @@ async fn begin(given: Given<'_>, clustered: &ClusterSettings, dir: &DataDir) -> 
             let token = token(source)?;
             let asked: Vec<_> = peers.iter().map(ToString::to_string).collect();
             tracing::info!(node = %name, peers = asked.join(","), "joining");
-            cluster::join(dir, peers, &token, name, clustered.advertise)
-                .await
-                .map_err(BootError::config)
+            let joiner = Joiner {
+                peers,
+                token: &token,
+                node: name,
+                advertise: clustered.advertise,
+                feature_level: FEATURE_LEVEL,
+                clock: Arc::clone(clock),
+            };
+            cluster::join(dir, &joiner).await.map_err(BootError::config)
         }
         Begin::Resume => Err(BootError::Config(format!(
             "data directory {} belongs to no fleet yet; found one with --init, or join one with --join HOST:PORT and \

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::token::Secret;
 use super::{Home, Inner};
 use crate::identity::keys::SigningRequest;
-use crate::model::{Answer, Command, NewMember, NodeName, Rejection, RequestId, TokenId};
+use crate::model::{Answer, Command, NewMember, NodeName, Rejection, RequestId, TokenId, UnixMillis};
 use crate::types::{ClusterMember, NodeId};
 use crate::wire::raft::encode_members;
 
@@ -28,6 +28,8 @@ struct Candidate {
     token: TokenId,
     secret: Secret,
     request_id: RequestId,
+    feature_level: Option<u32>,
+    time: Option<UnixMillis>,
 }
 
 /// Why nobody was taken up.
@@ -90,6 +92,9 @@ impl Inner {
             .map_err(|error| unavailable(&error))?;
         self.wait(fresh).await?;
         self.check_secret(&candidate)?;
+        let (level, time) = (candidate.feature_level, candidate.time);
+        self.check_joiner(&candidate.member.name, level, time)
+            .map_err(No::Refused)?;
         let node_id = self.propose_join(&candidate).await?;
         let certificate = home
             .identity
@@ -202,6 +207,8 @@ impl Candidate {
             token,
             secret,
             request_id: RequestId(request_id.map_err(|_| "a request id has 16 bytes")?),
+            feature_level: request.feature_level,
+            time: request.time_unix_ms.map(UnixMillis),
         })
     }
 }

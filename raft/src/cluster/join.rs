@@ -3,6 +3,7 @@
 //! A join that was begun is noted in the data directory before it is asked for. Asked again after a crash or a lost
 //! answer, it is the same request: the token is used once and the node gets the same id.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use super::Clock;
 use super::peer::Peer;
 use super::token::JoinToken;
 use crate::error::{JoinError, OpenError};
@@ -48,24 +50,44 @@ pub(super) enum Attempt {
     Again(String),
 }
 
+/// Who joins, and whom it asks.
+#[derive(Clone)]
+pub struct Joiner<'a> {
+    /// Members, or names of members.
+    pub peers: &'a [Peer],
+    /// What lets it in.
+    pub token: &'a JoinToken,
+    /// Its name.
+    pub node: NodeName,
+    /// Where the others reach its cluster port.
+    pub advertise: SocketAddr,
+    /// What it can apply: [`crate::model::FEATURE_LEVEL`].
+    pub feature_level: u32,
+    /// Wall-clock time: a fleet takes nobody up whose clock is far from its own.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for Joiner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joiner")
+            .field("node", &self.node)
+            .field("advertise", &self.advertise)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Joins a fleet through whichever of its members answers first, and settles the data directory. Takes at most
 /// 20 seconds; dropping the future leaves a join that the next call takes up again.
 ///
 /// # Errors
 /// When the directory is a node's already, the fleet refuses, a peer is of another fleet, or nobody answers in time.
-pub async fn join(
-    dir: &DataDir,
-    peers: &[Peer],
-    token: &JoinToken,
-    node: NodeName,
-    advertise: SocketAddr,
-) -> Result<Identity, JoinError> {
+pub async fn join(dir: &DataDir, joiner: &Joiner<'_>) -> Result<Identity, JoinError> {
     dir.check_free()?;
-    if peers.is_empty() {
+    if joiner.peers.is_empty() {
         return Err(JoinError::NoPeers);
     }
-    let request = Request::prepare(dir, token, node, advertise)?;
-    let (identity, known) = request.ask_all(peers).await?;
+    let request = Request::prepare(dir, joiner)?;
+    let (identity, known) = request.ask_all(joiner.peers).await?;
     dir.settle(&identity, &known)?;
     tracing::info!(fleet = %identity.fleet, node = %identity.name, id = identity.node_id, "joined");
     Ok(identity)
@@ -74,18 +96,15 @@ pub async fn join(
 pub(super) struct Request<'a> {
     token: &'a JoinToken,
     node: NodeName,
+    clock: Clock,
     key: Vec<u8>,
     message: v1::JoinRequest,
 }
 
 impl<'a> Request<'a> {
     /// The join that was begun with this token under this name, or a new one.
-    pub(super) fn prepare(
-        dir: &DataDir,
-        token: &'a JoinToken,
-        node: NodeName,
-        advertise: SocketAddr,
-    ) -> Result<Self, OpenError> {
+    pub(super) fn prepare(dir: &DataDir, joiner: &Joiner<'a>) -> Result<Self, OpenError> {
+        let (token, node) = (joiner.token, joiner.node.clone());
         let (token_id, name) = (token.id().to_string(), node.to_string());
         let begun = dir
             .pending_join()?
@@ -107,14 +126,17 @@ impl<'a> Request<'a> {
             token_id,
             secret: token.secret().bytes().to_vec(),
             name,
-            address: advertise.to_string(),
+            address: joiner.advertise.to_string(),
             signing_request: signing_request(&key)?,
             request_id,
             forwarded: false,
+            feature_level: Some(joiner.feature_level),
+            time_unix_ms: None,
         };
         Ok(Self {
             token,
             node,
+            clock: Arc::clone(&joiner.clock),
             key,
             message,
         })
@@ -163,7 +185,11 @@ impl<'a> Request<'a> {
     async fn ask(&self, peer: SocketAddr) -> Result<(Identity, KnownMembers), Attempt> {
         let channel = connect_pinned(self.token.ca(), peer).await?;
         let mut client = v1::joining_client::JoiningClient::new(channel);
-        let answer = timeout(ANSWER, client.join(self.message.clone()))
+        let request = v1::JoinRequest {
+            time_unix_ms: Some((self.clock)().0),
+            ..self.message.clone()
+        };
+        let answer = timeout(ANSWER, client.join(request))
             .await
             .map_err(|_| Attempt::Again("no answer in time".to_owned()))?
             .map_err(|status| Attempt::Again(format!("no answer ({})", status.message())))?;

@@ -6,14 +6,15 @@
 //! is decided in `votes`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetbal_proto::v1;
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, RaftMetrics};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::votes::{Standing, Step, next_step};
 use super::vouched::members_of;
@@ -35,6 +36,9 @@ const FAREWELL: Duration = Duration::from_millis(300);
 
 /// How long one change of the membership may take before it is tried again.
 const CHANGE: Duration = Duration::from_secs(5);
+
+/// How soon a change of the membership is tried again that another one is in the way of.
+const TURN: Duration = Duration::from_millis(10);
 
 /// How often a node that does not lead asks the voters whether they are there, where all of them were and where not.
 const ASK_VOTERS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(500));
@@ -177,29 +181,29 @@ impl Inner {
         true
     }
 
-    /// Who joined and is no part of the membership yet.
+    /// Who joined and is no part of the membership yet: all of them at once, since many may join together.
     async fn take_up_missing(&self, metrics: &RaftMetrics<TypeConfig>, applied: &Applied) -> bool {
         let membership = metrics.membership_config.membership();
         let missing = applied
             .state
             .members()
-            .find(|(_, member)| membership.get_node(&member.node_id).is_none());
-        let Some((name, member)) = missing else {
+            .filter(|(_, member)| membership.get_node(&member.node_id).is_none());
+        let mut newcomers = BTreeMap::new();
+        for (name, member) in missing {
+            tracing::info!(node = %name, id = member.node_id, "taking up a new member");
+            let newcomer = ClusterMember {
+                name: name.to_string(),
+                address: member.address.clone(),
+                key_hash: member.key_hash,
+                next_key_hash: None,
+                feature_level: None,
+            };
+            newcomers.insert(member.node_id, newcomer);
+        }
+        if newcomers.is_empty() {
             return false;
-        };
-        let newcomer = ClusterMember {
-            name: name.to_string(),
-            address: member.address.clone(),
-            key_hash: member.key_hash,
-            next_key_hash: None,
-            feature_level: None,
-        };
-        tracing::info!(node = %name, id = member.node_id, "taking up a new member");
-        self.change(ChangeMembers::AddNodes(BTreeMap::from([(
-            member.node_id,
-            newcomer,
-        )])))
-        .await;
+        }
+        self.change(ChangeMembers::AddNodes(newcomers)).await;
         true
     }
 
@@ -259,39 +263,65 @@ impl Inner {
         }
     }
 
-    /// Makes one change of the membership; whether it was made shows in the membership.
+    /// Makes one change of the membership; whether it was made shows in the membership. Where another one is on its way, it
+    /// waits for its turn.
     pub(super) async fn change(&self, change: ChangeMembers<NodeId, ClusterMember>) -> bool {
-        match timeout(CHANGE, self.raft.change_membership(change, true)).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the membership was not changed");
-                false
+        let deadline = Instant::now() + CHANGE;
+        loop {
+            let changing = self.raft.change_membership(change.clone(), true);
+            match timeout_at(deadline, changing).await {
+                Ok(Ok(_)) => return true,
+                Ok(Err(error)) if is_in_progress(&error) && Instant::now() + TURN < deadline => {
+                    sleep(TURN).await;
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the membership was not changed");
+                    return false;
+                }
+                Err(_) => return false,
             }
-            Err(_) => false,
         }
     }
 
-    /// On the leader: a member is at this address and of this feature level from now on.
+    /// On the leader: a member is at this address and of this feature level from now on. What others told meanwhile is taken
+    /// in by the same change: where hundreds start together, each change in its turn would take too long.
     pub(crate) async fn take_over(&self, node: NodeId, address: String, feature_level: Option<u32>) -> bool {
         if self.leader() != Some(self.node_id) {
             return false;
         }
+        let told = (address, feature_level);
+        self.described().insert(node, told.clone());
         let _one_at_a_time = self.describing.lock().await;
+        let all = std::mem::take(&mut *self.described());
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let Some(member) = metrics.membership_config.membership().get_node(&node) else {
-            return false;
-        };
-        let moved = ClusterMember {
-            address,
-            feature_level,
-            ..member.clone()
-        };
-        if moved == *member {
-            return true;
+        let membership = metrics.membership_config.membership();
+        let mut moved = BTreeMap::new();
+        for (id, (address, feature_level)) in all {
+            let Some(member) = membership.get_node(&id) else {
+                continue;
+            };
+            let now = ClusterMember {
+                address,
+                feature_level,
+                ..member.clone()
+            };
+            if now != *member {
+                tracing::info!(node = %member.name, from = %member.address, to = %now.address, ?feature_level, "a member told of itself");
+                moved.insert(id, now);
+            }
         }
-        tracing::info!(node = %member.name, from = %member.address, to = %moved.address, ?feature_level, "a member told of itself");
-        self.change(ChangeMembers::SetNodes(BTreeMap::from([(node, moved)])))
-            .await
+        let is_among_them = moved.contains_key(&node);
+        let is_taken_in = moved.is_empty() || self.change(ChangeMembers::SetNodes(moved)).await;
+        if is_among_them {
+            return is_taken_in;
+        }
+        // It was so, or who had the turn before took it along.
+        let member = membership.get_node(&node);
+        member.is_some_and(|member| (&member.address, member.feature_level) == (&told.0, told.1))
+    }
+
+    fn described(&self) -> MutexGuard<'_, BTreeMap<NodeId, (String, Option<u32>)>> {
+        self.described.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says until it was heard where this node is and what it can apply, where the fleet knows otherwise.
@@ -391,6 +421,16 @@ impl Memory {
         }
         seen.elapsed()
     }
+}
+
+/// Whether nothing but another change of the membership is in the way.
+fn is_in_progress(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> bool {
+    matches!(
+        error.api_error(),
+        Some(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_)
+        ))
+    )
 }
 
 /// Whether a node has the log up to an index.

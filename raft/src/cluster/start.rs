@@ -78,6 +78,7 @@ impl Parts {
             answering: AtomicU32::new(1),
             keeper: Notify::new(),
             describing: tokio::sync::Mutex::default(),
+            described: Mutex::default(),
             stopping: watch::Sender::new(false),
             removed: watch::Sender::new(false),
             log_failure,

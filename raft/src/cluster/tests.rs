@@ -3,6 +3,7 @@
 mod harness;
 mod levels;
 mod lost_answer;
+mod many;
 mod renewal;
 
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use self::harness::{Fleet, WITHIN, batch, create, name, run, until};
+use self::harness::{Fleet, WITHIN, batch, create, joiner, name, run, until};
 use super::join::Request;
 use super::{JoinToken, join};
 use crate::error::{JoinError, ProposeError};
@@ -218,7 +219,8 @@ fn joins_are_refused_with_one_clear_sentence() {
     assert!(begin.elapsed() < Duration::from_secs(2));
 
     let dir = DataDir::open(fleet.path("n3")).unwrap();
-    let nobody = run(join(&dir, &[], &good, name("n3"), fleet.nodes[0].address)).unwrap_err();
+    let nobody = joiner(&[], &good, "n3", fleet.nodes[0].address);
+    let nobody = run(join(&dir, &nobody)).unwrap_err();
     assert!(matches!(nobody, JoinError::NoPeers));
     assert!(dir.identity().unwrap().is_none(), "nothing came of any of it");
 }
@@ -230,12 +232,10 @@ fn a_join_that_lost_its_answer_is_the_same_join() {
     let dir = DataDir::open(fleet.path("n2")).unwrap();
     let (_listener, address) = fleet.listen();
     let peers = [fleet.nodes[0].address.to_string().parse().unwrap()];
-    let lost = run(Request::prepare(&dir, &token, name("n2"), address)
-        .unwrap()
-        .ask_all(&peers))
-    .unwrap();
+    let joiner = joiner(&peers, &token, "n2", address);
+    let lost = run(Request::prepare(&dir, &joiner).unwrap().ask_all(&peers)).unwrap();
     // The process died here; it starts again with nothing but its directory.
-    let identity = run(join(&dir, &peers, &token, name("n2"), address)).unwrap();
+    let identity = run(join(&dir, &joiner)).unwrap();
     assert_eq!(identity.node_id, lost.0.node_id);
     assert_eq!(identity.keys.key_hash().unwrap(), lost.0.keys.key_hash().unwrap());
     assert_eq!(fleet.nodes[0].cluster.feed().latest().state.members().len(), 2);

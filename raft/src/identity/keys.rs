@@ -260,7 +260,7 @@ fn node_params(node: &NodeName) -> Result<CertificateParams, OpenError> {
 fn lasting(mut params: CertificateParams, common_name: &str) -> CertificateParams {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    // RFC 5280, 4.1.2.5: no well-defined end. A member whose clock is wrong must still be able to join.
+    // RFC 5280, 4.1.2.5: no well-defined end. Who has the wrong clock must still be able to ask, and read which one is.
     params.not_before = rcgen::date_time_ymd(1970, 1, 1);
     params.not_after = rcgen::date_time_ymd(9999, 12, 31);
     params

@@ -12,6 +12,7 @@ use prost::Message;
 
 use super::replicated::Replicated;
 use crate::checked_file::{Kind, Unreadable};
+use crate::model::{FIRST_LEVEL, RENEWAL};
 use crate::store::{StoreError, files};
 use crate::types::{LogId, SnapshotMeta};
 use crate::wire::raft::{SNAPSHOT_FORMAT, decode_snapshot_header, encode_snapshot_header};
@@ -72,10 +73,26 @@ pub(super) fn encode(replicated: &Replicated) -> (SnapshotMeta, Bytes) {
         last_log_id: replicated.last_applied,
         last_membership: replicated.membership.clone(),
     };
-    let header = encode_snapshot_header(None, &meta).encode_length_delimited_to_vec();
+    let level = level_of(replicated);
+    let header = encode_snapshot_header(None, &meta, level).encode_length_delimited_to_vec();
     let state = encode_state(&replicated.state, &replicated.answers);
     let file = KIND.wrap(&[&header, &state]);
     (meta, file)
+}
+
+/// The lowest feature level that can apply it. Who knows one key of a member alone would not hear the other.
+fn level_of(replicated: &Replicated) -> u32 {
+    let mut members = replicated.membership.nodes();
+    let renews = members.any(|(_, member)| member.next_key_hash.is_some());
+    let level = replicated.state.feature_level();
+    if renews { level.max(RENEWAL) } else { level }
+}
+
+/// The lowest feature level that can apply a snapshot, as it says itself; none where it is no snapshot.
+pub(crate) fn snapshot_level(bytes: &[u8]) -> Option<u32> {
+    let mut content = KIND.begin_of_content(bytes)?;
+    let header = v1::SnapshotHeader::decode_length_delimited(&mut content).ok()?;
+    Some(header.feature_level.max(FIRST_LEVEL))
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Replicated, SnapshotError> {
@@ -197,9 +214,45 @@ fn file_error(path: &Path, error: SnapshotError) -> StoreError {
             found,
             known,
         },
+        SnapshotError::Content(WireError::Later { needed, here }) => StoreError::Later {
+            path: path.to_owned(),
+            needed,
+            here,
+        },
         SnapshotError::NotOne
         | SnapshotError::Checksum
         | SnapshotError::Content(_)
         | SnapshotError::Other => StoreError::corrupt(path, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FEATURE_LEVEL;
+
+    /// A snapshot of the next release, whose state this one would read without what it does not know.
+    #[test]
+    fn what_needs_a_later_release_is_named_and_not_read_in_part() {
+        let (meta, file) = encode(&Replicated::default());
+        assert_eq!(snapshot_level(&file), Some(FIRST_LEVEL));
+        let needed = FEATURE_LEVEL + 1;
+        let header = encode_snapshot_header(None, &meta, needed).encode_length_delimited_to_vec();
+        let state = encode_state(&Replicated::default().state, &Replicated::default().answers);
+        let later = KIND.wrap(&[&header, &state]);
+        assert_eq!(snapshot_level(&later), Some(needed));
+        let here = FEATURE_LEVEL;
+        let expected = SnapshotError::Content(WireError::Later { needed, here });
+        assert_eq!(check_snapshot(&later), Err(expected));
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), &later).unwrap();
+        let told = Shelf::open(SnapshotPlace::Dir(dir.path().to_owned()))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains(&format!("feature level {needed}")) && !told.contains("corrupt"),
+            "{told}"
+        );
+        assert_eq!(snapshot_level(b"fbalsnap"), None);
     }
 }

@@ -3,6 +3,7 @@
 
 use super::change::{Change, Command};
 use super::config::FleetConfig;
+use super::fleet::FleetState;
 use super::plugin::Plugin;
 use super::service::Service;
 
@@ -56,7 +57,7 @@ impl Change {
             }
             Self::PutCertificate { .. } | Self::RemoveCertificate(_) => CERTIFICATES,
             Self::PutService { service, .. } => level_of_service(service),
-            Self::Restore(config) => level_of_config(config),
+            Self::Restore(config) => config.feature_level(),
             _ => FIRST_LEVEL,
         }
     }
@@ -68,18 +69,26 @@ fn level_of_service(service: &Service) -> u32 {
     settings.chain(plugins).max().unwrap_or(FIRST_LEVEL)
 }
 
-fn level_of_config(config: &FleetConfig) -> u32 {
-    if config.certificates().len() > 0 {
-        return CERTIFICATES;
+impl FleetConfig {
+    /// The lowest feature level that can hold it.
+    pub fn feature_level(&self) -> u32 {
+        let services = self.services().map(|(_, service)| level_of_service(service));
+        let defaults = self.defaults().map(|(key, _)| level_of_setting(key));
+        let plugins = self.loaded().iter().map(level_of_plugin);
+        let certificates = self.certificates().map(|_| CERTIFICATES);
+        let all = services.chain(defaults).chain(plugins).chain(certificates);
+        all.max().unwrap_or(FIRST_LEVEL)
     }
-    let services = config.services().map(|(_, service)| level_of_service(service));
-    let defaults = config.defaults().map(|(key, _)| level_of_setting(key));
-    let plugins = config.loaded().iter().map(level_of_plugin);
-    services
-        .chain(defaults)
-        .chain(plugins)
-        .max()
-        .unwrap_or(FIRST_LEVEL)
+}
+
+impl FleetState {
+    /// The lowest feature level that can hold it, its history included: what is rolled back to may be there alone.
+    pub fn feature_level(&self) -> u32 {
+        let records = self.history().records();
+        let changes = records.flat_map(|record| record.forward.iter().chain(&record.backward));
+        let history = changes.map(Change::feature_level).max();
+        self.config.feature_level().max(history.unwrap_or(FIRST_LEVEL))
+    }
 }
 
 fn level_of_plugin(plugin: &Plugin) -> u32 {

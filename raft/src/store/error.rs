@@ -33,6 +33,18 @@ pub enum StoreError {
         /// The newest that this release reads.
         known: u32,
     },
+    /// It holds what only a later release can apply.
+    #[error(
+        "the store {path} needs feature level {needed}, of a later release, and this release has {here}; start a later one"
+    )]
+    Later {
+        /// The store, or the file of it.
+        path: PathBuf,
+        /// What it needs.
+        needed: u32,
+        /// What this release can apply.
+        here: u32,
+    },
     /// The system refuses.
     #[error("{path}: {source}")]
     File {
@@ -64,9 +76,10 @@ impl From<StoreError> for io::Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::File { source, .. } => source,
-            StoreError::Held(_) | StoreError::Corrupt { .. } | StoreError::Newer { .. } => {
-                Self::new(io::ErrorKind::InvalidData, error)
-            }
+            StoreError::Held(_)
+            | StoreError::Corrupt { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Later { .. } => Self::new(io::ErrorKind::InvalidData, error),
         }
     }
 }

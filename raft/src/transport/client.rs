@@ -28,6 +28,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
 use super::tls::{FleetTls, connect};
+use crate::machine::snapshot_level;
+use crate::model::FIRST_LEVEL;
 use crate::types::{ClusterMember, LogCommand, NodeId, Snapshot, SnapshotData, TypeConfig, Vote};
 use crate::wire::WireError;
 use crate::wire::raft as wire;
@@ -76,6 +78,19 @@ struct Inner {
 struct Peer {
     address: String,
     channel: Channel,
+    name: String,
+    level: u32,
+    /// The level that it would need, where it was told that it is too old.
+    told: Option<u32>,
+}
+
+/// A snapshot that a member of an older release could not apply as it is meant.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the snapshot needs feature level {needed}, and {name} has {here}; start a later release there")]
+pub(crate) struct TooOld {
+    name: String,
+    needed: u32,
+    here: u32,
 }
 
 impl PeerChannels {
@@ -122,25 +137,55 @@ impl PeerChannels {
     pub(crate) fn follow(&self, members: &BTreeMap<NodeId, ClusterMember>) {
         self.peers().retain(|node, _| members.contains_key(node));
         for (node, member) in members {
-            self.learn(*node, &member.address);
+            self.learn(*node, member);
         }
     }
 
-    /// Knows a member from now on, at this address.
-    fn learn(&self, node: NodeId, address: &str) {
+    /// Knows a member from now on, at its address.
+    fn learn(&self, node: NodeId, member: &ClusterMember) {
         let Some(tls) = &self.0.tls else { return };
+        let address = member.address.as_str();
         let mut peers = self.peers();
-        if peers.get(&node).is_some_and(|peer| peer.address == address) {
+        if let Some(peer) = peers.get_mut(&node).filter(|peer| peer.address == address) {
+            peer.level = member.level();
             return;
         }
         let config = tls.client_config(node).map_err(|error| error.to_string());
         match config.and_then(|config| open(config, address)) {
             Ok(channel) => {
-                let address = address.to_owned();
-                peers.insert(node, Peer { address, channel });
+                let peer = Peer {
+                    address: address.to_owned(),
+                    channel,
+                    name: member.name.clone(),
+                    level: member.level(),
+                    told: None,
+                };
+                peers.insert(node, peer);
             }
             Err(error) => tracing::error!(node, address, error, "no channel to this member"),
         }
+    }
+
+    /// Why a member cannot be sent a snapshot that needs this feature level; told once.
+    fn too_old(&self, node: NodeId, needed: u32) -> Option<TooOld> {
+        let mut peers = self.peers();
+        let peer = peers.get_mut(&node).filter(|peer| peer.level < needed)?;
+        let error = TooOld {
+            name: peer.name.clone(),
+            needed,
+            here: peer.level,
+        };
+        if peer.told != Some(needed) {
+            peer.told = Some(needed);
+            tracing::warn!(%error, "a member gets nothing more");
+        }
+        Some(error)
+    }
+
+    /// The level that a member was found to be too old for.
+    #[cfg(test)]
+    pub(crate) fn told_too_old(&self, node: NodeId) -> Option<u32> {
+        self.peers().get(&node)?.told
     }
 
     fn peers(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Peer>> {
@@ -233,7 +278,7 @@ impl Network {
     fn connection(&self, target: NodeId, node: &ClusterMember, is_for_heartbeats: bool) -> PeerConnection {
         // The membership that names it may be a moment ahead of whoever follows it.
         if self.0.get(target).is_none() {
-            self.0.learn(target, &node.address);
+            self.0.learn(target, node);
         }
         PeerConnection {
             node: target,
@@ -378,11 +423,15 @@ impl RaftNetworkV2<TypeConfig> for PeerConnection {
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client = self.client()?;
+        let data = snapshot.snapshot;
+        let level = snapshot_level(&data).unwrap_or(FIRST_LEVEL);
+        if let Some(error) = self.channels.too_old(self.node, level) {
+            return Err(StreamingError::Unreachable(Unreachable::new(&error)));
+        }
         let header = v1::SnapshotChunk {
-            header: Some(wire::encode_snapshot_header(Some(&vote), &snapshot.meta)),
+            header: Some(wire::encode_snapshot_header(Some(&vote), &snapshot.meta, level)),
             data: Vec::new(),
         };
-        let data = snapshot.snapshot;
         let pieces = (0..data.len())
             .step_by(SNAPSHOT_PIECE)
             .map(move |start| v1::SnapshotChunk {
@@ -420,63 +469,5 @@ impl RaftNetworkV2<TypeConfig> for PeerConnection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::{LogEntry, LogId};
-
-    fn request(sizes: &[usize]) -> AppendEntriesRequest<TypeConfig> {
-        let id = |index| LogId {
-            leader_id: openraft::impls::leader_id_adv::LeaderId { term: 1, node_id: 1 },
-            index,
-        };
-        AppendEntriesRequest {
-            vote: Vote::new(1, 1),
-            prev_log_id: None,
-            leader_commit: None,
-            entries: (0..)
-                .zip(sizes)
-                .map(|(index, size)| LogEntry {
-                    log_id: id(index),
-                    payload: openraft::EntryPayload::Normal(LogCommand(vec![0; *size])),
-                })
-                .collect(),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_call_that_found_nobody_was_never_sent() {
-        let node = crate::model::NodeName::parse("n1").unwrap();
-        let tls = FleetTls::new(&crate::identity::NodeKeys::found("acme", &node).unwrap()).unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let channels = PeerChannels::new(Some(tls));
-        channels.learn(1, &address);
-        let ask = async || {
-            let mut client = RaftClient::new(channels.get(1).unwrap());
-            client.vote(v1::VoteRequest::default()).await.unwrap_err()
-        };
-        let mute = std::thread::spawn(move || drop(listener.accept().unwrap()));
-        assert!(never_sent(&ask().await), "the handshake failed");
-        mute.join().unwrap();
-        assert!(never_sent(&ask().await), "nobody listens any more");
-        assert!(!never_sent(&Status::unavailable("for another reason")));
-        assert!(channels.by_address(&address).is_some() && channels.by_address("127.0.0.1:1").is_none());
-        channels.follow(&BTreeMap::new());
-        assert!(channels.get(1).is_none());
-    }
-
-    #[test]
-    fn a_call_carries_one_large_entry_or_several_small_ones() {
-        let mut small = request(&[10, 10, 10]);
-        assert!(!cut(&mut small));
-        assert_eq!(small.entries.len(), 3);
-        let mut large = request(&[16 << 20, 10]);
-        assert!(cut(&mut large));
-        assert_eq!(large.entries.len(), 1);
-        let mut mixed = request(&[10, 3 << 20, 3 << 20]);
-        assert!(cut(&mut mixed));
-        assert_eq!(mixed.entries.len(), 2);
-        let mut heartbeat = request(&[]);
-        assert!(!cut(&mut heartbeat));
-    }
-}
+#[path = "client_tests.rs"]
+mod tests;

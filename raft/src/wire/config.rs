@@ -10,7 +10,7 @@ use super::change::{
     to_header_rule, token_id, weighted,
 };
 use super::member::{decode_wish, encode_wish};
-use super::{WireError, certificate, history, plugin};
+use super::{WireError, beyond_first, certificate, history, plugin};
 use crate::backup::Backup;
 use crate::model::{
     Answers, Backend, BalanceMethod, FleetConfig, FleetId, FleetState, HashBy, KeyHash, NamedMember,
@@ -26,6 +26,7 @@ pub(crate) fn encode_backup(backup: &Backup) -> v1::Backup {
         software: backup.software.clone(),
         time_unix_ms: backup.time.0,
         config: Some(to_config(&backup.config)),
+        feature_level: beyond_first(backup.config.feature_level()),
     }
 }
 
@@ -35,6 +36,7 @@ pub(crate) fn encode_backup(backup: &Backup) -> v1::Backup {
 /// When the bytes are none that this release knows.
 pub(crate) fn decode_backup(bytes: &[u8]) -> Result<Backup, WireError> {
     let wire = v1::Backup::decode(bytes)?;
+    super::check_level(wire.feature_level)?;
     Ok(Backup {
         fleet: wire.fleet_name,
         fleet_id: FleetId(fixed(&wire.fleet_id, "fleet id")?),

@@ -14,8 +14,8 @@ use openraft::raft::{
 };
 use prost::Message;
 
-use super::WireError;
 use super::change::fixed;
+use super::{WireError, beyond_first, check_level};
 use crate::model::KeyHash;
 use crate::types::{
     ClusterMember, LogCommand, LogEntry, LogId, Membership, NodeId, SnapshotMeta, StoredMembership,
@@ -399,24 +399,27 @@ pub fn decode_transfer_answer(
     })
 }
 
-/// What leads a snapshot: on the wire with the sender's vote, in a file without.
-pub fn encode_snapshot_header(vote: Option<&Vote>, meta: &SnapshotMeta) -> v1::SnapshotHeader {
+/// What leads a snapshot that members of that feature level can apply: on the wire with the sender's vote, in a file
+/// without.
+pub fn encode_snapshot_header(vote: Option<&Vote>, meta: &SnapshotMeta, level: u32) -> v1::SnapshotHeader {
     v1::SnapshotHeader {
         format: SNAPSHOT_FORMAT,
         vote: vote.map(encode_vote),
         last_log: encode_log_id_opt(meta.last_log_id.as_ref()),
         membership: Some(encode_stored_membership(&meta.last_membership)),
+        feature_level: beyond_first(level),
     }
 }
 
 /// What leads a snapshot. Whether a vote must be there is for the caller to say: see [`decode_vote`].
 ///
 /// # Errors
-/// Without a membership, and for a format that this release does not read.
+/// Without a membership, and for a format or a feature level of a later release.
 pub fn decode_snapshot_header(wire: v1::SnapshotHeader) -> Result<SnapshotMeta, WireError> {
     if !(OLDEST_SNAPSHOT_FORMAT..=SNAPSHOT_FORMAT).contains(&wire.format) {
         return Err(WireError::Invalid("snapshot format"));
     }
+    check_level(wire.feature_level)?;
     Ok(SnapshotMeta {
         last_log_id: decode_log_id_opt(wire.last_log.as_ref())?,
         last_membership: decode_stored_membership(wire.membership)?,

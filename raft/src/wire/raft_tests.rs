@@ -1,6 +1,7 @@
 use std::fmt::Debug;
 
 use super::*;
+use crate::model::FEATURE_LEVEL;
 
 fn log_id(index: u64) -> LogId {
     LogId {
@@ -148,11 +149,11 @@ fn snapshot_headers_come_back_as_they_were_and_are_the_same_bytes() {
             last_membership: StoredMembership::new(Some(log_id(6)), membership()),
         },
     ] {
-        let wire = through(&encode_snapshot_header(Some(&vote()), &meta));
+        let wire = through(&encode_snapshot_header(Some(&vote()), &meta, 2));
         assert_eq!(decode_vote(wire.vote.as_ref()).unwrap(), vote());
         assert_eq!(
             wire.encode_to_vec(),
-            encode_snapshot_header(Some(&vote()), &meta).encode_to_vec()
+            encode_snapshot_header(Some(&vote()), &meta, 2).encode_to_vec()
         );
         assert_eq!(decode_snapshot_header(wire).unwrap(), meta);
     }
@@ -180,7 +181,16 @@ fn what_is_missing_is_an_error() {
     invalid(decode_snapshot_answer(&v1::SnapshotResponse::default()), "vote");
     invalid(decode_member(v1::Member::default()), "key hash");
     invalid(decode_stored_membership(None), "stored membership");
-    let header = encode_snapshot_header(None, &SnapshotMeta::default());
+    let header = encode_snapshot_header(None, &SnapshotMeta::default(), 1);
+    let later = v1::SnapshotHeader {
+        feature_level: FEATURE_LEVEL + 1,
+        ..header.clone()
+    };
+    let (needed, here) = (FEATURE_LEVEL + 1, FEATURE_LEVEL);
+    assert_eq!(
+        decode_snapshot_header(later),
+        Err(WireError::Later { needed, here })
+    );
     let newer = v1::SnapshotHeader {
         format: SNAPSHOT_FORMAT + 1,
         ..header

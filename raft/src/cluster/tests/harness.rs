@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
-use crate::cluster::{Clock, Cluster, JoinToken, REKEY_AFTER, StartOptions, join};
+use crate::cluster::{Clock, Cluster, JoinToken, Joiner, Peer, REKEY_AFTER, StartOptions, join};
 use crate::error::JoinError;
 use crate::identity::{DataDir, Identity, found};
 use crate::model::{Batch, Change, Command, FEATURE_LEVEL, NodeName, PoolName, UnixMillis};
@@ -57,6 +57,23 @@ pub(super) fn batch(change: Change) -> Command {
 
 pub(super) fn create(pool: &str) -> Command {
     batch(Change::CreatePool(PoolName::parse(pool).unwrap()))
+}
+
+/// A node of this release, with the right clock.
+pub(super) fn joiner<'a>(
+    peers: &'a [Peer],
+    token: &'a JoinToken,
+    node: &str,
+    advertise: SocketAddr,
+) -> Joiner<'a> {
+    Joiner {
+        peers,
+        token,
+        node: name(node),
+        advertise,
+        feature_level: FEATURE_LEVEL,
+        clock: clock(),
+    }
 }
 
 /// Waits for a condition, and says which one never came.
@@ -126,14 +143,27 @@ impl Fleet {
         node: &str,
         token: &JoinToken,
     ) -> Result<NodeId, JoinError> {
+        let joined = self.join_with(path, node, token, |_| {})?;
+        let id = joined.cluster.node_id();
+        self.nodes.push(joined);
+        Ok(id)
+    }
+
+    /// The same with what else it says of itself; the node is not among the fleet's yet.
+    pub(super) fn join_with(
+        &self,
+        path: &str,
+        node: &str,
+        token: &JoinToken,
+        alter: impl FnOnce(&mut Joiner<'_>),
+    ) -> Result<Node, JoinError> {
         let peers = [self.nodes.last().unwrap().address.to_string().parse().unwrap()];
         let (listener, address) = self.listen();
         let dir = DataDir::open(self.path(path)).unwrap();
-        let identity = run(join(&dir, &peers, token, name(node), address))?;
-        let id = identity.node_id;
-        self.nodes
-            .push(Node::start(dir, identity, listener, FEATURE_LEVEL));
-        Ok(id)
+        let mut joiner = joiner(&peers, token, node, address);
+        alter(&mut joiner);
+        let identity = run(join(&dir, &joiner))?;
+        Ok(Node::start(dir, identity, listener, joiner.feature_level))
     }
 
     pub(super) fn wait_for_voters(&self, count: usize) {
