@@ -20,7 +20,7 @@ const LOOK_EVERY: usize = 5_000;
 const LOOK_EVERY_LARGE: usize = 500;
 
 /// The bytes of a large change.
-const LARGE: usize = 8_000;
+const LARGE: usize = 2_000;
 
 /// Types so many changes, each a version of its own, and says how large each node's data directory was at most.
 ///
@@ -48,7 +48,7 @@ pub fn largest(looks: &[Vec<u64>]) -> Vec<u64> {
     largest
 }
 
-/// The same with changes of 8 kB, each in place of the one before; says how large the directories were at each look.
+/// The same with changes of 2 kB, each in place of the one before; says how large the directories were at each look.
 ///
 /// # Errors
 /// As [`changes`].

@@ -14,7 +14,7 @@ use fleetbal::cluster_port;
 use fleetbal::gossip::{ConfigHash, FleetView, Gossip, NodeState, OwnState};
 use fleetbal::manage::query::cluster::{FleetStatus, MembersStatus};
 use fleetbal::monitor::readiness::{NotReady, Readiness};
-use fleetbal_raft::cluster::{Cluster, JoinToken, StartOptions, join};
+use fleetbal_raft::cluster::{Cluster, JoinToken, Joiner, StartOptions, join};
 use fleetbal_raft::identity::{DataDir, found};
 use fleetbal_raft::model::{Batch, Change, Command, NodeName, PoolName};
 use fleetbal_raft::timing::Timing;
@@ -66,10 +66,15 @@ impl Node {
 
     async fn join(name: &str, peer: SocketAddr, token: &JoinToken) -> Self {
         let (dir, data, listener, address) = place().await;
-        let name = NodeName::parse(name).unwrap();
-        join(&data, &[peer.to_string().parse().unwrap()], token, name, address)
-            .await
-            .unwrap();
+        let joiner = Joiner {
+            peers: &[peer.to_string().parse().unwrap()],
+            token,
+            node: NodeName::parse(name).unwrap(),
+            advertise: address,
+            feature_level: fleetbal_raft::model::FEATURE_LEVEL,
+            clock: Arc::new(fleetbal::clock::now),
+        };
+        join(&data, &joiner).await.unwrap();
         Self::start(dir, data, listener).await
     }
 

@@ -21,7 +21,6 @@ pub(crate) mod transfer;
 mod votes;
 mod vouched;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
@@ -131,8 +130,7 @@ pub(crate) struct Inner {
     keeper: Notify,
     /// On the leader: what a member tells of itself is taken in one after the other.
     describing: tokio::sync::Mutex<()>,
-    /// What members told and whoever has the next turn takes in: where each is, and its feature level.
-    described: Mutex<BTreeMap<NodeId, (String, Option<u32>)>>,
+    described: membership::Described,
     stopping: watch::Sender<bool>,
     removed: watch::Sender<bool>,
     log_failure: FirstFailure,

@@ -220,13 +220,14 @@ fn wrong_clock(fleet: &Fleet) -> Result<PathBuf> {
 fn nodes_whose_clocks_are_wrong_judge_like_the_others() -> Result {
     let mut fleet = Fleet::prepare(&Plan::default())?;
     let library = format!("LD_PRELOAD={}", wrong_clock(&fleet)?.display());
-    for (number, ahead) in [(2, "CLOCK_AHEAD=3000"), (3, "CLOCK_AHEAD=-86400")] {
-        fleet.lead_by(number, &["env", &library, ahead])?;
-    }
     fleet.found()?;
     let token = fleet.token("")?;
-    for number in [2, 3] {
+    // Nobody joins whose clock is wrong, but clocks go wrong later.
+    for (number, ahead) in [(2, "CLOCK_AHEAD=3000"), (3, "CLOCK_AHEAD=-86400")] {
         fleet.join(number, &token)?;
+        fleet.terminate(number)?;
+        fleet.lead_by(number, &["env", &library, ahead])?;
+        fleet.restart(number)?;
     }
     fleet.wait_settled()?;
     let started = |number: usize| -> Result<u64> {

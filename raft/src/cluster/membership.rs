@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fleetbal_proto::v1;
@@ -48,6 +48,9 @@ const ANNOUNCE: Duration = Duration::from_millis(250);
 
 /// How often a node says so whose address is known, and what it can apply is not.
 const ANNOUNCE_LEVEL: Duration = Duration::from_secs(1);
+
+/// What members told and whoever has the next turn takes in: where each is, and its feature level.
+pub(super) type Described = Mutex<BTreeMap<NodeId, (String, Option<u32>)>>;
 
 impl Inner {
     /// Starts everything that goes on beside the consensus itself.

@@ -26,11 +26,13 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/previous.txt")
 /// Every field there is: see `proto`.
 const FIELDS: &str = include_str!("../../../proto/fields.txt");
 
+type Check = Box<dyn Fn(&[u8])>;
+
 /// A value, as it is written now, and how its bytes are read.
 struct Sample {
     name: String,
     bytes: Vec<u8>,
-    check: Box<dyn Fn(&[u8])>,
+    check: Check,
 }
 
 /// A value of this crate.
