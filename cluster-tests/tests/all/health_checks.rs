@@ -15,7 +15,7 @@ use fleetbal_cluster_tests::{Fleet, Manage, Plan, Result, wait};
 
 /// What stands at a backend's address in its place: it accepts, notes who asks, and answers nothing.
 struct Husk {
-    /// Who asked, in order: the node of a check, else `somebody`.
+    /// Who asked, in order: the node of a check, else what was said.
     asked: Arc<Mutex<Vec<String>>>,
     is_over: Arc<AtomicBool>,
     accepting: Option<JoinHandle<()>>,
@@ -75,18 +75,16 @@ fn accept(listener: &TcpListener, asked: &Mutex<Vec<String>>, is_over: &AtomicBo
             .set_nonblocking(false)
             .and(stream.set_read_timeout(patience));
         let head = is_set
-            .ok()
-            .and_then(|()| Message::read(&mut BufReader::new(&stream), Kind::Request).ok());
-        let agent = head
-            .flatten()
-            .and_then(|head| head.header("user-agent").map(str::to_owned));
-        lock(asked).push(
-            agent
-                .as_deref()
-                .and_then(checker)
-                .unwrap_or("somebody")
-                .to_owned(),
-        );
+            .map_err(Into::into)
+            .and_then(|()| Message::read(&mut BufReader::new(&stream), Kind::Request));
+        lock(asked).push(match head {
+            Ok(Some(head)) => {
+                let agent = head.header("user-agent").and_then(checker);
+                agent.unwrap_or(&head.start).to_owned()
+            }
+            Ok(None) => "nothing".to_owned(),
+            Err(error) => error.to_string(),
+        });
     }
 }
 

@@ -33,6 +33,9 @@ const TOLD_AT_ONCE: usize = 8;
 const TELLING_GAP: Duration = Duration::from_millis(25);
 /// How long a member that is not heard waits for the next call, at most.
 const CALL_GAP: Duration = Duration::from_secs(1);
+/// So many of those that are not heard are called within one interval, at most. Who answers has heard of the others: if a
+/// node called all of a large fleet at once, each would send it everything.
+const CALLS_AT_ONCE: usize = 8;
 /// How long to wait before gossip that broke begins anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Restarts of gossip within one start of the node that still leave its generations in order.
@@ -271,10 +274,13 @@ pub(super) fn pace(interval: Duration) -> Pace {
     }
 }
 
-/// When to call which member that is not heard: soon at first, then each second.
+/// When to call which member that is not heard: soon at first, then each second; where many are not, in turn.
 struct Calls {
     shortest: Duration,
     waits: HashMap<String, (Duration, Instant)>,
+    /// When the interval began in which so many were called.
+    since: Option<Instant>,
+    called: usize,
 }
 
 impl Calls {
@@ -282,25 +288,36 @@ impl Calls {
         Self {
             shortest,
             waits: HashMap::new(),
+            since: None,
+            called: 0,
         }
     }
 
     fn due(&mut self, silent: &BTreeSet<String>, now: Instant) -> Vec<SocketAddr> {
+        if self.since.is_none_or(|since| now >= since + self.shortest) {
+            (self.since, self.called) = (Some(now), 0);
+        }
         self.waits.retain(|address, _| silent.contains(address));
-        let mut due = Vec::new();
         for address in silent {
-            let (wait, next) = self
-                .waits
-                .entry(address.clone())
-                .or_insert_with(|| (self.shortest, now));
-            if *next > now {
-                continue;
+            if !self.waits.contains_key(address) {
+                self.waits.insert(address.clone(), (self.shortest, now));
             }
+        }
+        let mut due: Vec<_> = self
+            .waits
+            .iter_mut()
+            .filter(|(_, (_, next))| *next <= now)
+            .collect();
+        // Who has waited longest comes first.
+        due.sort_unstable_by(|(one, (_, first)), (other, (_, second))| (first, one).cmp(&(second, other)));
+        due.truncate(CALLS_AT_ONCE - self.called);
+        self.called += due.len();
+        let call = |(address, (wait, next)): (&String, &mut (Duration, Instant))| {
             *next = now + *wait;
             *wait = (*wait * 2).min(CALL_GAP.max(self.shortest));
-            due.extend(address.parse::<SocketAddr>().ok());
-        }
-        due
+            address.parse().ok()
+        };
+        due.into_iter().filter_map(call).collect()
     }
 }
 
@@ -326,5 +343,23 @@ mod tests {
         let later = start + Duration::from_secs(5);
         assert!(calls.due(&BTreeSet::new(), later).is_empty());
         assert_eq!(calls.due(&silent, later).len(), 1, "it was heard in between");
+    }
+
+    #[test]
+    fn many_silent_members_are_called_in_turn() {
+        let silent: BTreeSet<_> = (1..=20).map(|number| format!("127.0.0.1:{number}")).collect();
+        let interval = Duration::from_millis(100);
+        let mut calls = Calls::new(interval);
+        let start = Instant::now();
+        let mut called = BTreeSet::new();
+        for tick in 0..3 {
+            let due = calls.due(&silent, start + interval * tick);
+            assert!(due.len() <= CALLS_AT_ONCE, "{due:?}");
+            called.extend(due.into_iter().map(|address| address.port()));
+            // News comes at any time, and calls nobody more.
+            let more = calls.due(&silent, start + interval * tick + interval / 2);
+            assert!(called.len() == silent.len() || more.is_empty(), "{more:?}");
+        }
+        assert_eq!(called, (1..=20).collect());
     }
 }

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -24,9 +25,16 @@ fn indexes(disk: &Disk) -> Vec<u64> {
     records.iter().map(|record| u64::from(record[0])).collect()
 }
 
-/// Works on the closed store behind the log's back.
+/// Works on the closed store behind the log's back, as soon as its threads have ended and it is no longer locked.
 fn meddle(dir: &TempDir, with: impl FnOnce(&sled::Tree)) {
-    let db = sled::open(dir.path().join("sled")).unwrap();
+    let patience = Instant::now() + Duration::from_secs(30);
+    let db = loop {
+        match sled::open(dir.path().join("sled")) {
+            Ok(db) => break db,
+            Err(error) => assert!(Instant::now() < patience, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
     with(&db.open_tree("log").unwrap());
     db.flush().unwrap();
 }
