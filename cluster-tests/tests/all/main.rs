@@ -59,6 +59,7 @@ mod tls_scene;
 mod tls_slow;
 mod top;
 mod transactions;
+mod untouched;
 mod uploads;
 mod vip;
 mod waiting;
