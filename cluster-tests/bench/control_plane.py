@@ -30,6 +30,7 @@ from generators import finish_wrk, h2load, start_wrk  # noqa: E402
 from latency import CONNECTIONS, Pace  # noqa: E402
 from machine import Layout, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
 from process import Process, Trouble, free_port, in_a_directory, require  # noqa: E402
+from stage import Stage  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BEGIN, END = "<!-- control-plane:begin -->", "<!-- control-plane:end -->"
@@ -243,14 +244,12 @@ class Doing:
             self.error = error
 
 
-class Stage:
-    """What all parts of a run share."""
+class FleetStage(Stage):
+    """A run's, with what it was asked for."""
 
     def __init__(self, directory, layout, options):
-        self.dir, self.layout, self.options, self.begun = directory, layout, options, time.monotonic()
-
-    def say(self, text):
-        print(f"{time.monotonic() - self.begun:6.0f} s  {text}", flush=True)
+        super().__init__(directory, layout)
+        self.options = options
 
 
 def arguments():
@@ -335,7 +334,7 @@ def run(options, directory):
         raise Trouble(f"{options.ours} is not there: cargo build --release")
     layout, descriptors, machine = Layout(), raise_descriptor_limit(), describe(ROOT)
     network = leave_the_network()
-    stage = Stage(directory, layout, options)
+    stage = FleetStage(directory, layout, options)
     begun = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     os.sched_setaffinity(0, layout.load)
     backend = Backend(directory, f"127.0.0.1:{free_port()}", (128,), descriptors, layout.load)

@@ -25,6 +25,7 @@ from generators import finish_wrk, start_wrk  # noqa: E402
 from machine import Layout, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
 from process import TooBusy, Trouble, in_a_directory, require  # noqa: E402
 from recorder import HOST, Stream  # noqa: E402
+from stage import Stage  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BEGIN, END = "<!-- files:begin -->", "<!-- files:end -->"
@@ -66,17 +67,6 @@ ENABLE files
 """
         path = write(f"{self.dir}/{self.label}.conf", conf)
         return fleet_of_one(self.options.ours, f"{self.dir}/{self.label}", self.workers) + ["--config", path]
-
-
-class Stage:
-    """What all parts of a run share."""
-
-    def __init__(self, directory, layout):
-        self.dir, self.layout = directory, layout
-        self.begun, self.repeated = time.monotonic(), []
-
-    def say(self, text):
-        print(f"{time.monotonic() - self.begun:6.0f} s  {text}", flush=True)
 
 
 def arguments():

@@ -28,6 +28,7 @@ from contenders import FLOOR, NAMES, SPOILERS, Contender, forwarder, versions  #
 from machine import Layout, crowd, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
 from process import Trouble, free_port, in_a_directory, require  # noqa: E402
 from recorder import Recorder, check, check_bodies  # noqa: E402
+from stage import Stage  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHORT_CROWD = 2_000
@@ -36,18 +37,15 @@ LONG = ("up16k", "10000")
 OTHERS = ("latency", "memory", "configuration")
 
 
-class Stage:
-    """What all parts of a run share."""
+class ProxyStage(Stage):
+    """A run's, with its backends."""
 
     def __init__(self, directory, layout, descriptors):
-        self.dir, self.layout, self.descriptors = directory, layout, descriptors
-        self.begun, self.repeated = time.monotonic(), []
+        super().__init__(directory, layout)
+        self.descriptors = descriptors
 
     def backend(self, address):
         return Backend(self.dir, address, cells.SIZES, self.descriptors, self.layout.load)
-
-    def say(self, text):
-        print(f"{time.monotonic() - self.begun:6.0f} s  {text}", flush=True)
 
 
 def arguments():
@@ -172,7 +170,7 @@ def run(options, directory):
     options.descriptors = raise_descriptor_limit()
     matrix = cells.matrix(SHORT_CROWD if options.short else crowd(options.descriptors))
     chosen, others = wanted(options, matrix)
-    stage = Stage(directory, layout, options.descriptors)
+    stage = ProxyStage(directory, layout, options.descriptors)
     machine, average, begun = describe(ROOT), os.getloadavg(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     os.sched_setaffinity(0, layout.load)
     results = measure(stage, options, chosen, others)

@@ -29,6 +29,7 @@ from generators import tls_load  # noqa: E402
 from machine import Layout, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
 from process import Trouble, free_port, in_a_directory, require  # noqa: E402
 from recorder import HOST, Recorder, Stream, check, check_bodies  # noqa: E402
+from stage import Stage  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BEGIN, END = "<!-- tls:begin -->", "<!-- tls:end -->"
@@ -41,17 +42,6 @@ MATRIX = [
     Cell("full", "64 at a time, a full handshake a request", close=True, handshake="full", **LIMITS),
     Cell("resumed", "64 at a time, a resumed session a request", close=True, handshake="resumed", **LIMITS),
 ]
-
-
-class Stage:
-    """What all parts of a run share."""
-
-    def __init__(self, directory, layout):
-        self.dir, self.layout = directory, layout
-        self.begun, self.repeated = time.monotonic(), []
-
-    def say(self, text):
-        print(f"{time.monotonic() - self.begun:6.0f} s  {text}", flush=True)
 
 
 def arguments():
