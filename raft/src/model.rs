@@ -9,6 +9,7 @@ mod answers;
 #[cfg(test)]
 pub(crate) mod any_change;
 mod apply;
+mod asked;
 mod certificate;
 mod change;
 mod config;

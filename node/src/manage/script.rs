@@ -325,7 +325,7 @@ impl Reader {
 fn apply(config: &FleetConfig, numbered: &[(usize, Change)]) -> Result<FleetConfig, WrongLine> {
     let changes = numbered.iter().map(|(_, change)| change.clone()).collect();
     let batch = Batch::of(changes);
-    config.with_batch(&batch).map_err(|refusal| {
+    config.with_asked(&batch).map_err(|refusal| {
         let at = usize::try_from(refusal.change).unwrap_or(usize::MAX);
         WrongLine {
             line: numbered.get(at).map_or(0, |(number, _)| *number),

@@ -53,6 +53,14 @@ fn the_first_wrong_line_is_named() {
         (2, "service/pool 'nope' does not exist".to_owned())
     );
     assert_eq!(
+        wrong("CREATE POOL a\nSET health_method = HEAD\nSET health_expect = well\nSET health_tcp = on\n"),
+        (
+            3,
+            "Value of 'health_expect' must be status codes while health_method is HEAD: answers to HEAD have no body"
+                .to_owned()
+        )
+    );
+    assert_eq!(
         wrong("CREATE POOL a\nUSE b"),
         (2, "Non-existent pool or service 'b'".to_owned())
     );

@@ -54,7 +54,7 @@ impl Transaction {
             return Err("a transaction is at most 16 MiB of text".to_owned());
         }
         let batch = Batch::of(changes);
-        let next = self.config.with_batch(&batch).map_err(|refusal| refusal.text)?;
+        let next = self.config.with_asked(&batch).map_err(|refusal| refusal.text)?;
         self.config = Arc::new(next);
         let line = self.lines;
         self.changes

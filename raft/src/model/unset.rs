@@ -81,7 +81,7 @@ impl FleetConfig {
 
 impl Pool {
     /// Takes a setting back to its default.
-    fn unset(&mut self, key: &str) -> Result<(), Rejection> {
+    pub(super) fn unset(&mut self, key: &str) -> Result<(), Rejection> {
         let others: Vec<_> = self.explicit().filter(|(other, _)| *other != key).collect();
         let mut fresh = Self {
             backends: std::mem::take(&mut self.backends),

@@ -75,6 +75,9 @@ pub(in super::super) async fn carry_out(
     typist: &Typist,
     context: &Context,
 ) -> Result<Version, Refusal> {
+    // Once more where lines were judged before: the fleet may have gone on meanwhile.
+    let config = context.cluster.feed().latest().state.config.clone();
+    config.check_asked(&batch.changes)?;
     let enabled: Vec<_> = batch.changes.iter().flat_map(enabled_services).collect();
     put_into_effect(Proposal::Batch(batch), &enabled, typist, context).await
 }

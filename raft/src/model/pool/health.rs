@@ -52,6 +52,23 @@ impl HealthRules {
     pub fn is_active(&self) -> bool {
         self.tcp || self.path.is_some()
     }
+
+    /// The settings that can contradict each other.
+    pub(in crate::model) const CONTRADICTING: [&'static str; 2] = ["health_method", "health_expect"];
+
+    /// Whether no answer can be a good one: a text is to be found in bodies that never come (RFC 9110, section 9.3.2).
+    /// What has to change, where one of the two settings is to.
+    pub(in crate::model) fn contradiction(&self, key: &str) -> Option<&'static str> {
+        if self.method != "HEAD" || !matches!(self.expect, Expect::Text(_)) {
+            return None;
+        }
+        Some(match key {
+            "health_method" => {
+                "a method other than HEAD while health_expect is a text: answers to HEAD have no body"
+            }
+            _ => "status codes while health_method is HEAD: answers to HEAD have no body",
+        })
+    }
 }
 
 /// What a good answer to a check is.
