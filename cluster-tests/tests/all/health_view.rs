@@ -15,7 +15,8 @@ fn standing(fleet: &Fleet, node: usize, backend: &str) -> Result<String> {
     Ok(line.split(' ').nth(2).unwrap_or_default().to_owned())
 }
 
-fn wait_standing(fleet: &Fleet, nodes: &[usize], backend: &str, wanted: &str) -> Result<Duration> {
+/// Waits until all of these nodes hold a backend for that; how long it took.
+pub(super) fn wait_standing(fleet: &Fleet, nodes: &[usize], backend: &str, wanted: &str) -> Result<Duration> {
     let start = Instant::now();
     for &node in nodes {
         wait::for_true(
@@ -28,7 +29,7 @@ fn wait_standing(fleet: &Fleet, nodes: &[usize], backend: &str, wanted: &str) ->
 }
 
 /// The nodes that check a backend, as one node has it.
-fn checkers(fleet: &Fleet, node: usize, backend: &str) -> Result<Vec<String>> {
+pub(super) fn checkers(fleet: &Fleet, node: usize, backend: &str) -> Result<Vec<String>> {
     let lines = fleet
         .node(node)?
         .manage()?

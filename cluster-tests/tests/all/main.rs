@@ -19,6 +19,7 @@ mod events;
 mod files;
 mod health_checks;
 mod health_faults;
+mod health_handover;
 mod health_pages;
 mod health_view;
 mod history;

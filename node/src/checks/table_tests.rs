@@ -134,6 +134,33 @@ fn who_dies_is_heard_no_more_and_another_checks() {
 }
 
 #[test]
+fn who_checks_in_the_place_of_the_dead_begins_soon() {
+    for wanted in ["1", "2", "3"] {
+        let settings = [
+            ("health_path", "/ok"),
+            ("health_interval", "8"),
+            ("health_checkers", wanted),
+        ];
+        let mut fleet = Fleet::new(9, 4, &settings);
+        fleet.pass(SECOND * 16);
+        let others = |number: &u8| !fleet.checkers(*number).0.contains(&0);
+        let number = (1..=4).find(others).unwrap();
+        let dead = fleet.checkers(number).0;
+        for node in &dead {
+            fleet.nodes[*node].is_alive = false;
+        }
+        // Meanwhile the backend dies, too, and nobody sees it.
+        fleet.down.insert(number);
+        fleet.pass(SECOND * 2);
+        let evidence = fleet.why(0, number).evidence;
+        let heirs: Vec<_> = evidence.iter().filter(|heir| heir.is_checker).collect();
+        assert_eq!(heirs.len(), dead.len());
+        assert!(heirs.iter().all(|heir| heir.observation.is_some()), "{heirs:?}");
+        assert!(!fleet.is_up(0, number));
+    }
+}
+
+#[test]
 fn a_partition_has_each_side_go_by_what_it_sees() {
     let mut fleet = Fleet::new(4, 2, &[]);
     fleet.down.insert(1);

@@ -102,6 +102,9 @@ impl Entry {
         };
         let before = checkers.clone();
         checkers.follow(came, went, alive);
+        if went.iter().any(|node| before.has(node)) {
+            self.plan.leave_alone();
+        }
         *checkers != before
     }
 

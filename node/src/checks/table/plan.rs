@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::health::Own;
 
+/// Who checks in the place of a node that died begins within this part of an interval: nobody has looked since some time
+/// before that one died.
+const SOON: f64 = 0.25;
+
 /// When this node checks it.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -11,6 +15,8 @@ pub(super) struct Plan {
     pub(super) every: Option<Duration>,
     /// Whether it checks because something is wrong.
     is_urgent: bool,
+    /// Whether a node that checked it has just died.
+    is_left_alone: bool,
     /// When next.
     pub(super) next: Option<Instant>,
     pub(super) is_running: bool,
@@ -19,6 +25,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// A node that checked it has died, so that who begins to check begins soon.
+    pub(super) fn leave_alone(&mut self) {
+        self.is_left_alone = true;
+    }
+
     /// Changes how often to check, and why. What is urgent is done at once, unless this node has just looked.
     pub(super) fn change(
         &mut self,
@@ -28,6 +39,11 @@ impl Plan {
         jitter: f64,
         now: Instant,
     ) {
+        let part = if std::mem::take(&mut self.is_left_alone) {
+            jitter * SOON
+        } else {
+            jitter
+        };
         let begins = is_urgent && !self.is_urgent;
         self.is_urgent = is_urgent;
         let before = std::mem::replace(&mut self.every, every);
@@ -38,7 +54,7 @@ impl Plan {
         let failed_at = own.filter(|own| !own.is_up).map(|own| own.at);
         self.next = match self.next {
             _ if begins => Some(failed_at.map_or(now, |at| (at + every).max(now))),
-            None if before.is_none() => Some(now + every.mul_f64(jitter)),
+            None if before.is_none() => Some(now + every.mul_f64(part)),
             // It is running.
             None => None,
             Some(next) => Some(next.min(now + every)),
