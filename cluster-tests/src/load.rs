@@ -12,8 +12,12 @@ use anyhow::ensure;
 use crate::client::Http;
 use crate::{Result, wait};
 
-/// Between two requests of a connection, so that the load leaves a small machine its breath.
+/// Between two requests of a connection at least, so that the load leaves a small machine its breath. It is three times what the
+/// last one took where that is longer: a slow machine is not loaded beyond what it does.
 const PACE: Duration = Duration::from_millis(2);
+
+/// The load stands for other machines: it must not take the processor time of the nodes.
+const NICE: i32 = 10;
 
 /// What the traffic is like.
 #[derive(Debug, Clone)]
@@ -186,6 +190,8 @@ impl Drop for Load {
 }
 
 fn drive(stop: &AtomicBool, shared: &Shared, keeps: bool) {
+    // Linux has a nice level for each thread. Where it cannot be had, the load is as it was.
+    rustix::process::setpriority_process(None, NICE).unwrap_or_default();
     let mut connection = None;
     while !stop.load(Ordering::SeqCst) {
         let start = Instant::now();
@@ -218,7 +224,7 @@ fn drive(stop: &AtomicBool, shared: &Shared, keeps: bool) {
             }
         }
         shared.done.fetch_add(1, Ordering::SeqCst);
-        thread::sleep(PACE);
+        thread::sleep(PACE.max(took * 3));
     }
 }
 
