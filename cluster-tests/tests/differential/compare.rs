@@ -11,6 +11,8 @@ pub(crate) struct Outcome {
     pub(crate) name: String,
     complaints: Vec<String>,
     records: String,
+    /// What was seen with fleetbal; none where it was not played to its end.
+    ours: Option<Transcript>,
 }
 
 impl Outcome {
@@ -20,6 +22,7 @@ impl Outcome {
             name: exchange.name.clone(),
             complaints: vec![why.to_owned()],
             records: String::new(),
+            ours: None,
         }
     }
 
@@ -50,6 +53,15 @@ impl Outcome {
             name: exchange.name.clone(),
             complaints,
             records,
+            ours: Some(fleetbal.clone()),
+        }
+    }
+
+    /// Takes the second try in place of the first, if fleetbal did both times the same: then it was Perlbal that did
+    /// not.
+    pub(crate) fn again(&mut self, second: Self) {
+        if self.ours.is_some() && self.ours == second.ours {
+            *self = second;
         }
     }
 

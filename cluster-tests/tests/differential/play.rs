@@ -15,7 +15,8 @@ use super::sides::{Program, Side};
 /// How many exchanges are under way; most of them wait.
 const AT_ONCE: usize = 32;
 
-/// Plays all of them.
+/// Plays all of them. One that is not as listed is played once more, with nothing beside it: a Perlbal that is short of
+/// time or of descriptors closes clients unanswered. Fleetbal is not excused by that: see [`Outcome::again`].
 ///
 /// # Errors
 /// When a program does not start, or dies.
@@ -37,9 +38,24 @@ pub(crate) fn all(corpus: &Corpus) -> Result<Vec<Outcome>> {
             });
         }
     });
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (number, outcome) in &mut outcomes {
+        let Some(exchange) = corpus
+            .exchanges
+            .get(*number)
+            .filter(|_| outcome.complaint().is_some())
+        else {
+            continue;
+        };
+        eprintln!(
+            "{} once more; Perlbal's log so far:\n{}",
+            outcome.name,
+            perlbal.said()
+        );
+        outcome.again(one(corpus, (&perlbal, &fleetbal), *number, exchange));
+    }
     perlbal.lives().context("Perlbal")?;
     fleetbal.lives().context("fleetbal")?;
-    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
     outcomes.sort_by_key(|(number, _)| *number);
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }

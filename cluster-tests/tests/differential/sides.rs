@@ -78,15 +78,28 @@ impl Side {
         fs::write(&config, configuration(corpus, &stages, management)?)?;
         let log = dir.path().join("log");
         let mut process = Process::start(command(program, &config, dir.path())?, &log)?;
+        // Each is connected to once: thousands of connections that nobody has accepted yet would be in the way.
+        let mut services = stages
+            .iter()
+            .map(|stage| stage.service)
+            .chain([management])
+            .peekable();
         let ended = wait::until(format!("{program:?} to start"), wait::PATIENCE, || {
             let ended = process.ended()?;
-            let mut services = stages.iter().map(|stage| stage.service).chain([management]);
-            let all = ended.is_some() || services.all(|service| TcpStream::connect(service).is_ok());
+            while services
+                .next_if(|service| TcpStream::connect(service).is_ok())
+                .is_some()
+            {}
+            let all = ended.is_some() || services.peek().is_none();
             Ok(all.then_some(ended))
         })?;
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        ensure!(ended.is_none(), "{program:?} ended with {ended:?}:\n{said}");
-        Ok(Self { stages, process, dir })
+        let side = Self { stages, process, dir };
+        ensure!(
+            ended.is_none(),
+            "{program:?} ended with {ended:?}:\n{}",
+            side.said()
+        );
+        Ok(side)
     }
 
     /// Plays exchange number `number`.
@@ -139,9 +152,13 @@ impl Side {
     /// When it has ended: its log.
     pub(crate) fn lives(&mut self) -> Result {
         let ended = self.process.ended()?;
-        let said = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-        ensure!(ended.is_none(), "it ended with {ended:?}:\n{said}");
+        ensure!(ended.is_none(), "it ended with {ended:?}:\n{}", self.said());
         Ok(())
+    }
+
+    /// Its log.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 }
 
