@@ -36,8 +36,11 @@ use keeper::{Keeper, pace};
 use liveness::{Directory, MemberFacts};
 use transport::{CallTransport, Inbox};
 
-/// How often a node of a small fleet gossips.
-const SMALLEST_INTERVAL: Duration = Duration::from_millis(100);
+/// How often nodes gossip, unless their fleet is large. What others wait for is told at once where they are few; this is
+/// for the rest, and most of what an idle node does.
+const SMALLEST_INTERVAL: Duration = Duration::from_millis(300);
+/// How often to look whether time made a node suspect.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How this node takes part.
 #[derive(Debug, Clone)]
@@ -262,7 +265,7 @@ impl FleetView {
                 return Ok(());
             }
             // That time made a node suspect is no change, so it is looked for.
-            let look_again = deadline.min(Instant::now() + SMALLEST_INTERVAL);
+            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
             let ended = tokio::time::timeout_at(look_again, view.changed()).await == Ok(false);
             if ended || Instant::now() >= deadline {
                 let behind = view.behind(version);
@@ -283,16 +286,13 @@ impl FleetView {
     }
 }
 
-/// How often a fleet of so many nodes gossips: messages grow with the fleet, so they come less often.
+/// How often a fleet of so many nodes gossips. A message grows with the fleet: beyond some size this grows alike, and
+/// the bytes a second stay what they are.
 pub fn interval_for(members: usize) -> Duration {
-    let factor = match members {
-        0..=8 => 1,
-        9..=16 => 2,
-        17..=66 => 3,
-        // A message grows with the fleet, so this grows alike, and the bytes a second stay what they are.
-        _ => members.div_ceil(25).max(5).try_into().unwrap_or(u32::MAX),
-    };
-    SMALLEST_INTERVAL * factor
+    match members {
+        0..=66 => SMALLEST_INTERVAL,
+        _ => SMALLEST_INTERVAL * members.div_ceil(25).max(5).try_into().unwrap_or(u32::MAX) / 3,
+    }
 }
 
 fn members(fleet: &dyn Surroundings) -> Vec<MemberFacts> {

@@ -8,7 +8,6 @@ mod flags;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use fleetbal_raft::cluster::Peer;
 use fleetbal_raft::model::NodeName;
@@ -32,9 +31,6 @@ const PERLBAL_CONFIG_FILE: &str = "/etc/perlbal/perlbal.conf";
 
 /// The name of a fleet that was founded without one.
 pub const FLEET: &str = "fleet";
-
-/// How often gossip goes round in a small fleet.
-pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A setting that cannot be used; the process ends with 78.
 #[derive(Debug, thiserror::Error)]

@@ -102,9 +102,9 @@ impl Default for Timing {
     /// A leader that dies is replaced after about half a second.
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(150),
-            election_max: Duration::from_millis(300),
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(350),
         }
     }
 }

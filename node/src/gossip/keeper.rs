@@ -21,9 +21,9 @@ use crate::health::Told;
 /// Between this library's messages and those of another fleet stands TLS; this only tells releases apart.
 const GOSSIP_PROTOCOL: &str = "fleetbal-1";
 /// A node that was heard within so many intervals is alive.
-const ALIVE_INTERVALS: u32 = 4;
+const ALIVE_INTERVALS: u32 = 3;
 /// A node is dead after so many intervals of silence, and not before [`DEAD_AFTER`].
-const DEAD_INTERVALS: u32 = 30;
+const DEAD_INTERVALS: u32 = 10;
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 /// How long a dead generation stays in gossip.
 const DEAD_KEPT: Duration = Duration::from_mins(10);
@@ -112,7 +112,7 @@ impl Keeper {
                 sampling_window_size: 100,
                 max_interval: interval * 10,
                 // The default of five seconds would make a death known that much later.
-                initial_interval: interval * 2,
+                initial_interval: interval * 2 / 3,
                 dead_node_grace_period: DEAD_KEPT,
             },
             marked_for_deletion_grace_period: DEAD_KEPT,
