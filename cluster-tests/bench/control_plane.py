@@ -44,7 +44,7 @@ CHANGES_A_SECOND = 100
 SNAPSHOT_EVERY = 1_000
 # Other pools, with members: what changes touch, and what a snapshot holds.
 POOLS, MEMBERS = 200, 5
-# Members of the fleet whose gossip is measured: all fleets of up to 66 send as many messages, this one with two thirds of
+# Members of the fleet whose gossip is measured: all fleets of 9 to 66 send as many messages, this one with two thirds of
 # the digests of 50. More processes than these would starve on the other CPU, and gossip less.
 GOSSIPERS = 32
 

@@ -36,9 +36,11 @@ use keeper::{Keeper, pace};
 use liveness::{Directory, MemberFacts};
 use transport::{CallTransport, Inbox};
 
-/// How often nodes gossip, unless their fleet is large. What others wait for is told at once where they are few; this is
-/// for the rest, and most of what an idle node does.
-const SMALLEST_INTERVAL: Duration = Duration::from_millis(300);
+/// How often a node of a small fleet gossips. What others wait for is told at once there; this is for the rest, and most
+/// of what an idle node does.
+const SMALL_INTERVAL: Duration = Duration::from_millis(400);
+/// The same of larger ones, where news goes by gossip alone.
+const USUAL_INTERVAL: Duration = Duration::from_millis(300);
 /// How often to look whether time made a node suspect.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -177,7 +179,7 @@ impl Gossip {
 
     fn silent(fleet: Arc<dyn Surroundings>, facts: &MemberFacts, own: OwnState) -> Self {
         let now = Instant::now();
-        let mut directory = Directory::new(facts, pace(SMALLEST_INTERVAL), now);
+        let mut directory = Directory::new(facts, pace(SMALL_INTERVAL), now);
         directory.set_members(&members(&*fleet), now);
         let gossip = Self {
             own: watch::Sender::new(own.clone()),
@@ -290,8 +292,9 @@ impl FleetView {
 /// the bytes a second stay what they are.
 pub fn interval_for(members: usize) -> Duration {
     match members {
-        0..=66 => SMALLEST_INTERVAL,
-        _ => SMALLEST_INTERVAL * members.div_ceil(25).max(5).try_into().unwrap_or(u32::MAX) / 3,
+        0..=8 => SMALL_INTERVAL,
+        9..=66 => USUAL_INTERVAL,
+        _ => USUAL_INTERVAL * members.div_ceil(25).max(5).try_into().unwrap_or(u32::MAX) / 3,
     }
 }
 

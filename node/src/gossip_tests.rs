@@ -204,6 +204,6 @@ async fn without_a_fleet_there_is_oneself() {
 
 #[test]
 fn larger_fleets_gossip_less_often() {
-    let intervals = [1, 3, 16, 50, 66, 67, 256, 1000].map(|members| interval_for(members).as_millis());
-    assert_eq!(intervals, [300, 300, 300, 300, 300, 500, 1100, 4000]);
+    let intervals = [1, 3, 8, 9, 50, 66, 67, 256, 1000].map(|members| interval_for(members).as_millis());
+    assert_eq!(intervals, [400, 400, 400, 300, 300, 300, 500, 1100, 4000]);
 }

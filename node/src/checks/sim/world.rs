@@ -20,7 +20,7 @@ use crate::snapshot::{NodeVariables, Publisher, View};
 pub(super) const STEP: Duration = Duration::from_millis(50);
 
 /// How often a node tells the others.
-const GOSSIP: Duration = Duration::from_millis(300);
+const GOSSIP: Duration = Duration::from_millis(400);
 
 /// How often a node uses each backend that it takes for up, and looks what came of it.
 pub(super) const USE: Duration = Duration::from_secs(1);
