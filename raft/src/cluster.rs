@@ -148,8 +148,8 @@ pub(crate) struct Home {
     renewal: Renewal,
     /// The members as they were known before the log was read.
     known: KnownMembers,
-    /// The members as another one told of them, where this node's own log did not have them yet.
-    vouched: Mutex<KnownMembers>,
+    /// The members as another one told of them, and those to be kept.
+    vouched: vouched::Vouched,
 }
 
 impl fmt::Debug for Inner {
@@ -250,7 +250,7 @@ impl Cluster {
             rekey: tokio::sync::Mutex::new(rekey),
             renewal: Renewal::new(),
             known,
-            vouched: Mutex::default(),
+            vouched: vouched::Vouched::default(),
         };
         past::check(&home, &log).await?;
         let parts = Parts {

@@ -101,6 +101,9 @@ impl Inner {
             .keys
             .issue(&candidate.signing_request, &candidate.member.name)
             .map_err(|error| unavailable(&error))?;
+        if let Some(level) = level {
+            self.joining().insert(node_id, level);
+        }
         self.keeper.notify_one();
         let stored = self.raft.metrics().borrow_watched().membership_config.clone();
         let newcomer = ClusterMember {

@@ -4,22 +4,36 @@
 //! Ids are never given again, so one member that has applied the removal is enough; an older state knows the node as a
 //! member or not at all.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fleetbal_proto::v1;
 use fleetbal_proto::v1::joining_client::JoiningClient;
-use tokio::time::{sleep, timeout};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use openraft::async_runtime::WatchReceiver as _;
+use rand::seq::IteratorRandom as _;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
+use super::forward::small;
 use super::{Home, Inner};
 use crate::error::OpenError;
 use crate::types::NodeId;
 
-/// How often a node without a leader asks whether it still belongs.
+/// How often a node without a leader asks whether it still belongs, and how long it has none before it asks: a fleet that
+/// elects, or takes a node up, is back sooner.
 const ASK: Duration = Duration::from_secs(1);
 
 /// How long a member may take to answer that.
 pub(super) const ANSWER: Duration = Duration::from_secs(1);
+
+/// How many strangers it asks at a time, others each time. Each costs both sides a handshake, and where hundreds have no
+/// leader, all of them ask: that must leave the voters the time to elect one.
+const AT_A_TIME: usize = 4;
+
+/// For so many members more, each asks the others that much less often.
+const ASKERS: u32 = 50;
 
 impl Inner {
     /// Whether this node's own log says that it was removed.
@@ -31,19 +45,24 @@ impl Inner {
     pub(super) async fn watch_own_standing(&self) {
         let Some(home) = &self.home else { return };
         let mut feed = self.feed.clone();
+        let mut lonely_since = None;
         loop {
-            let is_lonely = self.is_lonely();
-            if self.reads_removed(self.node_id) || (is_lonely && self.is_told_so(home).await) {
+            lonely_since = self
+                .is_lonely()
+                .then(|| lonely_since.unwrap_or_else(Instant::now));
+            let pause = ASK * self.patience();
+            let asks = lonely_since.is_some_and(|since| since.elapsed() >= pause);
+            if self.reads_removed(self.node_id) || (asks && self.is_told_so(home).await) {
                 tracing::warn!("this node was removed from its fleet");
                 self.removed.send_replace(true);
                 return;
             }
-            if is_lonely {
+            if asks {
                 self.ask_for_members(home).await;
             }
             tokio::select! {
                 goes_on = feed.changed() => if !goes_on { return },
-                () = sleep(ASK) => {}
+                () = sleep(pause) => {}
             }
         }
     }
@@ -55,19 +74,33 @@ impl Inner {
     }
 
     async fn is_told_so(&self, home: &Home) -> bool {
-        let now = self.feed.latest().members.nodes.clone();
-        let before = home.known.members.keys();
-        let others = now.keys().chain(before).filter(|node| **node != self.node_id);
-        for node in others {
-            let Some(channel) = self.channels.nameless(*node) else {
-                continue;
-            };
-            let answer = standing(channel, self.node_id, ANSWER).await;
+        let now = self.feed.latest();
+        let others = now.members.nodes.keys().copied().chain(home.known.ids());
+        let asked = self
+            .some_of(others)
+            .into_iter()
+            .filter_map(|node| self.channels.nameless(node))
+            .map(|channel| standing(channel, self.node_id, ANSWER));
+        let mut answers: FuturesUnordered<_> = asked.collect();
+        while let Some(answer) = answers.next().await {
             if answer.is_some_and(|answer| answer.removed) {
                 return true;
             }
         }
         false
+    }
+
+    /// How much less often than in a small fleet each node asks the others.
+    pub(super) fn patience(&self) -> u32 {
+        let metrics = self.raft.metrics();
+        let members = metrics.borrow_watched().membership_config.nodes().count();
+        1 + small(members) / ASKERS
+    }
+
+    /// A few of these nodes and not this one, drawn by lot.
+    pub(super) fn some_of(&self, nodes: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+        let others: BTreeSet<NodeId> = nodes.filter(|node| *node != self.node_id).collect();
+        others.into_iter().choose_multiple(&mut rand::rng(), AT_A_TIME)
     }
 
     /// Wipes what is left of a removed node. To be called when its part in the fleet has ended.

@@ -49,14 +49,22 @@ const ANNOUNCE: Duration = Duration::from_millis(250);
 /// How often a node says so whose address is known, and what it can apply is not.
 const ANNOUNCE_LEVEL: Duration = Duration::from_secs(1);
 
-/// What members told and whoever has the next turn takes in: where each is, and its feature level.
-pub(super) type Described = Mutex<BTreeMap<NodeId, (String, Option<u32>)>>;
+/// What a leader was told, and the membership does not have yet.
+#[derive(Debug, Default)]
+pub(super) struct Described {
+    /// Where members are, and their feature levels; whoever has the next turn takes it in.
+    members: Mutex<BTreeMap<NodeId, (String, Option<u32>)>>,
+    /// The feature levels of those who joined here, until they are taken up.
+    joining: Mutex<BTreeMap<NodeId, u32>>,
+}
 
 impl Inner {
     /// Starts everything that goes on beside the consensus itself.
     pub(super) fn begin_to_follow(self: &Arc<Self>) {
         let node = Arc::clone(self);
         self.keep(async move { node.follow_membership().await });
+        let node = Arc::clone(self);
+        self.keep(async move { node.keep_known().await });
         let node = Arc::clone(self);
         self.keep(async move { node.keep_membership().await });
         let node = Arc::clone(self);
@@ -79,7 +87,8 @@ impl Inner {
             let removed = self.no_longer_heard(stored.nodes().map(|(id, _)| *id).chain(home.known.ids()));
             if last.as_ref() != Some(&(index, removed.clone())) {
                 last = Some((index, removed.clone()));
-                self.take_in(home, index, members_of(&stored), &removed).await;
+                self.channels.know_voters(stored.voter_ids().collect());
+                self.take_in(home, index, members_of(&stored), &removed);
             }
             tokio::select! {
                 ended = metrics.changed() => if ended.is_err() { return },
@@ -100,7 +109,7 @@ impl Inner {
 
     /// Trusts and dials the members of now, and keeps them for the next start. While the log is still read from an
     /// older place than the one that was known before, those from before count too.
-    pub(super) async fn take_in(
+    pub(super) fn take_in(
         &self,
         home: &Home,
         index: Option<u64>,
@@ -119,11 +128,9 @@ impl Inner {
         if let Some(log_index) = index
             && is_newest
         {
-            let (dir, known) = (home.dir.clone(), KnownMembers { log_index, members });
-            let saved = tokio::task::spawn_blocking(move || dir.save_known_members(&known)).await;
-            if let Ok(Err(error)) = saved {
-                tracing::warn!(%error, "cannot keep the members for the next start");
-            }
+            home.vouched
+                .to_keep
+                .send_replace(KnownMembers { log_index, members });
         }
     }
 
@@ -192,6 +199,7 @@ impl Inner {
             .members()
             .filter(|(_, member)| membership.get_node(&member.node_id).is_none());
         let mut newcomers = BTreeMap::new();
+        let mut told = self.joining().clone();
         for (name, member) in missing {
             tracing::info!(node = %name, id = member.node_id, "taking up a new member");
             let newcomer = ClusterMember {
@@ -199,11 +207,13 @@ impl Inner {
                 address: member.address.clone(),
                 key_hash: member.key_hash,
                 next_key_hash: None,
-                feature_level: None,
+                feature_level: told.remove(&member.node_id),
             };
             newcomers.insert(member.node_id, newcomer);
         }
         if newcomers.is_empty() {
+            self.joining()
+                .retain(|node, _| membership.get_node(node).is_none());
             return false;
         }
         self.change(ChangeMembers::AddNodes(newcomers)).await;
@@ -323,8 +333,18 @@ impl Inner {
         member.is_some_and(|member| (&member.address, member.feature_level) == (&told.0, told.1))
     }
 
+    pub(super) fn joining(&self) -> MutexGuard<'_, BTreeMap<NodeId, u32>> {
+        self.described
+            .joining
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn described(&self) -> MutexGuard<'_, BTreeMap<NodeId, (String, Option<u32>)>> {
-        self.described.lock().unwrap_or_else(PoisonError::into_inner)
+        self.described
+            .members
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says until it was heard where this node is and what it can apply, where the fleet knows otherwise.
@@ -369,8 +389,19 @@ impl Inner {
             return true;
         }
         let stored = self.raft.metrics().borrow_watched().membership_config.clone();
-        for (node, _) in stored.nodes() {
-            let Some(mut client) = self.forward_client(*node).filter(|_| *node != self.node_id) else {
+        let voters: BTreeSet<NodeId> = stored.voter_ids().collect();
+        let mut others = voters
+            .iter()
+            .copied()
+            .chain(stored.nodes().map(|(node, _)| *node));
+        let (mut asked, mut leader) = (BTreeSet::from([self.node_id]), self.leader());
+        let mut has_refused = false;
+        while let Some(node) = leader.take().or_else(|| others.next()) {
+            // Where the leader does not take it in now, nobody does who cannot lead.
+            if !asked.insert(node) || (has_refused && !voters.contains(&node)) {
+                continue;
+            }
+            let Some(mut client) = self.forward_client(node) else {
                 continue;
             };
             let request = v1::AnnounceRequest {
@@ -378,10 +409,13 @@ impl Inner {
                 address: address.to_owned(),
                 feature_level,
             };
-            if let Ok(Ok(answer)) = timeout(CHANGE, client.announce(request)).await
-                && answer.get_ref().accepted
-            {
-                return true;
+            if let Ok(Ok(answer)) = timeout(CHANGE, client.announce(request)).await {
+                let answer = answer.into_inner();
+                if answer.accepted {
+                    return true;
+                }
+                has_refused |= answer.leader == node;
+                leader = Some(answer.leader);
             }
         }
         false
@@ -398,7 +432,7 @@ impl Inner {
                     pause = ASK_VOTERS.1;
                 }
             }
-            sleep(pause).await;
+            sleep(pause * self.patience()).await;
         }
     }
 }

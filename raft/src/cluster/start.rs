@@ -11,6 +11,7 @@ use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::membership::Described;
 use super::{Clock, Heard, Home, Inner, Raft};
 use crate::error::OpenError;
 use crate::feed::Feed;
@@ -78,7 +79,7 @@ impl Parts {
             answering: AtomicU32::new(1),
             keeper: Notify::new(),
             describing: tokio::sync::Mutex::default(),
-            described: Mutex::default(),
+            described: Described::default(),
             stopping: watch::Sender::new(false),
             removed: watch::Sender::new(false),
             log_failure,

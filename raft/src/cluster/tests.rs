@@ -1,6 +1,7 @@
 //! Fleets over real sockets, real TLS and real disks.
 
 mod harness;
+mod hundreds;
 mod levels;
 mod lost_answer;
 mod many;

@@ -3,7 +3,7 @@
 //! A channel belongs to a node id: it is pinned to that node's key, and follows its address as the membership moves.
 //! It connects when it is used and again when it broke; no call waits for more than one attempt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -44,6 +44,9 @@ const APPEND_BYTES: usize = 4 * 1024 * 1024;
 /// machine is not to be given up. A heartbeat must be back before the next one.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// A learner gets one of so many heartbeats: it calls no election, and there may be hundreds.
+const LEARNERS_SHARE: u32 = 2;
+
 /// Between two calls to a member that is away.
 const AWAY: Duration = Duration::from_millis(200);
 
@@ -72,6 +75,7 @@ pub struct PeerChannels(Arc<Inner>);
 struct Inner {
     tls: Option<FleetTls>,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
+    voters: Mutex<BTreeSet<NodeId>>,
 }
 
 #[derive(Debug)]
@@ -96,8 +100,8 @@ pub(crate) struct TooOld {
 impl PeerChannels {
     /// No channels yet. Without TLS there will be none: a node that stands alone has no peers.
     pub(crate) fn new(tls: Option<FleetTls>) -> Self {
-        let peers = Mutex::default();
-        Self(Arc::new(Inner { tls, peers }))
+        let (peers, voters) = Default::default();
+        Self(Arc::new(Inner { tls, peers, voters }))
     }
 
     /// The channel to a member; none where it is no member. Connects when it is used.
@@ -139,6 +143,16 @@ impl PeerChannels {
         for (node, member) in members {
             self.learn(*node, member);
         }
+    }
+
+    /// Knows who votes: nobody else needs each heartbeat.
+    pub(crate) fn know_voters(&self, voters: BTreeSet<NodeId>) {
+        *self.0.voters.lock().unwrap_or_else(PoisonError::into_inner) = voters;
+    }
+
+    fn learns(&self, node: NodeId) -> bool {
+        let voters = self.0.voters.lock().unwrap_or_else(PoisonError::into_inner);
+        !voters.is_empty() && !voters.contains(&node)
     }
 
     /// Knows a member from now on, at its address.
@@ -259,6 +273,7 @@ pub(crate) struct Network(pub(crate) PeerChannels);
 pub(crate) struct PeerConnection {
     node: NodeId,
     is_for_heartbeats: bool,
+    heartbeats: u32,
     channels: PeerChannels,
 }
 
@@ -283,12 +298,20 @@ impl Network {
         PeerConnection {
             node: target,
             is_for_heartbeats,
+            heartbeats: 0,
             channels: self.0.clone(),
         }
     }
 }
 
 impl PeerConnection {
+    /// Whether the next heartbeat is one that a learner can do without.
+    fn is_spared(&mut self) -> bool {
+        let nth = self.heartbeats;
+        self.heartbeats = nth.wrapping_add(1);
+        self.is_for_heartbeats && !nth.is_multiple_of(LEARNERS_SHARE) && self.channels.learns(self.node)
+    }
+
     fn client(&self) -> Result<RaftClient<Channel>, Unreachable<TypeConfig>> {
         let channel = self
             .channels
@@ -371,6 +394,10 @@ impl RaftNetworkV2<TypeConfig> for PeerConnection {
         mut request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        if self.is_spared() {
+            // Not sent is not acknowledged: should it vote by now, it does not count among those who were heard.
+            return Err(Unreachable::from_string("a learner gets the next heartbeat").into());
+        }
         let mut client = self.client()?;
         let is_cut = cut(&mut request);
         let last = request.entries.last().map(|entry| entry.log_id);

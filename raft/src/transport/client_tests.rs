@@ -85,3 +85,19 @@ async fn a_member_of_an_older_release_is_sent_no_snapshot_that_it_cannot_apply()
         assert!(channels.too_old(7, here).is_none());
     }
 }
+
+#[tokio::test]
+async fn a_learner_gets_few_heartbeats_and_every_entry() {
+    let channels = PeerChannels::new(None);
+    let mut network = Network(channels.clone());
+    let member = ClusterMember::default();
+    let mut connection = network.new_heartbeat_client(2, &member).await;
+    let sent = |connection: &mut PeerConnection| (0..8).filter(|_| !connection.is_spared()).count();
+    assert_eq!(sent(&mut connection), 8, "nothing is known of it");
+    channels.know_voters([1, 3].into());
+    assert_eq!(sent(&mut connection), 4);
+    let mut entries = network.new_client(2, &member).await;
+    assert_eq!(sent(&mut entries), 8);
+    channels.know_voters([1, 2].into());
+    assert_eq!(sent(&mut connection), 8, "it votes");
+}

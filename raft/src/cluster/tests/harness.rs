@@ -26,6 +26,8 @@ pub(super) struct Fleet {
     temp: tempfile::TempDir,
     pub(super) nodes: Vec<Node>,
     net: u8,
+    /// Where those run that join from now on, where they have no runtime each.
+    shared: Option<Runtime>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -36,7 +38,7 @@ pub(super) struct Node {
     pub(super) cluster: Cluster,
     pub(super) address: SocketAddr,
     pub(super) name: String,
-    runtime: Runtime,
+    runtime: Option<Runtime>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests have no clock of their own")]
@@ -99,12 +101,13 @@ impl Fleet {
             temp: tempfile::tempdir().unwrap(),
             nodes: Vec::new(),
             net: NETS.fetch_add(1, Ordering::Relaxed),
+            shared: None,
             _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
         };
         let (listener, address) = fleet.listen();
         let dir = DataDir::open(fleet.path("n1")).unwrap();
         let identity = found(&dir, "acme", name("n1"), address).unwrap();
-        let node = Node::start(dir, identity, listener, FEATURE_LEVEL);
+        let node = Node::start(dir, identity, listener, FEATURE_LEVEL, None);
         fleet.nodes.push(node);
         fleet
     }
@@ -163,7 +166,14 @@ impl Fleet {
         let mut joiner = joiner(&peers, token, node, address);
         alter(&mut joiner);
         let identity = run(join(&dir, &joiner))?;
-        Ok(Node::start(dir, identity, listener, joiner.feature_level))
+        let shared = self.shared.as_ref();
+        Ok(Node::start(dir, identity, listener, joiner.feature_level, shared))
+    }
+
+    /// Has those who join from now on run together on a few threads: hundreds of threads that want to run would leave
+    /// each node, those that vote among them, less of a small machine than an election takes.
+    pub(super) fn share_threads(&mut self) {
+        self.shared = Some(runtime("shared"));
     }
 
     pub(super) fn wait_for_voters(&self, count: usize) {
@@ -191,7 +201,8 @@ impl Fleet {
     /// Ends a node in the middle of whatever it does.
     pub(super) fn kill(&mut self, place: usize) -> (String, SocketAddr) {
         let node = self.nodes.remove(place);
-        node.runtime.shutdown_background();
+        let runtime = node.runtime.expect("one of its own, which ends with it");
+        runtime.shutdown_background();
         (node.name, node.address)
     }
 
@@ -227,8 +238,14 @@ impl Fleet {
             listener.is_some()
         });
         let listener = listener.unwrap();
-        self.nodes
-            .push(Node::start_with(dir, identity, listener, level, rekey_after));
+        self.nodes.push(Node::start_with(
+            dir,
+            identity,
+            listener,
+            level,
+            rekey_after,
+            None,
+        ));
     }
 
     /// An address that nothing uses; each fleet has a net of its own.
@@ -243,15 +260,22 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        for node in self.nodes.drain(..) {
-            node.runtime.shutdown_background();
+        let runtimes = self.nodes.drain(..).filter_map(|node| node.runtime);
+        for runtime in runtimes.chain(self.shared.take()) {
+            runtime.shutdown_background();
         }
     }
 }
 
 impl Node {
-    fn start(dir: DataDir, identity: Identity, listener: std::net::TcpListener, feature_level: u32) -> Self {
-        Self::start_with(dir, identity, listener, feature_level, REKEY_AFTER)
+    fn start(
+        dir: DataDir,
+        identity: Identity,
+        listener: std::net::TcpListener,
+        feature_level: u32,
+        shared: Option<&Runtime>,
+    ) -> Self {
+        Self::start_with(dir, identity, listener, feature_level, REKEY_AFTER, shared)
     }
 
     fn start_with(
@@ -260,14 +284,12 @@ impl Node {
         listener: std::net::TcpListener,
         feature_level: u32,
         rekey_after: Duration,
+        shared: Option<&Runtime>,
     ) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
         let address = listener.local_addr().unwrap();
         let name = identity.name.to_string();
+        let own = shared.is_none().then(|| runtime(&name));
+        let on = shared.or(own.as_ref()).expect("one of both");
         let options = StartOptions {
             dir,
             identity,
@@ -277,13 +299,13 @@ impl Node {
             feature_level,
             rekey_after,
         };
-        let cluster = runtime.block_on(Cluster::start(options)).unwrap();
-        runtime.spawn(serve(listener, cluster.clone()));
+        let cluster = on.block_on(Cluster::start(options)).unwrap();
+        on.spawn(serve(listener, cluster.clone()));
         Self {
             cluster,
             address,
             name,
-            runtime,
+            runtime: own,
         }
     }
 
@@ -295,6 +317,16 @@ impl Node {
     pub(super) fn has_pool(&self, pool: &str) -> bool {
         self.cluster.feed().latest().state.config.pool(pool).is_some()
     }
+}
+
+fn runtime(name: &str) -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
+        .worker_threads(2)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// A cluster port as a node has it.

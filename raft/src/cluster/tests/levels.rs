@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver as _;
+
 use super::super::Proposed;
 use super::harness::{Fleet, Node, WITHIN, batch, clock, run, until};
 use crate::error::{JoinError, ProposeError};
@@ -183,7 +185,9 @@ fn change_often(node: &Node) {
     const AT_ONCE: usize = 32;
     const EACH: usize = 30;
     let pool = || PoolName::parse("often").unwrap();
-    node.create("often").unwrap();
+    if !node.has_pool("often") {
+        node.create("often").unwrap();
+    }
     let one = |n: usize| async move {
         let backend = BackendAddress::parse(&format!("10.1.0.{n}:80")).unwrap();
         for _ in 0..EACH {
@@ -205,6 +209,12 @@ fn change_often(node: &Node) {
     run(futures::future::join_all((0..AT_ONCE).map(one)));
 }
 
+/// The last entry that a node has no more but in a snapshot.
+fn purged(node: &Node) -> Option<u64> {
+    let purged = node.cluster.0.raft.metrics().borrow_watched().purged;
+    purged.map(|id| id.index)
+}
+
 #[test]
 fn a_member_of_an_older_release_is_told_and_not_sent_a_snapshot_that_it_cannot_apply() {
     let mut fleet = Fleet::of_three();
@@ -217,8 +227,17 @@ fn a_member_of_an_older_release_is_told_and_not_sent_a_snapshot_that_it_cannot_a
     known(&fleet, &name, FEATURE_LEVEL - 1);
     let place = fleet.nodes.iter().position(|node| node.name == name).unwrap();
     let id = fleet.nodes[place].cluster.node_id();
+    let last = fleet.nodes[place]
+        .cluster
+        .0
+        .raft
+        .metrics()
+        .borrow_watched()
+        .last_log_index;
     fleet.kill(place);
-    change_often(&fleet.nodes[0]);
+    while fleet.nodes.iter().any(|node| purged(node) <= last) {
+        change_often(&fleet.nodes[0]);
+    }
     fleet.restart_as(&name, address, FEATURE_LEVEL - 1);
     until("the leader to see it", WITHIN * 4, || {
         let nodes = fleet.nodes.iter();

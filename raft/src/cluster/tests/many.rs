@@ -6,13 +6,13 @@ use super::harness::{Fleet, WITHIN, batch, create, run, until};
 use crate::cluster::JoinToken;
 use crate::model::Change;
 
-const VOTERS: usize = 5;
+pub(super) const VOTERS: usize = 5;
 
 /// How long so many nodes may take on a small machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Has nodes of these numbers join, all at the same time.
-fn join_together(fleet: &mut Fleet, numbers: &[usize], token: &JoinToken) {
+pub(super) fn join_together(fleet: &mut Fleet, numbers: &[usize], token: &JoinToken) {
     let one = |number: &usize| {
         let name = format!("n{number}");
         fleet.join_with(&name, &name, token, |_| {}).unwrap()
