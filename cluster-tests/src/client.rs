@@ -107,6 +107,18 @@ impl Manage {
         }
     }
 
+    /// The line of `health` about a backend of pool `web`.
+    ///
+    /// # Errors
+    /// When it is not in the pool.
+    pub fn health(&mut self, backend: &str) -> Result<String> {
+        let lines = self.data("health web")?;
+        let line = lines.iter().find(|line| line.split(' ').nth(1) == Some(backend));
+        Ok(line
+            .with_context(|| format!("no {backend} in {lines:?}"))?
+            .clone())
+    }
+
     /// Types a command that must be refused; the text behind `ERROR: `.
     ///
     /// # Errors

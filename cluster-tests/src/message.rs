@@ -85,6 +85,12 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The name of the node whose health check this request is; none where it is no check.
+    pub fn checker(&self) -> Option<&str> {
+        let agent = self.header("user-agent")?.strip_prefix("fleetbal-check/")?;
+        agent.split_once(" (")?.1.strip_suffix(')')
+    }
+
     /// Whether the other side closes after this message.
     pub fn closes(&self) -> bool {
         self.header("connection")

@@ -78,34 +78,16 @@ fn accept(listener: &TcpListener, asked: &Mutex<Vec<String>>, is_over: &AtomicBo
             .map_err(Into::into)
             .and_then(|()| Message::read(&mut BufReader::new(&stream), Kind::Request));
         lock(asked).push(match head {
-            Ok(Some(head)) => {
-                let agent = head.header("user-agent").and_then(checker);
-                agent.unwrap_or(&head.start).to_owned()
-            }
+            Ok(Some(head)) => head.checker().unwrap_or(&head.start).to_owned(),
             Ok(None) => "nothing".to_owned(),
             Err(error) => error.to_string(),
         });
     }
 }
 
-/// The node of a check.
-fn checker(agent: &str) -> Option<&str> {
-    let (_, node) = agent.strip_prefix("fleetbal-check/")?.split_once(" (")?;
-    node.strip_suffix(')')
-}
-
-/// What `health` says of a backend.
-fn health(manage: &mut Manage, backend: &str) -> Result<String> {
-    let lines = manage.data("health web")?;
-    let line = lines.iter().find(|line| line.split(' ').nth(1) == Some(backend));
-    Ok(line
-        .with_context(|| format!("no {backend} in {lines:?}"))?
-        .clone())
-}
-
 fn wait_health(manage: &mut Manage, backend: &str, wanted: &str) -> Result {
     wait::for_true(format!("{backend} to be {wanted}"), wait::PATIENCE, || {
-        let line = health(manage, backend)?;
+        let line = manage.health(backend)?;
         ensure!(line.contains(wanted), "it says: {line}");
         Ok(true)
     })
@@ -142,9 +124,8 @@ fn a_backend_is_asked_as_its_pool_says() -> Result {
             let requests = fleet.backend(1)?.requests();
             let asked = requests.iter().find(|request| request.start == start);
             let asked = asked.context("it was not asked")?;
-            let agent = asked.header("user-agent").context("nobody asks")?;
             ensure!(asked.header("host") == Some(host), "{asked:?}");
-            ensure!(checker(agent) == Some("n1") && asked.closes(), "{asked:?}");
+            ensure!(asked.checker() == Some("n1") && asked.closes(), "{asked:?}");
             Ok(true)
         })?;
         wait_health(&mut manage, &backend, " up ")?;
@@ -179,7 +160,7 @@ fn who_accepts_and_is_silent_passes_a_connect_and_no_question() -> Result {
     wait_health(&mut manage, &backend, " up ")?;
     manage.change("SET web.health_path = /ok")?;
     wait_health(&mut manage, &backend, "no answer to the check within 0.2 s")?;
-    ensure!(health(&mut manage, &backend)?.contains(" down "));
+    ensure!(manage.health(&backend)?.contains(" down "));
     drop(husk);
     fleet.backend(1)?.restart()?;
     wait_health(&mut manage, &backend, " up ")?;

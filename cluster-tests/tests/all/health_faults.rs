@@ -11,11 +11,7 @@ use fleetbal_cluster_tests::{Fleet, Plan, Result, wait};
 
 /// The line of `health` about a backend, on a node.
 fn health(fleet: &Fleet, node: usize, backend: &str) -> Result<String> {
-    let lines = fleet.node(node)?.manage()?.data("health web")?;
-    let line = lines.iter().find(|line| line.split(' ').nth(1) == Some(backend));
-    Ok(line
-        .with_context(|| format!("no {backend} in {lines:?}"))?
-        .clone())
+    fleet.node(node)?.manage()?.health(backend)
 }
 
 fn wait_health(fleet: &Fleet, node: usize, backend: &str, wanted: &str) -> Result {

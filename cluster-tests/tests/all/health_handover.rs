@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::{Fleet, Plan, Result, wait};
 
-use super::health_view::{checkers, wait_standing};
+use super::health_view::{checkers, longest_gap, wait_standing};
 
 /// Between two checks by one node.
 ///
@@ -51,10 +51,7 @@ impl Scene {
         let requests = backend.requests();
         let mut checks = Vec::new();
         for (request, at) in requests.iter().zip(arrivals) {
-            let agent = request.header("user-agent").unwrap_or_default();
-            let node = agent
-                .split_once(" (n")
-                .and_then(|(_, node)| node.strip_suffix(')'));
+            let node = request.checker().and_then(|name| name.strip_prefix('n'));
             checks.push((node.context("somebody else asks")?.parse()?, at));
         }
         Ok(checks)
@@ -101,11 +98,7 @@ impl Scene {
         let (_, first) = first.context("none of the heirs has checked")?;
         let first = first.saturating_duration_since(killed);
         let since = checks.get(before.saturating_sub(1)..).unwrap_or_default();
-        let gaps = since.windows(2).filter_map(|pair| match pair {
-            [(_, one), (_, other)] => Some(other.saturating_duration_since(*one)),
-            _ => None,
-        });
-        let gap = gaps.max().context("no two checks")?;
+        let gap = longest_gap(&since.iter().map(|(_, at)| *at).collect::<Vec<_>>())?;
         println!("{dead:?} died, {heirs:?} took over: first check after {first:?}, longest gap {gap:?}");
         ensure!(first < INTERVAL, "nobody checked for {first:?} after the death");
         ensure!(gap < INTERVAL * 2, "nobody checked for {gap:?}");

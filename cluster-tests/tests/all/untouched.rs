@@ -95,9 +95,7 @@ fn plan(held: SocketAddr) -> Plan {
 
 /// What `health` says of a backend on node 1.
 fn health(fleet: &Fleet, backend: &str) -> Result<(String, u64, String)> {
-    let lines = fleet.node(1)?.manage()?.data("health web")?;
-    let line = lines.iter().find(|line| line.split(' ').nth(1) == Some(backend));
-    let line = line.with_context(|| format!("no {backend} in {lines:?}"))?;
+    let line = fleet.node(1)?.manage()?.health(backend)?;
     let mut words = line.splitn(5, ' ').skip(2).map(str::to_owned);
     let mut word = || words.next().unwrap_or_default();
     Ok((word(), word().parse()?, word()))

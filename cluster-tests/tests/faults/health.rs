@@ -20,9 +20,7 @@ fn fleet_in_a_world(nodes: u8, backends: usize, extra: &str) -> Result<Option<(S
 
 /// What `health` says of a backend on a node, in one word.
 fn standing(fleet: &Fleet, node: usize, backend: &str) -> Result<String> {
-    let lines = fleet.node(node)?.manage()?.data("health web")?;
-    let line = lines.iter().find(|line| line.split(' ').nth(1) == Some(backend));
-    let line = line.with_context(|| format!("no {backend} in {lines:?}"))?;
+    let line = fleet.node(node)?.manage()?.health(backend)?;
     Ok(line.split(' ').nth(2).unwrap_or_default().to_owned())
 }
 
