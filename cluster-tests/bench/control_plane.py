@@ -13,6 +13,7 @@ import argparse
 import glob
 import http.client
 import os
+import re
 import statistics
 import sys
 import threading
@@ -176,22 +177,30 @@ class Snapshots(Changes):
     SPARE = CHANGES_A_SECOND
 
     def prepare(self):
-        before = self._made()
+        before, entry = self._made(), self._entry()
         deadline = time.monotonic() + 60
         while self._made() == before:
             if time.monotonic() > deadline:
                 raise Trouble("no snapshot is made")
+            entry = self._entry()
             self._many(SNAPSHOT_EVERY // 4)
             time.sleep(0.05)
-        # What came after that snapshot is not known to the entry; the spare is for it.
-        self._many(SNAPSHOT_EVERY * 3 // 4 - self.SPARE)
+        # It is of this entry or of a later one, but for a quarter: the next one falls due after the spare, and before the
+        # changes of a window are over. Changes that are typed together may be one entry.
+        while (left := entry + SNAPSHOT_EVERY - self.SPARE - self._entry()) > 0:
+            self._many(min(left, SNAPSHOT_EVERY // 4))
         self.before = self._made()
+
+    def _entry(self):
+        """The log's last entry that the node has applied."""
+        found = re.search(r"^fleetbal_raft_applied_index (\d+)$", metrics(self.fleet.management[0]), re.MULTILINE)
+        return int(found.group(1))
 
     def _many(self, count):
         hands = [Manage(self.fleet.management[0]) for _ in range(8)]
 
         def type_all(at, hand):
-            for number in range(count // len(hands)):
+            for number in range(-(-count // len(hands))):
                 word = "ADD" if number % 2 == 0 else "REMOVE"
                 hand.ask(f"POOL other{at} {word} 10.201.0.1:80")
 
@@ -211,18 +220,25 @@ class Snapshots(Changes):
             raise Trouble("no snapshot was made while it was measured")
 
 
+def metrics(port):
+    """What `/metrics` of a node says."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics")
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    if answer.status != 200 or "fleetbal_config_version" not in text:
+        raise Trouble(f"/metrics answered {answer.status}")
+    return text
+
+
 class Scrapes(Nothing):
     """`/metrics`, each second."""
 
     every = 1.0
 
     def step(self, hand):
-        connection = http.client.HTTPConnection("127.0.0.1", self.fleet.management[0], timeout=10)
-        connection.request("GET", "/metrics")
-        answer = connection.getresponse()
-        if answer.status != 200 or b"fleetbal_config_version" not in answer.read():
-            raise Trouble(f"/metrics answered {answer.status}")
-        connection.close()
+        metrics(self.fleet.management[0])
 
     def check(self, done, seconds):
         if done < seconds - 1:

@@ -21,15 +21,22 @@ class TooBusy(Trouble):
     """There was too little to measure, as on a machine with no time for us. Tried again, and said in the end."""
 
 
+_given = set()
+
+
 def free_port():
-    """Below those that the system gives to clients: with thousands of these, one would be taken meanwhile."""
+    """Below those that the system gives to clients: with thousands of these, one would be taken meanwhile. None twice:
+    whoever was given one may not have taken it yet."""
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
         first = int(f.read().split()[0])
     while True:
         port = random.randrange(10_000, max(first, 11_000))
+        if port in _given:
+            continue
         with socket.socket() as s:
             try:
                 s.bind(("0.0.0.0", port))
+                _given.add(port)
                 return port
             except OSError:
                 continue
