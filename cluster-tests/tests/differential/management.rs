@@ -222,6 +222,15 @@ impl Side {
         })
     }
 
+    /// A connection to the service: that the management port listens does not say that all others do.
+    fn reach(&self) -> Result<TcpStream> {
+        wait::until("the service to listen", wait::PATIENCE, || {
+            let stream = TcpStream::connect(self.traffic)?;
+            stream.set_read_timeout(Some(wait::PATIENCE))?;
+            Ok(Some(stream))
+        })
+    }
+
     /// The answers to the lines of a talk, made even.
     fn play(mut self, talk: &Talk) -> Result<Vec<Vec<String>>> {
         let mut typist = Typist::connect(self.management)?;
@@ -235,12 +244,12 @@ impl Side {
                     answers.push(self.even(&line, answer));
                 }
                 Step::Get(path) => {
-                    client::get(self.traffic, path)?;
+                    client::Http::over(self.reach()?)?.request("GET", path, b"")?;
                     answered += 1;
                     Self::counted(&mut typist, answered)?;
                 }
                 Step::Hold(path) => {
-                    let mut stream = TcpStream::connect(self.traffic)?;
+                    let mut stream = self.reach()?;
                     let before = self.backend.count();
                     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: talk\r\n\r\n").as_bytes())?;
                     self.held.push(stream);
@@ -249,7 +258,7 @@ impl Side {
                     })?;
                 }
                 Step::Keep(path) => {
-                    let stream = TcpStream::connect(self.traffic)?;
+                    let stream = self.reach()?;
                     let mut http = client::Http::over(stream.try_clone()?)?;
                     http.request("GET", path, b"")?;
                     self.held.push(stream);
