@@ -73,11 +73,7 @@ impl<P: Ports> Listeners<P> {
             self.ports.close(&name, listener);
             self.open.remove(&name);
         }
-        // Whoever reaches a management port may rely on the services that it manages.
-        let (last, first): (BTreeMap<_, _>, BTreeMap<_, _>) = wanted
-            .into_iter()
-            .partition(|(_, listener)| listener.role == Role::Management);
-        for (name, listener) in first.into_iter().chain(last) {
+        for (name, listener) in wanted {
             if self.open.contains_key(&name) {
                 continue;
             }
@@ -176,36 +172,6 @@ mod tests {
         fn close(&mut self, service: &ServiceName, _: Listener) {
             self.0.remove(service);
         }
-    }
-
-    /// Names in the order of opening.
-    #[derive(Default)]
-    struct Order(Vec<String>);
-
-    impl Ports for Order {
-        fn open(&mut self, service: &ServiceName, _: Listener) -> io::Result<()> {
-            self.0.push(service.to_string());
-            Ok(())
-        }
-
-        fn close(&mut self, _: &ServiceName, _: Listener) {}
-    }
-
-    #[test]
-    fn management_opens_when_all_else_is_open() {
-        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let config = service(&FleetConfig::default(), "a", address(6001), true);
-        let config = service(&config, "z", address(6002), true);
-        let role = Change::Set {
-            object: "a".into(),
-            key: "role".into(),
-            value: "management".into(),
-        };
-        let config = config.with_batch(&Batch::of(vec![role])).unwrap();
-        let mut listeners = Listeners::new(NodeVariables::default(), Order::default());
-        let failures = listeners.reconcile(&config, Lacking::default(), Instant::now());
-        assert!(failures.is_empty());
-        assert_eq!(listeners.ports.0, ["z", "a"]);
     }
 
     fn service(config: &FleetConfig, name: &str, listen: SocketAddr, enabled: bool) -> FleetConfig {
