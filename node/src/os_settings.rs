@@ -89,11 +89,21 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Another process may have written its own there since.
+        // Another process may have written its own there since, and may do so between a look and the removal: so what is
+        // looked at is out of its way.
         let own = std::process::id().to_string();
-        if std::fs::read_to_string(&self.0).is_ok_and(|text| text.trim_end() == own) {
+        let is_own = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| text.trim_end() == own);
+        let mut aside = self.0.clone().into_os_string();
+        aside.push(format!(".{own}"));
+        let aside = PathBuf::from(aside);
+        if !is_own(&self.0) || std::fs::rename(&self.0, &aside).is_err() {
             // Where it cannot be removed, the next start writes over it.
-            drop(std::fs::remove_file(&self.0));
+            return;
         }
+        drop(if is_own(&aside) {
+            std::fs::remove_file(&aside)
+        } else {
+            std::fs::rename(&aside, &self.0)
+        });
     }
 }
