@@ -119,6 +119,15 @@ impl Manage {
             .clone())
     }
 
+    /// What `health` says of it, in one word.
+    ///
+    /// # Errors
+    /// When it is not in the pool.
+    pub fn standing(&mut self, backend: &str) -> Result<String> {
+        let line = self.health(backend)?;
+        Ok(line.split(' ').nth(2).unwrap_or_default().to_owned())
+    }
+
     /// Types a command that must be refused; the text behind `ERROR: `.
     ///
     /// # Errors

@@ -10,9 +10,9 @@ use super::health_view::{checkers, longest_gap, wait_standing};
 /// Between two checks by one node.
 ///
 /// What is promised is that no gap between checks is longer than two of them. The last check may be as much as an interval
-/// older than the death. Then the death has to be noticed: a node that was not heard for four rounds of gossip is not alive
-/// any more, 0.4 s in a small fleet, and what was heard may have come by two others, a round each. Who takes over begins
-/// within a quarter of an interval. That is an interval and a quarter and 0.6 s, and leaves some to a busy machine.
+/// older than the death. Then the death has to be noticed: a node that was not heard for three rounds of gossip is not alive
+/// any more, 1.2 s in a small fleet, and what was heard may have come by two others, a round each. Who takes over begins
+/// within a quarter of an interval. That is an interval and a quarter and 2 s, and leaves some to a busy machine.
 const INTERVAL: Duration = Duration::from_secs(4);
 
 const NODES: usize = 5;

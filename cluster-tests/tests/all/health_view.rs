@@ -7,12 +7,6 @@ use anyhow::{Context, ensure};
 use fleetbal_cluster_tests::load::Load;
 use fleetbal_cluster_tests::{Fleet, Plan, Result, wait};
 
-/// What `health` says of a backend on a node, in one word.
-fn standing(fleet: &Fleet, node: usize, backend: &str) -> Result<String> {
-    let line = fleet.node(node)?.manage()?.health(backend)?;
-    Ok(line.split(' ').nth(2).unwrap_or_default().to_owned())
-}
-
 /// Waits until all of these nodes hold a backend for that; how long it took.
 pub(super) fn wait_standing(fleet: &Fleet, nodes: &[usize], backend: &str, wanted: &str) -> Result<Duration> {
     let start = Instant::now();
@@ -20,7 +14,7 @@ pub(super) fn wait_standing(fleet: &Fleet, nodes: &[usize], backend: &str, wante
         wait::for_true(
             format!("n{node} to hold {backend} for {wanted}"),
             wait::PATIENCE,
-            || Ok(standing(fleet, node, backend)? == wanted),
+            || Ok(fleet.node(node)?.manage()?.standing(backend)? == wanted),
         )?;
     }
     Ok(start.elapsed())

@@ -18,18 +18,12 @@ fn fleet_in_a_world(nodes: u8, backends: usize, extra: &str) -> Result<Option<(S
     Ok(Some((world, fleet)))
 }
 
-/// What `health` says of a backend on a node, in one word.
-fn standing(fleet: &Fleet, node: usize, backend: &str) -> Result<String> {
-    let line = fleet.node(node)?.manage()?.health(backend)?;
-    Ok(line.split(' ').nth(2).unwrap_or_default().to_owned())
-}
-
 fn wait_standing(fleet: &Fleet, nodes: &[usize], backend: &str, wanted: &str) -> Result {
     for &node in nodes {
         wait::for_true(
             format!("n{node} to hold {backend} for {wanted}"),
             wait::PATIENCE * 2,
-            || Ok(standing(fleet, node, backend)? == wanted),
+            || Ok(fleet.node(node)?.manage()?.standing(backend)? == wanted),
         )?;
     }
     Ok(())
@@ -66,7 +60,7 @@ fn a_node_that_alone_reaches_no_backend_leaves_the_vip_and_comes_back() -> Resul
         fleet.node(number)?.ready()?;
         for backend in &backends {
             ensure!(
-                standing(&fleet, number, backend)? == "up",
+                fleet.node(number)?.manage()?.standing(backend)? == "up",
                 "one node's broken line emptied the pool of n{number}"
             );
         }
@@ -104,7 +98,7 @@ fn one_node_that_says_down_of_all_empties_no_pool_but_its_own() -> Result {
             wait::PATIENCE * 2,
             || {
                 drop(fleet.node(1)?.get("/who"));
-                Ok(standing(&fleet, 1, backend)? == "down")
+                Ok(fleet.node(1)?.manage()?.standing(backend)? == "down")
             },
         )?;
     }
@@ -122,7 +116,7 @@ fn one_node_that_says_down_of_all_empties_no_pool_but_its_own() -> Result {
     for number in 2..=4 {
         for backend in &backends {
             ensure!(
-                standing(&fleet, number, backend)? == "up",
+                fleet.node(number)?.manage()?.standing(backend)? == "up",
                 "n{number} believes one voice about {backend}"
             );
         }
@@ -168,7 +162,10 @@ fn each_side_of_a_split_goes_by_what_it_sees() -> Result {
     wait_standing(&fleet, &[1, 2], &backend, "down")?;
     fleet.backend(1)?.restart()?;
     wait_standing(&fleet, &[1, 2], &backend, "up")?;
-    ensure!(standing(&fleet, 3, &backend)? == "down", "its line is cut");
+    ensure!(
+        fleet.node(3)?.manage()?.standing(&backend)? == "down",
+        "its line is cut"
+    );
     for number in 1..=3 {
         ensure!(fleet.node(number)?.get("/who")?.status()? == 200);
     }
