@@ -121,7 +121,7 @@ pub struct FleetStatus {
     pub version: u64,
     /// Who can decide.
     pub quorum: QuorumStatus,
-    /// Whether every member is alive and has the same configuration.
+    /// Whether every member is alive and balances by `version`, with the same configuration.
     pub in_sync: bool,
     /// By name.
     pub nodes: Vec<NodeStatus>,
@@ -132,15 +132,16 @@ impl FleetStatus {
     pub fn assemble(raft: &RaftStatus, fleet: &FleetState, nodes: &[NodeView], now: UnixMillis) -> Self {
         let own = nodes.iter().find(|node| node.is_self);
         let leader = leader(raft).and_then(|id| raft.members.get(&id));
+        let version = highest_version(fleet, nodes);
         Self {
             cluster: Some(fleet.name.clone()).filter(|name| !name.is_empty()),
             id: Some(fleet.id.to_string()).filter(|_| !fleet.name.is_empty()),
             own_name: own.map(|own| own.name.clone()).unwrap_or_default(),
             leader: leader.map(|leader| leader.name.clone()),
             term: raft.term,
-            version: highest_version(fleet, nodes),
+            version,
             quorum: quorum(raft, nodes),
-            in_sync: in_sync(nodes),
+            in_sync: in_sync(version, nodes),
             nodes: nodes.iter().map(|node| node_status(raft, node, now)).collect(),
         }
     }
@@ -372,14 +373,17 @@ fn quorum(raft: &RaftStatus, nodes: &[NodeView]) -> QuorumStatus {
     }
 }
 
-fn in_sync(nodes: &[NodeView]) -> bool {
+/// Whether all members live by the newest version that this node has heard of. What a node has just applied itself is
+/// heard of before it balances by it: until then, and until the others have followed, they are not in sync.
+fn in_sync(version: u64, nodes: &[NodeView]) -> bool {
     let mut members = nodes.iter().filter(|node| node.state != NodeState::Left);
     let Some(first) = members.next() else {
         return false;
     };
-    let same = |node: &NodeView| node.applied_version == first.applied_version && node.hash == first.hash;
-    let known_alive = |node: &NodeView| node.state == NodeState::Alive && node.hash.is_some();
-    known_alive(first) && members.all(|node| known_alive(node) && same(node))
+    let there = |node: &NodeView| {
+        node.state == NodeState::Alive && node.applied_version == Some(version) && node.hash.is_some()
+    };
+    there(first) && members.all(|node| there(node) && node.hash == first.hash)
 }
 
 /// Seconds to the tenth, which is what heartbeats can tell.

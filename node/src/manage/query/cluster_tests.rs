@@ -254,6 +254,15 @@ fn the_same_version_with_another_hash_is_not_in_sync() {
 }
 
 #[test]
+fn a_version_that_no_member_balances_by_yet_is_not_in_sync() {
+    let mut newer = fleet();
+    newer.config = Arc::new(config(43));
+    let status = FleetStatus::assemble(&raft(), &newer, &[node(1), node(2)], NOW);
+    assert_eq!(status.version, 43);
+    assert!(!status.in_sync);
+}
+
+#[test]
 fn lagging_or_unready_is_degraded() {
     let behind = NodeView {
         applied_index: Some(59),
