@@ -53,8 +53,8 @@ GOSSIPERS = 32
 class Fleet:
     """Nodes on addresses of their own, each with the same service; the first is measured."""
 
-    def __init__(self, stage, net, size):
-        self.stage, self.net, self.port = stage, net, free_port()
+    def __init__(self, stage, net, size, is_measured=True):
+        self.stage, self.net, self.port, self.is_measured = stage, net, free_port(), is_measured
         self.cluster, self.nodes = free_port(), []
         self.management = [free_port() for _ in range(size)]
         self.dir = f"{stage.dir}/fleet-{net}"
@@ -100,9 +100,10 @@ class Fleet:
         command = [os.path.abspath(self.stage.options.ours), "--workers", "1", "--node", f"n{number + 1}"]
         command += ["--data-dir", directory, "--cluster-listen", f"{self.host(number)}:{self.cluster}"]
         command += ["--management", f"127.0.0.1:{self.management[number]}"] + flags
-        cpus = self.stage.layout.one if number == 0 else self.stage.layout.load
+        measured = number == 0 and self.is_measured
+        cpus = self.stage.layout.one if measured else self.stage.layout.load
         # The others work on the CPU of load and backend, and must not be what is measured there.
-        gives_way = number > 0 and not self.stage.layout.first
+        gives_way = not measured and not self.stage.layout.first
         command = ["nice", "-n", "19"] + command if gives_way else command
         node = Process(f"n{number + 1}", command, cpus, f"{directory}.log")
         self.nodes.append(node)
@@ -131,22 +132,38 @@ class Nothing:
         """Undoes what was prepared."""
 
 
-class Gossip(Nothing):
-    """Requests go through a node of a large fleet, which runs as long as it is measured."""
+class Bystanders(Nothing):
+    """Beside a fleet that works on the CPU of load and backend, and holds those up as it does: what gossip is compared
+    with. Requests go through a node of another fleet."""
 
-    def __init__(self, stage, backend):
-        super().__init__(None)
-        self.stage, self.backend, self.net = stage, backend, 11
+    def __init__(self, fleet, stage, backend):
+        super().__init__(fleet)
+        self.stage, self.backend, self.net, self.large = stage, backend, 61, None
 
     def prepare(self):
-        self.net += 1
-        self.fleet = Fleet(self.stage, self.net, GOSSIPERS)
-        self.fleet.start(self.backend)
-        self.stage.say(f"a fleet of {GOSSIPERS} runs")
+        self._begin(GOSSIPERS - 1, is_measured=False)
 
     def finish(self):
-        if self.fleet:
-            self.fleet.stop()
+        if self.large:
+            self.large.stop()
+
+    def _begin(self, size, is_measured):
+        self.net += 1
+        self.large = Fleet(self.stage, self.net, size, is_measured)
+        self.large.start(self.backend)
+        self.stage.say(f"a fleet of {size} runs")
+
+
+class Gossip(Bystanders):
+    """Requests go through a node of that fleet, which is one larger by it."""
+
+    def __init__(self, stage, backend):
+        super().__init__(None, stage, backend)
+        self.net = 11
+
+    def prepare(self):
+        self._begin(GOSSIPERS, is_measured=True)
+        self.fleet = self.large
 
 
 class Changes(Nothing):
@@ -310,13 +327,13 @@ def capacity(stage, fleet):
 
 
 def measure(stage, three, backend):
-    parts = {
-        "changes": (f"{CHANGES_A_SECOND} changes a second", Changes(three)),
-        "snapshots": ("the same, while a snapshot is made", Snapshots(three)),
-        "gossip": ("gossip as in a fleet of 50", Gossip(stage, backend)),
-        "scrapes": ("a scrape of `/metrics` each second", Scrapes(three)),
-    }
     nothing = Nothing(three)
+    parts = {
+        "changes": (f"{CHANGES_A_SECOND} changes a second", nothing, Changes(three)),
+        "snapshots": ("the same, while a snapshot is made", nothing, Snapshots(three)),
+        "gossip": ("gossip as in a fleet of 50", Bystanders(three, stage, backend), Gossip(stage, backend)),
+        "scrapes": ("a scrape of `/metrics` each second", nothing, Scrapes(three)),
+    }
     rate = SHARE * capacity(stage, three)
     pace = Pace(rate=rate, seconds=stage.options.seconds, warm=0.3 if stage.options.short else 0.5,
                 cpus=stage.layout.load, first=stage.layout.first)
@@ -337,14 +354,14 @@ def measure(stage, three, backend):
 
     rows = {name: [] for name in parts}
     for number in range(stage.options.rounds):
-        for name, (title, what) in parts.items():
+        for name, (title, without, what) in parts.items():
             # A B, then B A: what drifts with time hits both alike.
-            order = [nothing, what] if number % 2 == 0 else [what, nothing]
+            order = [without, what] if number % 2 == 0 else [what, without]
             found = {id(each): paced(each) for each in order}
-            row = {"without": found[id(nothing)], "with": found[id(what)]}
+            row = {"without": found[id(without)], "with": found[id(what)]}
             rows[name].append(row)
             stage.say(f"round {number + 1}, {title}: p99 {row['without']['p99']} µs without, {row['with']['p99']} with")
-    return {"rate": rate, "titles": {name: title for name, (title, _) in parts.items()}, "rows": rows}
+    return {"rate": rate, "titles": {name: title for name, (title, *_) in parts.items()}, "rows": rows}
 
 
 def lines(results):

@@ -26,6 +26,7 @@ pub mod nodefile;
 pub mod os_error;
 pub mod os_settings;
 pub mod plugin;
+mod priority;
 pub mod reproxy;
 pub mod role;
 pub mod service_manager;

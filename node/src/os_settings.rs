@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::os_error;
+use crate::priority;
 
 const AT_START: &str = "pidfile must be configured at startup, before Perlbal::run is called";
 
@@ -47,20 +48,16 @@ fn max_connections(wanted: u64) -> Result<(), String> {
     }
 }
 
-/// Of every thread, for on Linux each has a level of its own: the main one's is the process's, and the others stay as
-/// far from it as they are, so that what gives way to traffic goes on doing so.
+/// Of every thread, for on Linux each has a level of its own; but for those that give way to traffic, whatever it is.
 fn nice_level(level: i32) -> Result<(), String> {
     let words = |error: std::io::Error| os_error::words(&error);
-    let own = rustix::process::getpriority_process(Some(rustix::process::getpid()));
-    let by = level - own.map_err(|error| words(error.into()))?;
     let threads = std::fs::read_dir("/proc/self/task").map_err(words)?;
     let numbers = threads
         .filter_map(Result::ok)
-        .filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+        .filter_map(|thread| thread.file_name().to_str()?.parse().ok())
+        .filter(|thread| !priority::gives_way(*thread));
     for thread in numbers.filter_map(rustix::process::Pid::from_raw) {
-        let moved = rustix::process::getpriority_process(Some(thread))
-            .and_then(|now| rustix::process::setpriority_process(Some(thread), now + by));
-        match moved {
+        match rustix::process::setpriority_process(Some(thread), level) {
             // It has ended meanwhile.
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(words(error.into())),

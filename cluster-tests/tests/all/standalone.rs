@@ -95,31 +95,47 @@ fn a_perlbal_config_file_runs_as_it_is() -> Result {
     Ok(())
 }
 
-/// The nice level of each thread of a process, by the thread's name.
-fn nice_levels(process: &Process) -> Result<Vec<(String, i64)>> {
+/// A thread of a process, and how Linux schedules it.
+#[derive(Debug)]
+struct Thread {
+    name: String,
+    level: i32,
+    policy: u32,
+    /// In nanoseconds; Linux before 6.12 tells none.
+    slice: u64,
+}
+
+fn threads(process: &Process) -> Result<Vec<Thread>> {
     fs::read_dir(format!("/proc/{}/task", process.pid()))?
         .map(|thread| {
-            let stat = fs::read_to_string(thread?.path().join("stat"))?;
-            let (head, tail) = stat.rsplit_once(')').context("no name")?;
-            let (_, name) = head.split_once('(').context("no name")?;
-            let level = tail.split_whitespace().nth(16).context("no level")?;
-            Ok((name.to_owned(), level.parse()?))
+            let thread = thread?;
+            let number = thread.file_name().to_str().context("no number")?.parse()?;
+            let attributes = uapi::sched_getattr(number, 0)?;
+            Ok(Thread {
+                name: fs::read_to_string(thread.path().join("comm"))?
+                    .trim_end()
+                    .to_owned(),
+                level: attributes.sched_nice,
+                policy: attributes.sched_policy,
+                slice: attributes.sched_runtime,
+            })
         })
         .collect()
 }
 
-/// Whether the threads that carry traffic have a level, and those of the control plane one that gives way to it.
-fn have_level(process: &Process, level: i64) -> Result<bool> {
-    let levels = nice_levels(process)?;
-    let wanted = |name: &str| if name == "control" { level + 10 } else { level };
-    let known = |name: &str| name == "control" || name.starts_with("worker");
-    ensure!(
-        levels.iter().any(|(name, _)| name.starts_with("worker")),
-        "{levels:?}"
-    );
-    Ok(levels
-        .iter()
-        .all(|(name, now)| !known(name) || *now == wanted(name)))
+/// Whether the threads that carry traffic have a level and short slices, and those of the control plane what gives way to
+/// it.
+fn have_level(process: &Process, level: i32) -> Result<bool> {
+    const NORMAL: u32 = 0;
+    const BATCH: u32 = 3;
+    let threads = threads(process)?;
+    let named = |name: &'static str| threads.iter().filter(move |thread| thread.name.starts_with(name));
+    ensure!(named("worker").count() > 0, "{threads:?}");
+    let worker = |thread: &Thread| {
+        thread.level == level && thread.policy == NORMAL && matches!(thread.slice, 0 | 100_000)
+    };
+    let control = |thread: &Thread| thread.level == 19 && thread.policy == BATCH;
+    Ok(named("worker").all(worker) && named("control").all(control))
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::daemon::SystemLog;
 use crate::handover::{Predecessor, Program};
 use crate::manage::script::{self, Script, ScriptError};
 use crate::os_settings::{self, PidFile, ServerSetting};
+use crate::priority;
 use crate::settings::{LogFormat, RunFlags, Settings, config_file};
 use crate::sockets::Sockets;
 
@@ -139,7 +140,7 @@ fn boot(process: Process<'_>, file: Option<&Path>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
-        .on_thread_start(give_way_to_traffic)
+        .on_thread_start(priority::give_way)
         .enable_all()
         .build();
     let runtime = match runtime {
@@ -163,17 +164,6 @@ fn boot(process: Process<'_>, file: Option<&Path>) -> ExitCode {
             eprintln!("fleetbal: {error}");
             error.exit_code()
         }
-    }
-}
-
-/// Where a CPU is short, what the fleet talks about waits for a moment, and no request does; it still gets a tenth of
-/// that CPU. Workers are started by the main thread, which stays as it is.
-fn give_way_to_traffic() {
-    const LESS: i32 = 10;
-    let this = rustix::thread::gettid();
-    let level = rustix::process::getpriority_process(Some(this)).map(|level| level + LESS);
-    if let Err(error) = level.and_then(|level| rustix::process::setpriority_process(Some(this), level)) {
-        tracing::debug!(%error, "cannot lower the priority of a thread");
     }
 }
 

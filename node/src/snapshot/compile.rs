@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleetbal_raft::model::{FleetConfig, Pool, PoolName, Service, ServiceName};
+use itertools::Itertools as _;
 
 use super::pool::PoolView;
 use super::service::ServiceView;
@@ -11,14 +12,36 @@ use super::variables::NodeVariables;
 use super::{Publisher, Snapshot};
 
 pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, publisher: &Publisher) -> Snapshot {
-    let pools: BTreeMap<_, _> = config
+    // A snapshot has a view of each object of its configuration, in the same order: so both versions are walked in step,
+    // and nothing is looked up for what stays.
+    let known = before.config.pools().zip(before.pools.values());
+    let pools = config
         .pools()
-        .map(|(name, pool)| (name.clone(), pool_view(before, name, pool, publisher)))
+        .merge_join_by(known, |(name, _), ((other, _), _)| name.cmp(other));
+    let pools: BTreeMap<_, _> = pools
+        .filter_map(|pair| {
+            let (now, known) = pair.left_and_right();
+            let known = known.map(|((_, model), view)| (model, view));
+            now.map(|(name, pool)| (name.clone(), pool_view(known, name, pool, publisher)))
+        })
         .collect();
-    let services = config.services().map(|(name, service)| {
+    let known = before.config.services().zip(before.services.values());
+    let services = config
+        .services()
+        .merge_join_by(known, |(name, _), ((other, _), _)| name.cmp(other));
+    let services = services.filter_map(|pair| {
+        let (now, known) = pair.left_and_right();
+        let known = known.map(|((_, model), view)| (model, view));
+        let (name, service) = now?;
         let pool = service.pool().and_then(|pool| pools.get(pool));
-        let view = service_view(before, (name, service), pool, config, &publisher.variables);
-        (name.clone(), view)
+        let view = service_view(
+            known,
+            (name, service),
+            pool,
+            (before, config),
+            &publisher.variables,
+        );
+        Some((name.clone(), view))
     });
     Snapshot {
         version: config.version,
@@ -30,20 +53,32 @@ pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, publisher: &
     }
 }
 
-fn pool_view(before: &Snapshot, name: &PoolName, pool: &Arc<Pool>, publisher: &Publisher) -> Arc<PoolView> {
-    let view = before.pools.get(name);
-    match (view, before.config.pool(name.as_str())) {
+/// What an object was, and the view of it.
+type Known<'a, Model, View> = Option<(&'a Arc<Model>, &'a Arc<View>)>;
+
+fn pool_view(
+    known: Known<'_, Pool, PoolView>,
+    name: &PoolName,
+    pool: &Arc<Pool>,
+    publisher: &Publisher,
+) -> Arc<PoolView> {
+    match known {
         // Comparing two Arcs of equal identity looks at nothing else.
-        (Some(view), Some(model)) if model == pool => Arc::clone(view),
-        _ => Arc::new(PoolView::new(name, pool, view.map(|v| &**v), &publisher.reports)),
+        Some((model, view)) if model == pool => Arc::clone(view),
+        _ => Arc::new(PoolView::new(
+            name,
+            pool,
+            known.map(|(_, view)| &**view),
+            &publisher.reports,
+        )),
     }
 }
 
 fn service_view(
-    before: &Snapshot,
+    known: Known<'_, Service, ServiceView>,
     (name, service): (&ServiceName, &Arc<Service>),
     pool: Option<&Arc<PoolView>>,
-    config: &FleetConfig,
+    (before, config): (&Snapshot, &FleetConfig),
     variables: &NodeVariables,
 ) -> Arc<ServiceView> {
     let same_pool = |view: &ServiceView| match (&view.pool, pool) {
@@ -56,20 +91,19 @@ fn service_view(
         let mut plugins = service.plugins().iter();
         plugins.all(|plugin| before.config.script(plugin.name()) == config.script(plugin.name()))
     };
-    match (before.services.get(name), before.config.service(name.as_str())) {
-        (Some(view), Some(model))
-            if model == service && same_pool(view) && same_types(view) && same_scripts() =>
-        {
+    match known {
+        Some((model, view)) if model == service && same_pool(view) && same_types(view) && same_scripts() => {
             Arc::clone(view)
         }
-        (view, _) => {
+        _ => {
+            let view = known.map(|(_, view)| &**view);
             let mut fresh = ServiceView::new(
                 name,
                 service,
                 pool.cloned(),
                 config,
                 (variables, &before.feed),
-                view.map(|view| &**view),
+                view,
             );
             let followed = view.map(|view| &view.settings.reproxy);
             fresh.settings.reproxy.follow(followed, before.generation + 1);

@@ -18,6 +18,7 @@ use crate::listen;
 use crate::monitor::sockets::{Kind, Socket};
 use crate::plugin;
 use crate::plugin::command::{CommandLine, Told};
+use crate::priority;
 use crate::role::{self, Local, Place, Queue, Shared};
 use crate::snapshot::View;
 
@@ -67,6 +68,7 @@ impl Setup {
         let thread = thread::Builder::new()
             .name(format!("worker-{}", self.place.worker))
             .spawn(move || {
+                priority::come_first();
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .max_blocking_threads(DISK_THREADS)

@@ -13,6 +13,8 @@ pub use backends::longest_rise;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use itertools::{EitherOrBoth, Itertools as _};
+
 use super::change::{Change, Setting};
 use super::config::FleetConfig;
 use super::mime::MimeTypes;
@@ -57,19 +59,23 @@ fn steps(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     uploads::come(from, (scripts, certificates), &mut changes);
     changes.extend(loaded.difference(&from.loaded).map(|one| plugin(one, true)));
     let (mut fresh, mut late) = (Vec::new(), Vec::new());
-    let gone = from.services.keys().filter(|name| !services.contains_key(*name));
-    changes.extend(gone.map(|name| Change::RemoveService(name.clone())));
-    pools_diff(&from.pools, pools, &mut changes);
-    for (name, after) in services {
-        match from.services.get(name) {
-            Some(before) if before == after => {}
-            Some(before) => service::diff((name, before, after), &from.defaults, &mut changes, &mut late),
-            None => service::create((name, after), defaults, &mut fresh, &mut late),
+    let their_services = beside(&from.services, services);
+    let gone = their_services.iter().filter(|(_, _, after)| after.is_none());
+    changes.extend(gone.map(|(name, ..)| Change::RemoveService((*name).clone())));
+    let their_pools = beside(&from.pools, pools);
+    pools_diff(&their_pools, &mut changes);
+    for (name, before, after) in their_services {
+        match (before, after) {
+            (Some(before), Some(after)) => {
+                service::diff((name, before, after), &from.defaults, &mut changes, &mut late);
+            }
+            (None, Some(after)) => service::create((name, after), defaults, &mut fresh, &mut late),
+            (_, None) => {}
         }
     }
     defaults_diff(&from.defaults, defaults, &mut changes);
-    let gone = from.pools.keys().filter(|name| !pools.contains_key(*name));
-    changes.extend(gone.map(|name| Change::RemovePool(name.clone())));
+    let gone = their_pools.iter().filter(|(_, _, after)| after.is_none());
+    changes.extend(gone.map(|(name, ..)| Change::RemovePool((*name).clone())));
     changes.append(&mut fresh);
     changes.append(&mut late);
     changes.extend(from.loaded.difference(loaded).map(|one| plugin(one, false)));
@@ -108,19 +114,37 @@ fn respelled(from: &FleetConfig, to: &FleetConfig) -> Vec<Change> {
     .collect()
 }
 
-fn pools_diff(
-    before: &BTreeMap<PoolName, Arc<Pool>>,
-    after: &BTreeMap<PoolName, Arc<Pool>>,
-    changes: &mut Vec<Change>,
-) {
-    for (name, after) in after {
-        match before.get(name) {
-            Some(before) if before == after => {}
-            Some(before) => pool(name, before, after, changes),
-            None => {
-                changes.push(Change::CreatePool(name.clone()));
+/// An object's name, what it was and what it is.
+type Differing<'a, K, V> = (&'a K, Option<&'a Arc<V>>, Option<&'a Arc<V>>);
+
+/// What is not the same in two maps, as it was and as it is. Both are walked once, in step: most of what they hold is the
+/// same object in both, and nothing is looked up.
+fn beside<'a, K: Ord, V: Eq>(
+    from: &'a BTreeMap<K, Arc<V>>,
+    to: &'a BTreeMap<K, Arc<V>>,
+) -> Vec<Differing<'a, K, V>> {
+    let pairs = from
+        .iter()
+        .merge_join_by(to, |(one, _), (other, _)| one.cmp(other));
+    let differing = pairs.filter_map(|pair| match pair {
+        // Comparing two Arcs of equal identity looks at nothing else.
+        EitherOrBoth::Both((_, before), (_, after)) if before == after => None,
+        EitherOrBoth::Both((name, before), (_, after)) => Some((name, Some(before), Some(after))),
+        EitherOrBoth::Left((name, before)) => Some((name, Some(before), None)),
+        EitherOrBoth::Right((name, after)) => Some((name, None, Some(after))),
+    });
+    differing.collect()
+}
+
+fn pools_diff(pools: &[Differing<'_, PoolName, Pool>], changes: &mut Vec<Change>) {
+    for (name, before, after) in pools {
+        match (before, after) {
+            (Some(before), Some(after)) => pool(name, before, after, changes),
+            (None, Some(after)) => {
+                changes.push(Change::CreatePool((*name).clone()));
                 pool(name, &Pool::default(), after, changes);
             }
+            (_, None) => {}
         }
     }
 }

@@ -66,12 +66,19 @@ impl<N: Clone + Ord, T: ?Sized> Objects<N, T> {
     fn add_to(&mut self, hash: &mut Sha256, all: &BTreeMap<N, Arc<T>>, encode: impl Fn(&N, &T) -> Vec<u8>) {
         // What comes next must not be taken for one more of these.
         hash.update(u64::try_from(all.len()).unwrap_or(u64::MAX).to_be_bytes());
-        self.0.retain(|name, _| all.contains_key(name));
-        for (name, object) in all {
-            let fresh = || (Arc::clone(object), Sha256::digest(encode(name, object)).into());
-            let known = self.0.entry(name.clone()).or_insert_with(fresh);
+        let fresh = |name: &N, object: &Arc<T>| {
+            let digest = Sha256::digest(encode(name, object)).into();
+            (Arc::clone(object), digest)
+        };
+        if !self.0.keys().eq(all.keys()) {
+            self.0.retain(|name, _| all.contains_key(name));
+            for (name, object) in all {
+                self.0.entry(name.clone()).or_insert_with(|| fresh(name, object));
+            }
+        }
+        for (known, (name, object)) in self.0.values_mut().zip(all) {
             if !Arc::ptr_eq(&known.0, object) {
-                *known = fresh();
+                *known = fresh(name, object);
             }
             hash.update(known.1);
         }

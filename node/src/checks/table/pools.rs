@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleetbal_raft::model::{HealthRules, OutlierRules, Pool, PoolName};
+use itertools::Itertools as _;
 
 use super::super::probe::How;
 use super::entry::Entry;
@@ -59,47 +60,54 @@ impl Pools {
             .services()
             .filter_map(|(_, service)| service.pool.as_ref());
         let used: BTreeSet<_> = used.map(|pool| &pool.name).collect();
-        let mut changed = self.drop_those_gone(snapshot);
-        for (name, view) in snapshot.pools() {
-            let Some(model) = snapshot.config.pool(name.as_str()) else {
-                continue;
-            };
-            let verify = verify.get(name).copied();
-            let known = self.0.get_mut(name);
-            let is_panic = known.as_ref().is_some_and(|known| known.is_panic);
-            let before = known.as_ref().map(|known| Arc::clone(&known.view));
-            if let Some(known) = known.filter(|known| known.is_like(model, view, verify)) {
-                known.is_used = used.contains(name);
-                continue;
+        // Both are in the order of names: they are walked in step, and nothing is looked up for what stays.
+        let now = snapshot.config.pools().zip(snapshot.pools());
+        let now = now.map(|((name, model), (_, view))| (name, model, view));
+        let (mut gone, mut different) = (Vec::new(), Vec::new());
+        for pair in self
+            .0
+            .iter_mut()
+            .merge_join_by(now, |(one, _), (other, ..)| (*one).cmp(other))
+        {
+            match pair.left_and_right() {
+                (Some((_, known)), Some((name, model, view))) => {
+                    known.is_used = used.contains(name);
+                    if !known.is_like(model, view, verify.get(name).copied()) {
+                        different.push((name, model, view));
+                    }
+                }
+                (None, Some(fresh)) => different.push(fresh),
+                (Some((name, _)), None) => gone.push(name.clone()),
+                (None, None) => {}
             }
+        }
+        let gone = gone.into_iter().filter_map(|name| self.0.remove_entry(&name));
+        let mut changed: Vec<_> = gone
+            .map(|(name, pool)| Changed {
+                name,
+                before: Some(pool.view),
+                now: None,
+            })
+            .collect();
+        for (name, model, view) in different {
+            let known = self.0.remove(name);
             let pool = PoolHealth {
                 model: Arc::clone(model),
                 view: Arc::clone(view),
-                verify: verify.cloned(),
+                verify: verify.get(name).copied().cloned(),
                 is_used: used.contains(name),
                 usable: Usable::default(),
                 ejected: 0,
-                is_panic,
+                is_panic: known.as_ref().is_some_and(|known| known.is_panic),
             };
             self.0.insert(name.clone(), pool);
             changed.push(Changed {
                 name: name.clone(),
-                before,
+                before: known.map(|known| known.view),
                 now: Some(Arc::clone(view)),
             });
         }
         changed
-    }
-
-    fn drop_those_gone(&mut self, snapshot: &Snapshot) -> Vec<Changed> {
-        let is_gone = |name: &PoolName| snapshot.pool(name.as_str()).is_none();
-        let gone = self.0.extract_if(.., |name, _| is_gone(name));
-        gone.map(|(name, pool)| Changed {
-            name,
-            before: Some(pool.view),
-            now: None,
-        })
-        .collect()
     }
 
     pub(super) fn get(&self, name: &PoolName) -> Option<&PoolHealth> {
