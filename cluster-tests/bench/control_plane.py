@@ -2,7 +2,7 @@
 """What the control plane costs traffic: p99 of paced requests through a node of a fleet of three, with something going
 on beside them and without, in turn.
 
-    cluster-tests/bench/control_plane.py                three and a half minutes; needs `cargo build --release`
+    cluster-tests/bench/control_plane.py                five minutes; needs `cargo build --release`
     cluster-tests/bench/control_plane.py --short        everything once: does it work at all?
     cluster-tests/bench/control_plane.py --write-docs   puts its table into docs/benchmarks.md
 

@@ -1,4 +1,4 @@
-//! Who comes first on a CPU that several threads want: workers before what the fleet talks about (docs/adr/0014).
+//! Who comes first on a CPU that several threads want: workers before what the fleet talks about (docs/adr/0015).
 
 use uapi::c::{SCHED_BATCH, sched_attr};
 
