@@ -57,6 +57,8 @@ def require(tools):
 def in_a_directory(prefix, run, options):
     """Runs a whole bench in a directory that is gone afterwards; ends the process with 1 where it means nothing."""
     directory = tempfile.mkdtemp(prefix=prefix)
+    # Who is asked to end leaves nothing running behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("\nended before its time"))
     try:
         run(options, directory)
     except Trouble as trouble:
