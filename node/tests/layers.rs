@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 5] = [
         "files",
         "os_error",
         "os_settings",
+        "priority",
         "http",
         "balance",
         "health",
