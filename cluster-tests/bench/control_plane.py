@@ -2,7 +2,7 @@
 """What the control plane costs traffic: p99 of paced requests through a node of a fleet of three, with something going
 on beside them and without, in turn.
 
-    cluster-tests/bench/control_plane.py                five minutes; needs `cargo build --release`
+    cluster-tests/bench/control_plane.py                ten minutes; needs `cargo build --release`
     cluster-tests/bench/control_plane.py --short        everything once: does it work at all?
     cluster-tests/bench/control_plane.py --write-docs   puts its table into docs/benchmarks.md
 
@@ -191,7 +191,9 @@ class Changes(Nothing):
 class Snapshots(Changes):
     """The same changes, with so many before that a snapshot falls due among them."""
 
-    SPARE = CHANGES_A_SECOND
+    SPARE = CHANGES_A_SECOND // 2
+    # Entries between two looks for a snapshot.
+    STEP = SNAPSHOT_EVERY // 16
 
     def prepare(self):
         before, entry = self._made(), self._entry()
@@ -200,12 +202,12 @@ class Snapshots(Changes):
             if time.monotonic() > deadline:
                 raise Trouble("no snapshot is made")
             entry = self._entry()
-            self._many(SNAPSHOT_EVERY // 4)
+            self._many(self.STEP)
             time.sleep(0.05)
-        # It is of this entry or of a later one, but for a quarter: the next one falls due after the spare, and before the
-        # changes of a window are over. Changes that are typed together may be one entry.
+        # It is of this entry or of a later one, within a step and what was applied while it was written: the next one falls
+        # due after the spare, and before the changes of a window are over. Changes that are typed together may be one entry.
         while (left := entry + SNAPSHOT_EVERY - self.SPARE - self._entry()) > 0:
-            self._many(min(left, SNAPSHOT_EVERY // 4))
+            self._many(min(left, self.STEP))
         self.before = self._made()
 
     def _entry(self):
@@ -310,11 +312,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", default=f"{ROOT}/target/release/fleetbal", help="the fleetbal binary")
     parser.add_argument("--short", action="store_true", help="one round of two seconds: figures are noise")
-    parser.add_argument("--rounds", type=int, help="rounds [5]")
+    parser.add_argument("--rounds", type=int, help="rounds [10]")
     parser.add_argument("--json", default=f"{ROOT}/target/control-plane.json", help="raw figures")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.short else 5)
+    options.rounds = options.rounds or (1 if options.short else 10)
     options.seconds = 2 if options.short else 4
     if options.write_docs and options.short:
         parser.error("--write-docs needs a whole run")

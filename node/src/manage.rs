@@ -11,6 +11,7 @@ pub mod dump;
 pub mod events;
 mod execute;
 mod http;
+mod in_parts;
 mod include;
 pub mod line;
 pub mod local_check;

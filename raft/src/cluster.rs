@@ -4,6 +4,7 @@
 //! long to try, and who votes.
 
 pub(crate) mod admit;
+mod alone;
 mod confirm;
 mod farewell;
 pub(crate) mod forward;
@@ -216,6 +217,7 @@ impl Cluster {
         };
         inner.found(member, founding).await?;
         inner.begin_to_undo();
+        inner.begin_to_rest();
         Ok(Self(inner))
     }
 
@@ -266,6 +268,7 @@ impl Cluster {
         let inner = parts.assemble(log, &fleet).await?;
         inner.found_if_new().await?;
         inner.begin_to_follow();
+        inner.begin_to_rest();
         inner.begin_to_undo();
         Ok(Self(inner))
     }

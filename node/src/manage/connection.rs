@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use super::http;
+use super::in_parts::InParts;
 use super::line::MAX_LINE;
 use super::render::{Reply, render};
 use super::session::{Outcome, Session};
@@ -142,7 +143,7 @@ async fn connection(
             }
             None => (access, secured),
         },
-        Port::Metrics => return http::serve(io, http::Door::metrics(context, peer)).await,
+        Port::Metrics => return http::serve(InParts(io), http::Door::metrics(context, peer)).await,
     };
     let tls = secured.and_then(|secured| secured.servers.config(&secured.service));
     let stream = match tls {
@@ -156,7 +157,7 @@ async fn connection(
             Err(Refused::Failed(_)) => return,
         },
     };
-    let (reader, writer) = tokio::io::split(stream);
+    let (reader, writer) = tokio::io::split(InParts(stream));
     let mut incoming = Incoming::new(reader);
     let known = access.of_peer(peer.ip()).is_some();
     match within(known, limits.introduction, incoming.opening()).await {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver as _;
+
 use crate::cluster::Cluster;
 use crate::error::ProposeError;
 use crate::model::{
@@ -116,4 +118,19 @@ async fn what_was_sealed_is_opened_by_the_process_that_takes_the_place() {
         alone().await.seal().open(&name, &sealed),
         Err(SealError::OtherFleet)
     );
+}
+
+/// Each tick of the consensus shows in its metrics.
+#[tokio::test(start_paused = true)]
+async fn alone_it_does_not_tick() {
+    let cluster = alone().await;
+    let mut metrics = cluster.0.raft.metrics();
+    let mut changes = 0;
+    while let Ok(changed) = tokio::time::timeout(Duration::from_secs(10), metrics.changed()).await {
+        changed.unwrap();
+        changes += 1;
+        assert!(changes < 100, "it goes on");
+    }
+    // It leads all the same.
+    cluster.propose(create("web"), "", WITHIN).await.unwrap();
 }

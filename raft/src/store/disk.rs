@@ -132,13 +132,19 @@ impl Records for Disk {
         let Some(next) = records.last().map(|(last, _)| last.saturating_add(1)) else {
             return Ok(());
         };
-        let mut batch = sled::Batch::default();
-        for (index, record) in records {
-            for (key, part) in keys::cut(index, &record) {
-                batch.insert(key.as_slice(), part);
+        let parts = records.iter().flat_map(|(index, record)| keys::cut(*index, record));
+        let mut parts: Vec<_> = parts.collect();
+        self.sled(|| match parts.pop() {
+            // Most changes are one short entry. A batch would be written apart from what it holds.
+            Some((key, part)) if parts.is_empty() => self.log.insert(key, part).map(drop),
+            last => {
+                let mut batch = sled::Batch::default();
+                for (key, part) in parts.into_iter().chain(last) {
+                    batch.insert(key.as_slice(), part);
+                }
+                self.log.apply_batch(batch)
             }
-        }
-        self.sled(|| self.log.apply_batch(batch))?;
+        })?;
         lock(&self.mark).append(next);
         Ok(())
     }
