@@ -48,6 +48,7 @@ POOLS, MEMBERS = 200, 5
 # Members of the fleet whose gossip is measured: all fleets of 9 to 66 send as many messages, this one with two thirds of
 # the digests of 50. More processes than these would starve on the other CPU, and gossip less.
 GOSSIPERS = 32
+PARTS = ("changes", "snapshots", "gossip", "scrapes")
 
 
 class Fleet:
@@ -191,7 +192,7 @@ class Changes(Nothing):
 class Snapshots(Changes):
     """The same changes, with so many before that a snapshot falls due among them."""
 
-    SPARE = CHANGES_A_SECOND // 2
+    SPARE = CHANGES_A_SECOND * 3 // 2
     # Entries between two looks for a snapshot.
     STEP = SNAPSHOT_EVERY // 16
 
@@ -204,8 +205,8 @@ class Snapshots(Changes):
             entry = self._entry()
             self._many(self.STEP)
             time.sleep(0.05)
-        # It is of this entry or of a later one, within a step and what was applied while it was written: the next one falls
-        # due after the spare, and before the changes of a window are over. Changes that are typed together may be one entry.
+        # It is of about this entry, a step more or less, and what was applied while it was written: the next one falls due
+        # after the spare, and before the changes of a window are over. Changes that are typed together may be one entry.
         while (left := entry + SNAPSHOT_EVERY - self.SPARE - self._entry()) > 0:
             self._many(min(left, self.STEP))
         self.before = self._made()
@@ -312,14 +313,18 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", default=f"{ROOT}/target/release/fleetbal", help="the fleetbal binary")
     parser.add_argument("--short", action="store_true", help="one round of two seconds: figures are noise")
+    parser.add_argument("--only", help="parts, separated by commas: changes, snapshots, gossip, scrapes")
     parser.add_argument("--rounds", type=int, help="rounds [10]")
     parser.add_argument("--json", default=f"{ROOT}/target/control-plane.json", help="raw figures")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.short else 10)
     options.seconds = 2 if options.short else 4
-    if options.write_docs and options.short:
+    if options.write_docs and (options.short or options.only):
         parser.error("--write-docs needs a whole run")
+    options.only = options.only.split(",") if options.only else list(PARTS)
+    if unknown := set(options.only) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
     return options
 
 
@@ -336,6 +341,7 @@ def measure(stage, three, backend):
         "gossip": ("gossip as in a fleet of 50", Bystanders(three, stage, backend), Gossip(stage, backend)),
         "scrapes": ("a scrape of `/metrics` each second", nothing, Scrapes(three)),
     }
+    parts = {name: parts[name] for name in stage.options.only}
     rate = SHARE * capacity(stage, three)
     pace = Pace(rate=rate, seconds=stage.options.seconds, warm=0.3 if stage.options.short else 0.5,
                 cpus=stage.layout.load, first=stage.layout.first)

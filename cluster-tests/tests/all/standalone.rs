@@ -130,7 +130,8 @@ fn have_level(process: &Process, level: i32) -> Result<bool> {
     const BATCH: u32 = 3;
     let threads = threads(process)?;
     let named = |name: &'static str| threads.iter().filter(move |thread| thread.name.starts_with(name));
-    ensure!(named("worker").count() > 0, "{threads:?}");
+    let both = ["worker", "control"];
+    ensure!(both.into_iter().all(|name| named(name).count() > 0), "{threads:?}");
     let worker = |thread: &Thread| {
         thread.level == level && thread.policy == NORMAL && matches!(thread.slice, 0 | 100_000)
     };

@@ -12,27 +12,12 @@ use super::variables::NodeVariables;
 use super::{Publisher, Snapshot};
 
 pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, publisher: &Publisher) -> Snapshot {
-    // A snapshot has a view of each object of its configuration, in the same order: so both versions are walked in step,
-    // and nothing is looked up for what stays.
-    let known = before.config.pools().zip(before.pools.values());
-    let pools = config
-        .pools()
-        .merge_join_by(known, |(name, _), ((other, _), _)| name.cmp(other));
-    let pools: BTreeMap<_, _> = pools
-        .filter_map(|pair| {
-            let (now, known) = pair.left_and_right();
-            let known = known.map(|((_, model), view)| (model, view));
-            now.map(|(name, pool)| (name.clone(), pool_view(known, name, pool, publisher)))
-        })
+    let known = with_views(before.config.pools(), before.pools.values());
+    let pools: BTreeMap<_, _> = in_step(config.pools(), known)
+        .map(|(name, pool, known)| (name.clone(), pool_view(known, name, pool, publisher)))
         .collect();
-    let known = before.config.services().zip(before.services.values());
-    let services = config
-        .services()
-        .merge_join_by(known, |(name, _), ((other, _), _)| name.cmp(other));
-    let services = services.filter_map(|pair| {
-        let (now, known) = pair.left_and_right();
-        let known = known.map(|((_, model), view)| (model, view));
-        let (name, service) = now?;
+    let known = with_views(before.config.services(), before.services.values());
+    let services = in_step(config.services(), known).map(|(name, service, known)| {
         let pool = service.pool().and_then(|pool| pools.get(pool));
         let view = service_view(
             known,
@@ -41,7 +26,7 @@ pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, publisher: &
             (before, config),
             &publisher.variables,
         );
-        Some((name.clone(), view))
+        (name.clone(), view)
     });
     Snapshot {
         version: config.version,
@@ -51,6 +36,32 @@ pub(super) fn compile(before: &Snapshot, config: &Arc<FleetConfig>, publisher: &
         services: services.collect(),
         pools,
     }
+}
+
+/// What there is, by name, each with its view: a snapshot has one of each object of its configuration, in the same order.
+fn with_views<'a, Name, Model, View>(
+    models: impl Iterator<Item = (Name, &'a Model)>,
+    views: impl Iterator<Item = &'a View>,
+) -> impl Iterator<Item = (Name, (&'a Model, &'a View))>
+where
+    Model: 'a,
+    View: 'a,
+{
+    models.zip(views).map(|((name, model), view)| (name, (model, view)))
+}
+
+/// What there is now, and what is known of it. Both versions are in the order of names: they are walked in step, and nothing
+/// is looked up for what stays.
+fn in_step<Name: Ord, Now, Before>(
+    now: impl Iterator<Item = (Name, Now)>,
+    known: impl Iterator<Item = (Name, Before)>,
+) -> impl Iterator<Item = (Name, Now, Option<Before>)> {
+    let pairs = now.merge_join_by(known, |(name, _), (other, _)| name.cmp(other));
+    pairs.filter_map(|pair| {
+        let (now, known) = pair.left_and_right();
+        let (name, now) = now?;
+        Some((name, now, known.map(|(_, known)| known)))
+    })
 }
 
 /// What an object was, and the view of it.
