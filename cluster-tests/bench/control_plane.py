@@ -10,7 +10,6 @@ Debian packages: nginx-light wrk nghttp2-client. How it measures: docs/benchmark
 """
 
 import argparse
-import glob
 import http.client
 import os
 import re
@@ -192,29 +191,24 @@ class Changes(Nothing):
 class Snapshots(Changes):
     """The same changes, with so many before that a snapshot falls due among them."""
 
+    # So many entries, or half of them, are left when it begins.
     SPARE = CHANGES_A_SECOND * 3 // 2
-    # Entries between two looks for a snapshot.
-    STEP = SNAPSHOT_EVERY // 16
 
     def prepare(self):
-        before, entry = self._made(), self._entry()
         deadline = time.monotonic() + 60
-        while self._made() == before:
+        while not self.SPARE // 2 <= (left := self._left()) <= self.SPARE:
             if time.monotonic() > deadline:
                 raise Trouble("no snapshot is made")
-            entry = self._entry()
-            self._many(self.STEP)
-            time.sleep(0.05)
-        # It is of about this entry, a step more or less, and what was applied while it was written: the next one falls due
-        # after the spare, and before the changes of a window are over. Changes that are typed together may be one entry.
-        while (left := entry + SNAPSHOT_EVERY - self.SPARE - self._entry()) > 0:
-            self._many(min(left, self.STEP))
-        self.before = self._made()
+            if left > 0:
+                self._many(left - self.SPARE if left > self.SPARE else left)
+            else:
+                time.sleep(0.05)
 
-    def _entry(self):
-        """The log's last entry that the node has applied."""
-        found = re.search(r"^fleetbal_raft_applied_index (\d+)$", metrics(self.fleet.management[0]), re.MULTILINE)
-        return int(found.group(1))
+    def _left(self):
+        """The entries until a snapshot falls due; none, while one is made."""
+        text = metrics(self.fleet.management[0])
+        self.before = index(text, "snapshot")
+        return self.before + SNAPSHOT_EVERY - index(text, "applied")
 
     def _many(self, count):
         hands = [Manage(self.fleet.management[0]) for _ in range(8)]
@@ -230,14 +224,15 @@ class Snapshots(Changes):
         for thread in threads:
             thread.join()
 
-    def _made(self):
-        files = glob.glob(f"{self.fleet.dir}/n1/**/snapshot*", recursive=True)
-        return max((os.stat(file).st_mtime_ns for file in files if os.path.isfile(file)), default=0)
-
     def check(self, done, seconds):
         super().check(done, seconds)
-        if self._made() == self.before:
+        if index(metrics(self.fleet.management[0]), "snapshot") == self.before:
             raise Trouble("no snapshot was made while it was measured")
+
+
+def index(text, name):
+    """The last entry of the log that is applied, or in the snapshot, by what `/metrics` says."""
+    return int(re.search(rf"^fleetbal_raft_{name}_index (\d+)$", text, re.MULTILINE).group(1))
 
 
 def metrics(port):

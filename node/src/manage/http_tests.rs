@@ -336,6 +336,7 @@ async fn metrics_say_what_they_should() {
         "fleetbal_build_info{version=\"0.1.0\"} 1\n",
         "fleetbal_config_version 0\n",
         "fleetbal_raft_has_leader 1\n",
+        "fleetbal_raft_snapshot_index 0\n",
         "fleetbal_cluster_members{state=\"alive\"} 1\n",
         "fleetbal_cluster_members{state=\"dead\"} 0\n",
         "fleetbal_cluster_failure_tolerance 0\n",

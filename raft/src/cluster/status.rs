@@ -25,6 +25,8 @@ pub struct RaftStatus {
     pub commit_index: u64,
     /// The latest entry that is applied here.
     pub applied_index: u64,
+    /// The last entry in the latest snapshot here; 0 where there is none.
+    pub snapshot_index: u64,
     /// Who votes, as a majority knows it; while that changes, who did before.
     pub voters: BTreeSet<NodeId>,
     /// Who does not.
@@ -131,6 +133,7 @@ impl Inner {
                 .max(metrics.local_committed)
                 .map_or(0, |id| id.index),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
+            snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
             learners: membership
                 .nodes()
                 .map(|(id, _)| *id)

@@ -90,6 +90,12 @@ fn fleet(context: &Context, out: &mut Exposition) {
         "The last log entry that this node has applied.",
     )
     .figure(&[], raft.applied_index);
+    out.family(
+        "fleetbal_raft_snapshot_index",
+        Kind::Gauge,
+        "The last log entry in this node's latest snapshot; 0 where there is none.",
+    )
+    .figure(&[], raft.snapshot_index);
     let nodes = context.fleet.nodes();
     out.family(
         "fleetbal_cluster_members",

@@ -23,6 +23,7 @@ fn raft() -> RaftStatus {
         term: 3,
         commit_index: 60,
         applied_index: 60,
+        snapshot_index: 0,
         voters: BTreeSet::from([1, 2, 3]),
         learners: BTreeSet::new(),
         members: (1..=3).map(|id| (id, member(id))).collect(),
