@@ -6,12 +6,18 @@ use std::path::Path;
 
 use super::StoreError;
 
+/// As much as one call writes, bytes: the kernel may give the CPU to nobody else before a call is over, and a worker may
+/// want it.
+const PART: usize = 64 * 1024;
+
 /// Replaces a file: a crash leaves the old one or the new one, and after the return it is the new one.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let temporary = path.with_extension("tmp");
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
+        for part in bytes.chunks(PART) {
+            file.write_all(part)?;
+        }
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         path.parent().map_or(Ok(()), sync_directory)
