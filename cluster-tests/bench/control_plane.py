@@ -171,6 +171,8 @@ class Changes(Nothing):
 
     # Each waits for its answer; one alone would be held up by the slowest disk.
     every, hands = 1 / CHANGES_A_SECOND, 4
+    # What is there already, by whomever, would be no change.
+    member = "10.200.0.1:80"
 
     def __init__(self, fleet):
         super().__init__(fleet)
@@ -181,7 +183,7 @@ class Changes(Nothing):
         typed = self.typed[hand] = self.typed[hand] + 1
         own = POOLS // self.hands
         word = "ADD" if typed // own % 2 == 0 else "REMOVE"
-        self.manage[hand].ask(f"POOL other{hand * own + typed % own} {word} 10.200.0.1:80")
+        self.manage[hand].ask(f"POOL other{hand * own + typed % own} {word} {self.member}")
 
     def check(self, done, seconds):
         if done < 0.9 * CHANGES_A_SECOND * seconds:
@@ -191,6 +193,7 @@ class Changes(Nothing):
 class Snapshots(Changes):
     """The same changes, with so many before that a snapshot falls due among them."""
 
+    member = "10.200.0.2:80"
     # So many entries, or half of them, are left when it begins.
     SPARE = CHANGES_A_SECOND * 3 // 2
 
@@ -214,9 +217,9 @@ class Snapshots(Changes):
         hands = [Manage(self.fleet.management[0]) for _ in range(8)]
 
         def type_all(at, hand):
-            for number in range(-(-count // len(hands))):
-                word = "ADD" if number % 2 == 0 else "REMOVE"
-                hand.ask(f"POOL other{at} {word} 10.201.0.1:80")
+            for _ in range(-(-count // len(hands) // 2)):
+                hand.ask(f"POOL other{at} ADD 10.201.0.1:80")
+                hand.ask(f"POOL other{at} REMOVE 10.201.0.1:80")
 
         threads = [threading.Thread(target=type_all, args=pair) for pair in enumerate(hands)]
         for thread in threads:
