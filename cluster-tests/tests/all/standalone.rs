@@ -131,7 +131,10 @@ fn have_level(process: &Process, level: i32) -> Result<bool> {
     let threads = threads(process)?;
     let named = |name: &'static str| threads.iter().filter(move |thread| thread.name.starts_with(name));
     let both = ["worker", "control"];
-    ensure!(both.into_iter().all(|name| named(name).count() > 0), "{threads:?}");
+    ensure!(
+        both.into_iter().all(|name| named(name).count() > 0),
+        "{threads:?}"
+    );
     let worker = |thread: &Thread| {
         thread.level == level && thread.policy == NORMAL && matches!(thread.slice, 0 | 100_000)
     };

@@ -47,7 +47,9 @@ where
     Model: 'a,
     View: 'a,
 {
-    models.zip(views).map(|((name, model), view)| (name, (model, view)))
+    models
+        .zip(views)
+        .map(|((name, model), view)| (name, (model, view)))
 }
 
 /// What there is now, and what is known of it. Both versions are in the order of names: they are walked in step, and nothing

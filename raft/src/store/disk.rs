@@ -132,7 +132,9 @@ impl Records for Disk {
         let Some(next) = records.last().map(|(last, _)| last.saturating_add(1)) else {
             return Ok(());
         };
-        let parts = records.iter().flat_map(|(index, record)| keys::cut(*index, record));
+        let parts = records
+            .iter()
+            .flat_map(|(index, record)| keys::cut(*index, record));
         let mut parts: Vec<_> = parts.collect();
         self.sled(|| match parts.pop() {
             // Most changes are one short entry. A batch would be written apart from what it holds.
