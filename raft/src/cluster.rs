@@ -28,7 +28,6 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -217,7 +216,6 @@ impl Cluster {
         };
         inner.found(member, founding).await?;
         inner.begin_to_undo();
-        inner.begin_to_rest();
         Ok(Self(inner))
     }
 
@@ -268,7 +266,6 @@ impl Cluster {
         let inner = parts.assemble(log, &fleet).await?;
         inner.found_if_new().await?;
         inner.begin_to_follow();
-        inner.begin_to_rest();
         inner.begin_to_undo();
         Ok(Self(inner))
     }
@@ -482,10 +479,6 @@ impl Inner {
             });
         }
         self.propose(request_id, &entry, within).await
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow() || self.raft.metrics().borrow_watched().running_state.is_err()
     }
 
     /// Keeps a task until the node ends.

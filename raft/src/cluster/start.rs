@@ -63,7 +63,7 @@ impl Parts {
         let raft = Raft::new(self.node_id, Arc::new(config), network, log, self.machine.clone())
             .await
             .map_err(|error| failed(&error))?;
-        Ok(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             node_id: self.node_id,
             name: self.name,
             raft,
@@ -84,7 +84,9 @@ impl Parts {
             removed: watch::Sender::new(false),
             log_failure,
             tasks: Mutex::default(),
-        }))
+        });
+        inner.begin_to_rest();
+        Ok(inner)
     }
 }
 

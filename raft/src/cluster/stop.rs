@@ -16,6 +16,10 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 const HEIR: Duration = Duration::from_millis(10);
 
 impl Inner {
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow() || self.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
     pub(super) async fn shutdown(&self) {
         let was_stopping = self.stopping.send_replace(true);
         if !was_stopping && self.leader() == Some(self.node_id) {
