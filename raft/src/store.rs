@@ -90,9 +90,7 @@ impl LogStore {
     }
 
     fn log_id(&self, key: Key) -> io::Result<Option<LogId>> {
-        let decode = |bytes: Vec<u8>| decode_log_id(&v1::LogId::decode(bytes.as_slice())?);
-        let bytes = self.records.get(key)?;
-        bytes.map(decode).transpose().map_err(undecodable)
+        decoded_log_id(self.records.get(key)?)
     }
 
     async fn durable(&self) -> io::Result<()> {
@@ -169,17 +167,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.durable().await
     }
 
-    /// Nobody waits for it: only a hint. But what it says, a node goes by that starts without a quorum, so it must not
-    /// stay in memory until the next entry.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let bytes = committed.map(|log_id| encode_log_id(&log_id).encode_to_vec());
-        self.records.put(Key::Committed, bytes)?;
-        self.records.hand_over();
-        Ok(())
+        let Some(committed) = committed else { return Ok(()) };
+        let note = encode_log_id(&committed).encode_to_vec();
+        self.records.note_committed(committed.index, note)
     }
 
+    /// Where the note is of an entry that is not in the log, it says nothing of those that are.
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        self.log_id(Key::Committed)
+        let Some(committed) = decoded_log_id(self.records.committed()?)? else {
+            return Ok(None);
+        };
+        let next = committed.index.saturating_add(1);
+        let held = self.read(committed.index..next, usize::MAX)?;
+        let is_held = held.first().is_some_and(|entry| entry.log_id == committed);
+        let is_known = is_held || self.log_id(Key::Purged)? >= Some(committed);
+        Ok(Some(committed).filter(|_| is_known))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -206,6 +209,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let bytes = encode_log_id(&log_id).encode_to_vec();
         self.records.purge(log_id.index, bytes)
     }
+}
+
+fn decoded_log_id(bytes: Option<Vec<u8>>) -> io::Result<Option<LogId>> {
+    let decode = |bytes: Vec<u8>| decode_log_id(&v1::LogId::decode(bytes.as_slice())?);
+    bytes.map(decode).transpose().map_err(undecodable)
 }
 
 fn undecodable(error: WireError) -> io::Error {

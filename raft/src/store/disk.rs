@@ -3,6 +3,7 @@
 //! sled's own flush does not reach the disk on Linux (it calls `sync_file_range`), so its file is opened a second
 //! time and synced by our own hand. What was written reaches the file in order, and sled recovers a prefix of it.
 
+mod hint;
 mod keys;
 mod mark;
 mod open;
@@ -15,6 +16,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::hint::Hint;
 use self::mark::Mark;
 use self::panics::guarded;
 use self::sync::Syncer;
@@ -35,6 +37,7 @@ pub(super) struct Disk {
     log: sled::Tree,
     values: sled::Tree,
     mark: Arc<Mutex<Mark>>,
+    hint: Arc<Mutex<Hint>>,
 }
 
 impl Disk {
@@ -47,6 +50,7 @@ impl Disk {
         let opened = open::open(dir)?;
         let path = dir.to_owned();
         let (log, values) = (opened.log, opened.values.clone());
+        let hint = Arc::new(Mutex::new(Hint::open(dir)?));
         let mark = Arc::new(Mutex::new(opened.mark));
         let sync = Sync {
             path: path.clone(),
@@ -55,16 +59,16 @@ impl Disk {
             file: opened.file,
             data_syncer: sync_data,
             mark: Arc::clone(&mark),
+            hint: Arc::clone(&hint),
         };
-        let (db, at) = (sync.db.clone(), path.clone());
-        let hand_over = move || hand_over(&db, &at);
-        let syncer = Syncer::start(move || sync.run(), hand_over).map_err(StoreError::file(dir))?;
+        let syncer = Syncer::start(move || sync.run()).map_err(StoreError::file(dir))?;
         Ok(Self {
             syncer,
             path,
             log,
             values,
             mark,
+            hint,
         })
     }
 
@@ -199,8 +203,14 @@ impl Records for Disk {
         self.syncer.when_durable(then);
     }
 
-    fn hand_over(&self) {
-        self.syncer.hand_over();
+    fn note_committed(&self, index: u64, note: Vec<u8>) -> io::Result<()> {
+        let mut hint = lock(&self.hint);
+        let durable = lock(&self.mark).reached().next;
+        hint.note(index, note, durable)
+    }
+
+    fn committed(&self) -> io::Result<Option<Vec<u8>>> {
+        lock(&self.hint).read()
     }
 }
 
@@ -212,6 +222,7 @@ struct Sync {
     file: File,
     data_syncer: SyncData,
     mark: Arc<Mutex<Mark>>,
+    hint: Arc<Mutex<Hint>>,
 }
 
 impl Sync {
@@ -225,18 +236,15 @@ impl Sync {
             flushed.map_err(|error| store_error(&self.path, error))
         })?;
         (self.data_syncer)(&self.file)?;
-        lock(&self.mark).end(begun)
+        let mut hint = lock(&self.hint);
+        let mut mark = lock(&self.mark);
+        mark.end(begun)?;
+        hint.settle(mark.reached().next)
     }
 }
 
-/// Gives what was written to the operating system. Should that fail, the next sync says so.
-fn hand_over(db: &sled::Db, path: &Path) {
-    let flush = || db.flush().map_err(|error| store_error(path, error));
-    drop(guarded(path, flush));
-}
-
-fn lock(mark: &Mutex<Mark>) -> MutexGuard<'_, Mark> {
-    mark.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn store_error(path: &Path, error: sled::Error) -> StoreError {

@@ -16,6 +16,7 @@ pub(super) struct Memory {
 struct Held {
     records: BTreeMap<u64, Vec<u8>>,
     values: BTreeMap<Key, Vec<u8>>,
+    committed: Option<Vec<u8>>,
 }
 
 impl Memory {
@@ -75,5 +76,12 @@ impl Records for Memory {
         then(Ok(()));
     }
 
-    fn hand_over(&self) {}
+    fn note_committed(&self, _: u64, note: Vec<u8>) -> io::Result<()> {
+        self.held().committed = Some(note);
+        Ok(())
+    }
+
+    fn committed(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.held().committed.clone())
+    }
 }

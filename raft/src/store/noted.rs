@@ -67,7 +67,11 @@ impl<R: Records> Records for Noted<R> {
             .when_durable(Box::new(move |outcome| then(failure.note(outcome))));
     }
 
-    fn hand_over(&self) {
-        self.records.hand_over();
+    fn note_committed(&self, index: u64, note: Vec<u8>) -> io::Result<()> {
+        self.failure.note(self.records.note_committed(index, note))
+    }
+
+    fn committed(&self) -> io::Result<Option<Vec<u8>>> {
+        self.failure.note(self.records.committed())
     }
 }

@@ -13,8 +13,6 @@ pub(super) type WhenDurable = Box<dyn FnOnce(io::Result<()>) + Send>;
 pub(super) enum Key {
     /// The last vote.
     Vote,
-    /// The last entry that was known to be committed.
-    Committed,
     /// The last entry that was purged.
     Purged,
 }
@@ -47,7 +45,10 @@ pub(super) trait Records: Debug + Send + Sync {
     /// Calls back once all that was written so far is durable.
     fn when_durable(&self, then: WhenDurable);
 
-    /// Has what was written so far given to the operating system, without word of it: it then survives this process,
-    /// though not the machine.
-    fn hand_over(&self);
+    /// Notes that this entry is known to be committed, for when it is durable here. The note survives this process; it may be
+    /// lost, or be an older one, where the machine fails.
+    fn note_committed(&self, index: u64, note: Vec<u8>) -> io::Result<()>;
+
+    /// The last such note, if it can be told.
+    fn committed(&self) -> io::Result<Option<Vec<u8>>>;
 }

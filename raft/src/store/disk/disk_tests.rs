@@ -60,7 +60,7 @@ fn the_file_is_synced_before_anybody_is_told() {
     )
     .unwrap();
     append(&disk, 0..3);
-    disk.put(Key::Committed, Some(vec![1])).unwrap();
+    disk.put(Key::Vote, Some(vec![1])).unwrap();
     assert_eq!(syncs.load(Ordering::SeqCst), 0, "nobody asked yet");
     for n in 1..4 {
         synced(&disk);

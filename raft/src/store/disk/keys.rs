@@ -54,7 +54,6 @@ pub(super) fn join(parts: &[u8]) -> Option<&[u8]> {
 pub(super) fn value(key: Key) -> &'static [u8] {
     match key {
         Key::Vote => b"vote",
-        Key::Committed => b"committed",
         Key::Purged => b"purged",
     }
 }

@@ -9,32 +9,20 @@ use crate::store::records::WhenDurable;
 /// Appends that may wait for one sync; more wait for their place.
 const WAITING: usize = 4096;
 
-/// What the thread is asked for.
-enum Wish {
-    /// A sync, and word of it.
-    Told(WhenDurable),
-    /// That what was written outlives this process; a sync will do as well.
-    HandOver,
-}
-
 /// The thread. Dropping it syncs what waits and ends it.
 #[derive(Debug)]
 pub(super) struct Syncer {
-    sender: Option<SyncSender<Wish>>,
+    sender: Option<SyncSender<WhenDurable>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Syncer {
-    /// `sync` makes durable all that was written before it is called; `hand_over` gives it to the operating system,
-    /// so that it survives the end of this process, though not that of the machine.
-    pub(super) fn start(
-        sync: impl FnMut() -> io::Result<()> + Send + 'static,
-        hand_over: impl FnMut() + Send + 'static,
-    ) -> io::Result<Self> {
+    /// `sync` makes durable all that was written before it is called.
+    pub(super) fn start(sync: impl FnMut() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
         let thread = thread::Builder::new()
             .name("raft-log-sync".to_owned())
-            .spawn(move || run(&receiver, sync, hand_over))?;
+            .spawn(move || run(&receiver, sync))?;
         Ok(Self {
             sender: Some(sender),
             thread: Some(thread),
@@ -44,18 +32,11 @@ impl Syncer {
     /// Calls back after the next sync that begins.
     pub(super) fn when_durable(&self, then: WhenDurable) {
         let unsent = match &self.sender {
-            Some(sender) => sender.send(Wish::Told(then)).err().map(|unsent| unsent.0),
-            None => Some(Wish::Told(then)),
+            Some(sender) => sender.send(then).err().map(|unsent| unsent.0),
+            None => Some(then),
         };
-        if let Some(Wish::Told(then)) = unsent {
+        if let Some(then) = unsent {
             then(Err(io::Error::other("the log's sync thread has ended")));
-        }
-    }
-
-    /// Has what was written handed over. A full channel is full of those who wait for a sync, so one comes.
-    pub(super) fn hand_over(&self) {
-        if let Some(sender) = &self.sender {
-            drop(sender.try_send(Wish::HandOver));
         }
     }
 }
@@ -73,15 +54,11 @@ impl Drop for Syncer {
 
 /// After a sync that failed, nobody knows what is on disk, and the next one may say it is fine: so all that follow
 /// fail too.
-fn run(receiver: &Receiver<Wish>, mut sync: impl FnMut() -> io::Result<()>, mut hand_over: impl FnMut()) {
+fn run(receiver: &Receiver<WhenDurable>, mut sync: impl FnMut() -> io::Result<()>) {
     let mut failed: Option<io::Error> = None;
     while let Ok(first) = receiver.recv() {
         let rest = receiver.try_iter().take(WAITING);
-        let waiting: Vec<_> = std::iter::once(first).chain(rest).filter_map(told).collect();
-        if waiting.is_empty() {
-            hand_over();
-            continue;
-        }
+        let waiting: Vec<_> = std::iter::once(first).chain(rest).collect();
         if failed.is_none() {
             failed = sync().err();
         }
@@ -91,13 +68,6 @@ fn run(receiver: &Receiver<Wish>, mut sync: impl FnMut() -> io::Result<()>, mut 
                 Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
             });
         }
-    }
-}
-
-fn told(wish: Wish) -> Option<WhenDurable> {
-    match wish {
-        Wish::Told(then) => Some(then),
-        Wish::HandOver => None,
     }
 }
 
@@ -114,14 +84,11 @@ mod tests {
         let (go, wait) = channel::<()>();
         let syncs = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&syncs);
-        let syncer = Syncer::start(
-            move || {
-                wait.recv().unwrap();
-                counted.fetch_add(1, Ordering::SeqCst);
-                Ok(())
-            },
-            || (),
-        )
+        let syncer = Syncer::start(move || {
+            wait.recv().unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
         .unwrap();
         let (told, tellings) = channel();
         for n in 0..100 {
@@ -140,24 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_handed_over_without_a_sync() {
-        let (told, handed_over) = channel();
-        let sync = || Err(io::Error::other("nobody asked for one"));
-        let syncer = Syncer::start(sync, move || told.send(()).unwrap()).unwrap();
-        syncer.hand_over();
-        handed_over.recv().unwrap();
-    }
-
-    #[test]
     fn after_one_failure_everything_fails() {
         let calls = AtomicU64::new(0);
-        let syncer = Syncer::start(
-            move || match calls.fetch_add(1, Ordering::SeqCst) {
-                0 => Err(io::Error::from(io::ErrorKind::StorageFull)),
-                _ => Ok(()),
-            },
-            || (),
-        )
+        let syncer = Syncer::start(move || match calls.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            _ => Ok(()),
+        })
         .unwrap();
         for _ in 0..2 {
             let (told, telling) = channel();
