@@ -311,7 +311,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", default=f"{ROOT}/target/release/fleetbal", help="the fleetbal binary")
     parser.add_argument("--short", action="store_true", help="one round of two seconds: figures are noise")
-    parser.add_argument("--only", help="parts, separated by commas: changes, snapshots, gossip, scrapes")
+    parser.add_argument("--only", help=f"parts, separated by commas: {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, help="rounds [10]")
     parser.add_argument("--json", default=f"{ROOT}/target/control-plane.json", help="raw figures")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/benchmarks.md")

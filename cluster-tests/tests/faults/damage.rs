@@ -109,7 +109,7 @@ fn a_flipped_bit_in_any_file_is_noticed_or_changes_nothing() -> Result {
         .keys()
         .filter_map(|path| path.file_name()?.to_str())
         .collect();
-    for wanted in ["identity.json", "db", "snapshot", "synced"] {
+    for wanted in ["identity.json", "db", "snapshot", "synced", "committed"] {
         ensure!(names.contains(&wanted), "no {wanted} among {names:?}");
     }
     let seed = std::env::var("FLEETBAL_SEED").map_or(Ok(1), |text| text.parse())?;

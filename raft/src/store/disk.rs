@@ -3,6 +3,7 @@
 //! sled's own flush does not reach the disk on Linux (it calls `sync_file_range`), so its file is opened a second
 //! time and synced by our own hand. What was written reaches the file in order, and sled recovers a prefix of it.
 
+mod doubled;
 mod hint;
 mod keys;
 mod mark;
@@ -139,14 +140,14 @@ impl Records for Disk {
         let parts = records
             .iter()
             .flat_map(|(index, record)| keys::cut(*index, record));
-        let mut parts: Vec<_> = parts.collect();
-        self.sled(|| match parts.pop() {
+        let parts: Vec<_> = parts.collect();
+        self.sled(|| match parts.as_slice() {
             // Most changes are one short entry. A batch would be written apart from what it holds.
-            Some((key, part)) if parts.is_empty() => self.log.insert(key, part).map(drop),
-            last => {
+            [(key, part)] => self.log.insert(key, part.as_slice()).map(drop),
+            parts => {
                 let mut batch = sled::Batch::default();
-                for (key, part) in parts.into_iter().chain(last) {
-                    batch.insert(key.as_slice(), part);
+                for (key, part) in parts {
+                    batch.insert(key.as_slice(), part.as_slice());
                 }
                 self.log.apply_batch(batch)
             }

@@ -85,6 +85,19 @@ async fn what_was_kept_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn what_is_not_in_the_log_is_not_taken_for_committed() {
+    let mut log = LogStore::in_memory();
+    append(&mut log, vec![entry(1, 0, 10), entry(2, 1, 10)]).await;
+    for (noted, is_known) in [(log_id(2, 1), true), (log_id(1, 1), false), (log_id(2, 2), false)] {
+        log.save_committed(Some(noted)).await.unwrap();
+        assert_eq!(
+            log.read_committed().await.unwrap(),
+            Some(noted).filter(|_| is_known)
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_was_cut_off_stays_away_after_reopening() {
     let dir = TempDir::new().unwrap();
     {

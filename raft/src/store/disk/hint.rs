@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::doubled::{double, single};
 use crate::store::StoreError;
 
 const FILE: &str = "committed";
@@ -58,21 +59,16 @@ impl Hint {
     }
 }
 
-/// Its length, it, and it inverted, so that damage is not taken for it. What a longer one left behind it is not looked at.
+/// Its length, and it, doubled. What a longer one left behind it is not looked at.
 fn encode(value: &[u8]) -> io::Result<Vec<u8>> {
     let length = u8::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let inverted = value.iter().map(|byte| !byte);
-    Ok(std::iter::once(length)
-        .chain(value.iter().copied())
-        .chain(inverted)
-        .collect())
+    Ok([vec![length], double(value)].concat())
 }
 
 fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
     let (length, rest) = bytes.split_first()?;
-    let (value, rest) = rest.split_at_checked(usize::from(*length))?;
-    let is_whole = encode(value).is_ok_and(|whole| whole.get(1 + value.len()..) == rest.get(..value.len()));
-    Some(value.to_vec()).filter(|value| is_whole && !value.is_empty())
+    let value = single(rest.get(..2 * usize::from(*length))?)?;
+    Some(value.to_vec()).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

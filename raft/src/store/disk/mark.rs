@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::doubled::{double, single};
 use crate::store::{StoreError, files};
 
 const FILE: &str = "synced";
@@ -111,20 +112,16 @@ impl Mark {
     }
 }
 
-/// Both, and both inverted, so that damage is not taken for them.
 fn encode(reached: Reached) -> Vec<u8> {
-    let words = [reached.number, reached.next, !reached.number, !reached.next];
-    words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    double(&[reached.number.to_be_bytes(), reached.next.to_be_bytes()].concat())
 }
 
 fn decode(bytes: &[u8]) -> Option<Reached> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    let (next, _) = rest.split_first_chunk()?;
-    let reached = Reached {
+    let (number, next) = single(bytes)?.split_first_chunk()?;
+    Some(Reached {
         number: u64::from_be_bytes(*number),
-        next: u64::from_be_bytes(*next),
-    };
-    (encode(reached) == bytes).then_some(reached)
+        next: u64::from_be_bytes(next.try_into().ok()?),
+    })
 }
 
 #[cfg(test)]
