@@ -44,6 +44,8 @@ CHANGES_A_SECOND = 100
 SNAPSHOT_EVERY = 1_000
 # Other pools, with members: what changes touch, and what a snapshot holds.
 POOLS, MEMBERS = 200, 5
+# Nodes that stand alone, which do what the followers do where these have nothing to do.
+ALONE = 2
 # Members of the fleet whose gossip is measured: all fleets of 9 to 66 send as many messages, this one with two thirds of
 # the digests of 50. More processes than these would starve on the other CPU, and gossip less.
 GOSSIPERS = 32
@@ -167,23 +169,25 @@ class Gossip(Bystanders):
 
 
 class Changes(Nothing):
-    """`POOL other… ADD` and `REMOVE`, typed at the node that is measured."""
+    """`POOL other… ADD` and `REMOVE`, typed at the node that is measured, or at others instead."""
 
     # Each waits for its answer; one alone would be held up by the slowest disk.
     every, hands = 1 / CHANGES_A_SECOND, 4
     # What is there already, by whomever, would be no change.
     member = "10.200.0.1:80"
 
-    def __init__(self, fleet):
+    def __init__(self, fleet, typed_at=None):
         super().__init__(fleet)
-        self.manage = [Manage(fleet.management[0]) for _ in range(self.hands)]
+        typed_at = typed_at or [fleet]
+        self.manage = [[Manage(each.management[0]) for each in typed_at] for _ in range(self.hands)]
         self.typed = [0] * self.hands
 
     def step(self, hand):
         typed = self.typed[hand] = self.typed[hand] + 1
         own = POOLS // self.hands
         word = "ADD" if typed // own % 2 == 0 else "REMOVE"
-        self.manage[hand].ask(f"POOL other{hand * own + typed % own} {word} {self.member}")
+        for manage in self.manage[hand]:
+            manage.ask(f"POOL other{hand * own + typed % own} {word} {self.member}")
 
     def check(self, done, seconds):
         if done < 0.9 * CHANGES_A_SECOND * seconds:
@@ -331,11 +335,13 @@ def capacity(stage, fleet):
     return finish_wrk(wrk, "capacity", 128)["per_second"]
 
 
-def measure(stage, three, backend):
+def measure(stage, three, alone, backend):
     nothing = Nothing(three)
+    # Held up as by the followers, which stand for other machines; a little less: nobody sends them what they carry out.
+    elsewhere = Changes(three, alone)
     parts = {
-        "changes": (f"{CHANGES_A_SECOND} changes a second", nothing, Changes(three)),
-        "snapshots": ("the same, while a snapshot is made", nothing, Snapshots(three)),
+        "changes": (f"{CHANGES_A_SECOND} changes a second", elsewhere, Changes(three)),
+        "snapshots": ("the same, while a snapshot is made", elsewhere, Snapshots(three)),
         "gossip": ("gossip as in a fleet of 50", Bystanders(three, stage, backend), Gossip(stage, backend)),
         "scrapes": ("a scrape of `/metrics` each second", nothing, Scrapes(three)),
     }
@@ -402,13 +408,15 @@ def run(options, directory):
     backend = Backend(directory, f"127.0.0.1:{free_port()}", (128,), descriptors, layout.load)
     if layout.first:
         backend.process.come_first()
-    fleet = Fleet(stage, 11, 3)
+    fleet, alone = Fleet(stage, 11, 3), [Fleet(stage, 101 + number, 1, is_measured=False) for number in range(ALONE)]
     try:
-        fleet.start(backend.address)
-        stage.say(f"a fleet of {len(fleet.nodes)} runs")
-        results = measure(stage, fleet, backend.address)
+        for each in [fleet, *alone]:
+            each.start(backend.address)
+        stage.say(f"a fleet of {len(fleet.nodes)} runs, and {ALONE} that stand alone")
+        results = measure(stage, fleet, alone, backend.address)
     finally:
-        fleet.stop()
+        for each in [fleet, *alone]:
+            each.stop()
         backend.stop()
     results |= {"machine": machine, "layout": layout.describe(), "network": network, "version": versions(options.ours, ["fleetbal"])["fleetbal"],
                 "options": {key: value for key, value in vars(options).items() if key != "json"}, "begun": begun,
