@@ -8,6 +8,7 @@ use fleetbal_raft::Cluster;
 use fleetbal_raft::model::Version;
 use fleetbal_raft::wire::ConfigHasher;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::service::Routes;
 
 use super::hindrances::Hindrances;
@@ -27,8 +28,11 @@ use crate::snapshot::View;
 
 /// How often what changes all the time is said anew.
 const SAY: Duration = Duration::from_millis(500);
-/// The least time between two words: of many changes in a row gossip needs the last one only.
+/// The least time between two words.
 const SAY_GAP: Duration = Duration::from_millis(25);
+/// The same where versions follow each other faster than that. Of these gossip needs the last one only, and each word costs
+/// every node about as much as a change does. Who waits until all nodes are at a version types nothing meanwhile.
+const STREAM_GAP: Duration = Duration::from_millis(200);
 
 /// Where what this node says of itself comes from.
 #[derive(Debug)]
@@ -142,14 +146,45 @@ impl Own {
         let mut readiness = self.said.readiness.subscribe();
         let mut backends = self.said.backends.clone();
         loop {
+            let before = self.hash.0;
             gossip.set_own(self.state(&cluster));
-            tokio::time::sleep(SAY_GAP).await;
+            let next_version = Instant::now() + gap(before, self.hash.0);
+            sleep(SAY_GAP).await;
             tokio::select! {
-                Ok(()) = settled.changed() => {}
+                Ok(()) = settled.changed() => {
+                    tokio::select! {
+                        () = sleep_until(next_version) => {}
+                        Ok(()) = readiness.changed() => {}
+                        Ok(()) = backends.changed() => {}
+                    }
+                }
                 Ok(()) = readiness.changed() => {}
                 Ok(()) = backends.changed() => {}
-                () = tokio::time::sleep(SAY) => {}
+                () = sleep(SAY) => {}
             }
         }
+    }
+}
+
+/// How soon another version may be told of after a word that went from one to another.
+fn gap(before: Version, now: Version) -> Duration {
+    if now.0.saturating_sub(before.0) > 1 {
+        STREAM_GAP
+    } else {
+        SAY_GAP
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_types_on_without_waiting_is_told_of_less_often() {
+        assert_eq!(gap(Version(7), Version(7)), SAY_GAP);
+        assert_eq!(gap(Version(7), Version(8)), SAY_GAP);
+        assert_eq!(gap(Version(7), Version(9)), STREAM_GAP);
+        // A node whose fleet was restored from a backup may balance by an older one.
+        assert_eq!(gap(Version(7), Version(3)), SAY_GAP);
     }
 }
