@@ -53,7 +53,6 @@ def matrix(crowd):
 
 
 SIZES = (128, 16 * KIB, MIB)
-TRIES = 3
 
 
 def measure(cell, contender, stage, seconds):
@@ -73,7 +72,7 @@ def measure(cell, contender, stage, seconds):
         after = _sample(contender)
         late = left < seconds / 2 or time.monotonic() - begun > lasting + 1
         rss = contender.process.rss_mib()
-        result = finish(load, f"{contender.label}, {cell.name}", cell)
+        result = finish(load, contender, cell)
     finally:
         if load.poll() is None:
             load.kill()
@@ -129,20 +128,8 @@ def take_turns(contenders, stage, rounds, work):
         order = list(contenders) if number % 2 == 0 else list(reversed(contenders))
         row = {name: None for name in contenders}
         for name in order:
-            row[name] = _patiently(stage, work, contenders[name])
+            row[name] = stage.patiently(lambda one=contenders[name]: work(one))
         rows.append(row)
         shown = "  ".join(f"{name} {row[name]['cpu_us']:.2f}" for name in contenders)
         stage.say(f"  round {number + 1}: CPU µs a request: {shown}")
     return rows
-
-
-def _patiently(stage, work, contender):
-    for attempt in range(1, TRIES + 1):
-        try:
-            return work(contender)
-        except TooBusy as busy:
-            if attempt == TRIES:
-                raise
-            stage.repeated.append(str(busy))
-            stage.say(f"  {busy}; again")
-    raise AssertionError("it was tried")

@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import time
 
-from process import Process, Trouble, first_line, free_port
+from process import Process, Trouble, built_with, first_line, free_port
 
 NAMES = ("nginx", "haproxy", "fleetbal")
 PEERS = ("nginx", "haproxy")
@@ -153,7 +153,7 @@ location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Conn
 proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; }} }} }}"""
         if self.options.spoil:
-            before, after = (SPOILERS | TLS_SPOILERS)[self.options.spoil]
+            before, after = (SPOILERS | TLS_SPOILERS if self.tls else SPOILERS)[self.options.spoil]
             if before not in conf:
                 raise Trouble(f"nothing to spoil: {before!r}")
             conf = conf.replace(before, after)
@@ -233,12 +233,7 @@ SET backend_persist_cache = 16384
         return path and f"LOAD Log\nLOGNAME balancer = {path}\nSET plugins = log\nSET log_format = combined\n"
 
     def _floor(self):
-        return [forwarder(self.options.ours), f"127.0.0.1:{self.port}", self.backend]
-
-
-def forwarder(ours):
-    """The one that was built with this fleetbal."""
-    return os.path.join(os.path.dirname(os.path.abspath(ours)), "bare-forwarder")
+        return [built_with(self.options.ours, "bare-forwarder"), f"127.0.0.1:{self.port}", self.backend]
 
 
 def fleet_of_one(binary, directory, workers, init=True):

@@ -1,12 +1,11 @@
-"""Load: wrk, or our own where handshakes count, as fast as it goes; h2load at a given pace. Whatever went wrong ends the
-run."""
+"""Load: our own, or wrk, as fast as it goes; h2load at a given pace. Whatever went wrong ends the run."""
 
 import json
 import os
 import re
 import subprocess
 
-from process import FIRST, TooBusy, Trouble, pinned
+from process import FIRST, TooBusy, Trouble, built_with, pinned
 from recorder import HOST
 
 UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -17,45 +16,49 @@ PACED_START_MS = 3
 
 def start(stage, contender, cell, seconds, cpus):
     """The load of a cell."""
+    if _is_for_wrk(contender, cell):
+        return start_wrk(contender.url(cell.path()), cell, seconds, cpus)
+    address, ours = f"127.0.0.1:{contender.port}", contender.options.ours
     if cell.handshake:
-        return start_handshakes(stage, contender, cell, seconds, cpus)
-    return start_wrk(stage.dir, contender.url(cell.path()), cell, seconds, cpus)
+        command = [built_with(ours, "tls-load"), address, cell.path(), f"{stage.dir}/www{cell.path()}", cell.handshake,
+                   str(cell.connections), str(seconds)]
+    else:
+        # What was taken is answered with its length.
+        body = len(str(cell.upload)) if cell.upload else cell.body
+        command = [built_with(ours, "http-load"), address, cell.path(), str(body), str(cell.upload),
+                   "closed" if cell.close else "kept", str(cell.connections), str(seconds), str(len(cpus))]
+    return subprocess.Popen(pinned(cpus, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env=os.environ | {"RUST_BACKTRACE": "0"})
 
 
-def finish(process, name, cell):
+def finish(process, contender, cell):
     """What came of it."""
-    return finish_handshakes(process, name) if cell.handshake else finish_wrk(process, name, cell.body)
+    name = f"{contender.label}, {cell.name}"
+    if _is_for_wrk(contender, cell):
+        return finish_wrk(process, name, cell.body)
+    return _finish_own(process, name)
 
 
-def start_handshakes(stage, contender, cell, seconds, cpus):
-    """wrk resumes no session, and has as much to do for a handshake as the server has."""
-    command = [tls_load(contender.options.ours), f"127.0.0.1:{contender.port}", cell.path(),
-               f"{stage.dir}/www{cell.path()}", cell.handshake, str(cell.connections), str(seconds)]
-    return subprocess.Popen(pinned(cpus, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def _is_for_wrk(contender, cell):
+    """wrk takes about as much for a request as a proxy does, more than that for a handshake, and resumes no session.
+    But it speaks TLS over connections that are kept, whose cost is the proxy's above all."""
+    return contender.tls and not cell.handshake
 
 
-def finish_handshakes(process, name):
-    """It has compared every answer, and looked at every handshake."""
+def _finish_own(process, name):
+    """Every answer was the right one, or there is an error."""
     text, _ = process.communicate(timeout=60)
     if process.returncode != 0:
         raise Trouble(f"{name}: {text}")
     found = json.loads(text)
+    if found["requests"] == 0:
+        raise TooBusy(f"{name}: no request was answered")
     return {"requests": found["requests"], "per_second": found["requests"] / found["seconds"], "errors": 0}
 
 
-def tls_load(ours):
-    """The one that was built with this fleetbal."""
-    return os.path.join(os.path.dirname(os.path.abspath(ours)), "tls-load")
-
-
-def start_wrk(d, url, cell, seconds, cpus):
+def start_wrk(url, cell, seconds, cpus):
     command = ["wrk", f"-t{len(cpus)}", f"-c{cell.connections}", f"-d{seconds}s", "--timeout", TIMEOUT]
-    command += ["-H", f"Host: {HOST}"] + (["-H", "Connection: close"] if cell.close else [])
-    if cell.upload:
-        script = f"{d}/upload-{cell.upload}.lua"
-        with open(script, "w", encoding="ascii") as f:
-            f.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {cell.upload})\n')
-        command += ["-s", script]
+    command += ["-H", f"Host: {HOST}"]
     return subprocess.Popen(pinned(cpus, command + [url]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -5,6 +5,7 @@ import fcntl
 import os
 import platform
 import resource
+import shutil
 import socket
 import struct
 import subprocess
@@ -60,6 +61,11 @@ def crowd(descriptors):
     return min(10_000, (descriptors - 500) // 2)
 
 
+def _version(command):
+    """Nothing, where it is not installed: not every bench needs it."""
+    return first_line(command) if shutil.which(command[0]) else ""
+
+
 def describe(root):
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         models = [line.split(":", 1)[1].strip() for line in f if line.startswith("model name")]
@@ -71,6 +77,6 @@ def describe(root):
         "cpus": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "commit": commit.stdout.strip() + ("+" if dirty.stdout.strip() else ""),
-        "wrk": first_line(["wrk", "-v"]).split(" Copyright")[0],
-        "h2load": first_line(["h2load", "--version"]),
+        "wrk": _version(["wrk", "-v"]).split(" Copyright")[0],
+        "h2load": _version(["h2load", "--version"]),
     }

@@ -81,6 +81,11 @@ def may_come_first():
     return True
 
 
+def built_with(ours, name):
+    """One of our own programs, as it was built with this fleetbal."""
+    return os.path.join(os.path.dirname(os.path.abspath(ours)), name)
+
+
 def pinned(cpus, command):
     return ["taskset", "-c", ",".join(map(str, cpus))] + command
 

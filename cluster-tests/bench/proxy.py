@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""nginx, HAProxy and fleetbal side by side on the same work, in one run of about eleven minutes.
+"""nginx, HAProxy and fleetbal side by side on the same work, in one run of about a quarter of an hour.
 
     cluster-tests/bench/proxy.py                    everything; needs `cargo build --release`
     cluster-tests/bench/proxy.py --short            everything in under a minute: does it work at all?
     cluster-tests/bench/proxy.py --only 64,latency  some of it: cells by name, latency, memory, configuration
+    cluster-tests/bench/proxy.py --check            whether all do the same work, and nothing else
     cluster-tests/bench/proxy.py --write-docs       puts its tables into docs/benchmarks.md
 
-Debian packages: nginx-light haproxy wrk nghttp2-client. How it measures: docs/benchmarks.md. Whatever would make the
+Debian packages: nginx-light haproxy nghttp2-client. How it measures: docs/benchmarks.md. Whatever would make the
 comparison unfair or void (other bodies, other fields to the backend, no reuse of connections, errors) ends the run.
 """
 
@@ -24,9 +25,9 @@ import latency  # noqa: E402
 import memory  # noqa: E402
 import report  # noqa: E402
 from backend import Backend  # noqa: E402
-from contenders import FLOOR, NAMES, SPOILERS, Contender, forwarder, versions  # noqa: E402
+from contenders import FLOOR, NAMES, SPOILERS, Contender, versions  # noqa: E402
 from machine import Layout, crowd, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
-from process import Trouble, free_port, in_a_directory, require  # noqa: E402
+from process import Trouble, built_with, free_port, in_a_directory, require  # noqa: E402
 from recorder import Recorder, check, check_bodies  # noqa: E402
 from stage import Stage  # noqa: E402
 
@@ -52,6 +53,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", default=f"{ROOT}/target/release/fleetbal", help="the fleetbal binary")
     parser.add_argument("--short", action="store_true", help="one round of half a second: figures are noise")
+    parser.add_argument("--check", action="store_true", help="see that all do the same work; measure nothing")
     parser.add_argument("--rounds", type=int, help="rounds of each cell [5]")
     parser.add_argument("--seconds", type=float, help="measured seconds of each contender in each round [2]")
     parser.add_argument("--only", help="names of cells and parts, separated by commas")
@@ -63,9 +65,8 @@ def arguments():
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.short else 5)
     options.seconds = options.seconds or (0.4 if options.short else 2.0)
-    options.paced_seconds = 2 if options.short else 4
     options.names = [name for name in NAMES if name in options.contenders.split(",")]
-    if options.write_docs and (options.short or options.only or options.names != list(NAMES)):
+    if options.write_docs and (options.short or options.check or options.only or options.names != list(NAMES)):
         parser.error("--write-docs needs a whole run")
     return options
 
@@ -162,8 +163,9 @@ def measure(stage, options, chosen, others):
 
 
 def run(options, directory):
-    require(["nginx", "haproxy", "wrk", "h2load", "taskset", "chrt"])
-    for binary in [forwarder(options.ours)] + [options.ours] * ("fleetbal" in options.names):
+    require(["nginx", "haproxy", "h2load", "taskset", "chrt"])
+    binaries = [built_with(options.ours, name) for name in ("bare-forwarder", "http-load")]
+    for binary in binaries + [options.ours] * ("fleetbal" in options.names):
         if not os.access(binary, os.X_OK):
             raise Trouble(f"{binary} is not there: cargo build --release")
     layout, network = Layout(), leave_the_network()
@@ -173,6 +175,9 @@ def run(options, directory):
     stage = ProxyStage(directory, layout, options.descriptors)
     machine, average, begun = describe(ROOT), os.getloadavg(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     os.sched_setaffinity(0, layout.load)
+    if options.check:
+        stop(start(stage, options, chosen))
+        return
     results = measure(stage, options, chosen, others)
     results |= {
         "machine": machine, "layout": layout.describe(), "network": network, "versions": versions(options.ours, options.names),

@@ -4,6 +4,7 @@ import json
 import statistics
 
 import configuration
+import latency
 import memory
 from contenders import FLOOR, PEERS
 from process import Trouble
@@ -132,10 +133,10 @@ def lines(results, cells, names):
                for name in row)
     options = results["options"]
     out += [
-        f"{sent:,} requests, {errors} errors, {len(results['repeated'])} measurements repeated; {options['rounds']} rounds of {options['seconds']} s (load) and "
-        f"{options['paced_seconds']} s (paced), medians; ratios are paired by round, with the lowest and the highest.",
+        f"{sent:,} requests, {errors} errors, {len(results['repeated'])} measurements repeated; {options['rounds']} rounds of {options['seconds']} s (load), "
+        f"{len(results['latency'])} of {latency.SECONDS} s (paced), medians; ratios are paired by round, with the lowest and the highest.",
         f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['layout']}; {results['network']}.",
-        f"{'; '.join(versions.values())}; {machine['wrk']}; {machine['h2load']}; commit {machine['commit']}.",
+        f"{'; '.join(versions.values())}; {machine['h2load']}; commit {machine['commit']}.",
         f"Load average {results['load_average'][0]} before, {results['load_average'][1]} after; "
         f"{results['begun']}, {results['took']:.0f} s.",
     ]

@@ -2,6 +2,10 @@
 
 import time
 
+from process import TooBusy
+
+TRIES = 3
+
 
 class Stage:
     """Where it happens, since when, and which measurements had to be repeated."""
@@ -12,3 +16,13 @@ class Stage:
 
     def say(self, text):
         print(f"{time.monotonic() - self.begun:6.0f} s  {text}", flush=True)
+
+    def patiently(self, work):
+        """What `work` finds, at the third time where the machine was too busy before."""
+        for _ in range(1, TRIES):
+            try:
+                return work()
+            except TooBusy as busy:
+                self.repeated.append(str(busy))
+                self.say(f"  {busy}; again")
+        return work()

@@ -25,9 +25,8 @@ import report  # noqa: E402
 from backend import Backend, body  # noqa: E402
 from cells import KIB, Cell  # noqa: E402
 from contenders import NAMES, PEERS, SUITE, TLS_SPOILERS, VERSION, Contender, certificate, versions  # noqa: E402
-from generators import tls_load  # noqa: E402
 from machine import Layout, describe, leave_the_network, raise_descriptor_limit  # noqa: E402
-from process import Trouble, free_port, in_a_directory, require  # noqa: E402
+from process import Trouble, built_with, free_port, in_a_directory, require  # noqa: E402
 from recorder import HOST, Recorder, Stream, check, check_bodies  # noqa: E402
 from stage import Stage  # noqa: E402
 
@@ -145,7 +144,7 @@ def rates(results, chosen):
 
 def run(options, directory):
     require(["nginx", "haproxy", "wrk", "openssl", "taskset"])
-    for binary in (options.ours, tls_load(options.ours)):
+    for binary in (options.ours, built_with(options.ours, "tls-load")):
         if not os.access(binary, os.X_OK):
             raise Trouble(f"{binary} is not there: cargo build --release")
     chosen = wanted(options)

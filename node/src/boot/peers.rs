@@ -150,14 +150,13 @@ impl Own {
             gossip.set_own(self.state(&cluster));
             let next_version = Instant::now() + gap(before, self.hash.0);
             sleep(SAY_GAP).await;
+            let another_version = async {
+                let moved = settled.changed().await;
+                sleep_until(next_version).await;
+                moved
+            };
             tokio::select! {
-                Ok(()) = settled.changed() => {
-                    tokio::select! {
-                        () = sleep_until(next_version) => {}
-                        Ok(()) = readiness.changed() => {}
-                        Ok(()) = backends.changed() => {}
-                    }
-                }
+                Ok(()) = another_version => {}
                 Ok(()) = readiness.changed() => {}
                 Ok(()) = backends.changed() => {}
                 () = sleep(SAY) => {}
