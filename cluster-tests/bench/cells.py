@@ -59,7 +59,7 @@ def measure(cell, contender, stage, seconds):
     """One contender at one cell. Warm-up and end of the load are outside of what is measured."""
     # Opening thousands of connections takes a while, and is not what these cells are about.
     warm = (0.3 if seconds < 1 else 0.5) + cell.connections / 5_000
-    lasting = int(warm + seconds + 0.2) + 1
+    lasting = warm + seconds + 0.3
     cpus = stage.layout.load_for_two if cell.name.startswith("two") else stage.layout.load
     first = contender.server.quiet_counts()
     load = start(stage, contender, cell, lasting, cpus)

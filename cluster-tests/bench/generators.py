@@ -1,6 +1,7 @@
 """Load: our own, or wrk, as fast as it goes; h2load at a given pace. Whatever went wrong ends the run."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -57,7 +58,7 @@ def _finish_own(process, name):
 
 
 def start_wrk(url, cell, seconds, cpus):
-    command = ["wrk", f"-t{len(cpus)}", f"-c{cell.connections}", f"-d{seconds}s", "--timeout", TIMEOUT]
+    command = ["wrk", f"-t{len(cpus)}", f"-c{cell.connections}", f"-d{math.ceil(seconds)}s", "--timeout", TIMEOUT]
     command += ["-H", f"Host: {HOST}"]
     return subprocess.Popen(pinned(cpus, command + [url]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

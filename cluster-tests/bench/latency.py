@@ -10,7 +10,7 @@ from process import TooBusy
 SHARE = 0.6
 # Windows in each round, and their seconds. Where the machine is a virtual one, its host may stop it for milliseconds, which a
 # long window does not escape; of many short ones the median does.
-WINDOWS, SECONDS = 8, 2
+WINDOWS, SECONDS = 3, 2
 CONNECTIONS = 64
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""nginx, HAProxy and fleetbal side by side on the same work, in one run of about a quarter of an hour.
+"""nginx, HAProxy and fleetbal side by side on the same work, in one run of about twenty minutes.
 
     cluster-tests/bench/proxy.py                    everything; needs `cargo build --release`
     cluster-tests/bench/proxy.py --short            everything in under a minute: does it work at all?
@@ -54,8 +54,8 @@ def arguments():
     parser.add_argument("--ours", default=f"{ROOT}/target/release/fleetbal", help="the fleetbal binary")
     parser.add_argument("--short", action="store_true", help="one round of half a second: figures are noise")
     parser.add_argument("--check", action="store_true", help="see that all do the same work; measure nothing")
-    parser.add_argument("--rounds", type=int, help="rounds of each cell [5]")
-    parser.add_argument("--seconds", type=float, help="measured seconds of each contender in each round [2]")
+    parser.add_argument("--rounds", type=int, help="rounds of each cell [12]")
+    parser.add_argument("--seconds", type=float, help="measured seconds of each contender in each round [0.6]")
     parser.add_argument("--only", help="names of cells and parts, separated by commas")
     parser.add_argument("--contenders", default=",".join(NAMES), help="who takes part [all]")
     parser.add_argument("--json", default=f"{ROOT}/target/bench.json", help="raw figures [target/bench.json]")
@@ -63,8 +63,8 @@ def arguments():
     parser.add_argument("--access-log", action="store_true", help="all write one, in the format `combined`")
     parser.add_argument("--spoil", choices=SPOILERS, help="make a mistake in nginx's settings: the run must fail")
     options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.short else 5)
-    options.seconds = options.seconds or (0.4 if options.short else 2.0)
+    options.rounds = options.rounds or (1 if options.short else 12)
+    options.seconds = options.seconds or (0.4 if options.short else 0.6)
     options.names = [name for name in NAMES if name in options.contenders.split(",")]
     if options.write_docs and (options.short or options.check or options.only or options.names != list(NAMES)):
         parser.error("--write-docs needs a whole run")

@@ -14,6 +14,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 const BUFFER: usize = 64 << 10;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
+/// Clients that wait to be accepted, as with the others.
+const BACKLOG: i32 = 4096;
 /// What tells the listener's events from those of pairs.
 const LISTENER: u64 = u64::MAX;
 
@@ -109,15 +111,22 @@ impl Pair {
     }
 }
 
+/// All pairs, in their places; events name these.
+#[derive(Default)]
+struct Pairs {
+    all: Vec<Option<Pair>>,
+    free: Vec<usize>,
+}
+
 fn watch(epoll: &Epoll, socket: impl AsFd, what: EpollFlags, name: u64) -> Result {
     epoll
         .add(socket, EpollEvent::new(what, name))
         .context("epoll_ctl")
 }
 
-fn accept(epoll: &Epoll, client: TcpStream, backend: &str, pairs: &mut Vec<Option<Pair>>) -> Result {
+fn accept(epoll: &Epoll, client: TcpStream, backend: &str, pairs: &mut Pairs) -> Result {
     let backend = TcpStream::connect(backend).with_context(|| format!("connect to {backend}"))?;
-    let place = pairs.iter().position(Option::is_none).unwrap_or(pairs.len());
+    let place = pairs.free.pop().unwrap_or(pairs.all.len());
     let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
     for (socket, side) in [(&client, 0), (&backend, 1)] {
         socket.set_nonblocking(true)?;
@@ -130,9 +139,9 @@ fn accept(epoll: &Epoll, client: TcpStream, backend: &str, pairs: &mut Vec<Optio
         up: Way::default(),
         down: Way::default(),
     });
-    match pairs.get_mut(place) {
+    match pairs.all.get_mut(place) {
         Some(free) => *free = pair,
-        None => pairs.push(pair),
+        None => pairs.all.push(pair),
     }
     Ok(())
 }
@@ -142,9 +151,10 @@ fn main() -> Result {
     let listen = arguments.next().context("no address to listen on")?;
     let backend = arguments.next().context("no backend")?;
     let listener = TcpListener::bind(&listen).with_context(|| format!("listen on {listen}"))?;
+    rustix::net::listen(&listener, BACKLOG)?;
     let epoll = Epoll::new(EpollCreateFlags::empty()).context("epoll_create")?;
     watch(&epoll, &listener, EpollFlags::EPOLLIN, LISTENER)?;
-    let (mut pairs, mut buffer) = (Vec::new(), vec![0; BUFFER]);
+    let (mut pairs, mut buffer) = (Pairs::default(), vec![0; BUFFER]);
     let mut events = [EpollEvent::empty(); EVENTS];
     loop {
         let count = epoll
@@ -159,7 +169,7 @@ fn main() -> Result {
                 continue;
             }
             let place = usize::try_from(event.data() / 2)?;
-            let Some(seat) = pairs.get_mut(place) else {
+            let Some(seat) = pairs.all.get_mut(place) else {
                 continue;
             };
             let Some(pair) = seat else {
@@ -171,6 +181,7 @@ fn main() -> Result {
                 .unwrap_or(false)
             {
                 *seat = None;
+                pairs.free.push(place);
             }
         }
     }

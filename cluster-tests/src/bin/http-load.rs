@@ -7,14 +7,14 @@
 
 use std::env;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{self, AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socket_with};
 
 /// What is read at once.
 const BUFFER: usize = 256 << 10;
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all clients do.
 struct Plan {
-    address: SocketAddr,
+    address: SocketAddrV4,
     request: Vec<u8>,
     /// Of every answer, in bytes.
     body: usize,
@@ -58,9 +58,19 @@ struct Client {
 
 impl Client {
     fn connect(plan: &Plan, epoll: &Epoll, place: usize) -> Result<Self> {
-        let socket = TcpStream::connect(plan.address).context("connect")?;
+        // Where a queue is full, the others go on.
+        let socket = socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+            None,
+        )?;
+        match net::connect(&socket, &plan.address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error).context("connect"),
+        }
+        let socket = TcpStream::from(socket);
         socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
         let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         epoll.add(&socket, EpollEvent::new(both, place as u64))?;
         let mut client = Self {
@@ -260,9 +270,11 @@ mod tests {
     use super::*;
 
     /// Answers one request on each of so many connections, as often as it is asked on one that is kept.
-    fn server(answer: &'static [u8], connections: usize) -> (SocketAddr, JoinHandle<()>) {
+    fn server(answer: &'static [u8], connections: usize) -> (SocketAddrV4, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+            unreachable!("it listens on IPv4")
+        };
         let serve = move |mut client: TcpStream| {
             let mut bytes = [0; 4096];
             while client.read(&mut bytes).is_ok_and(|length| length > 0) {
@@ -279,7 +291,7 @@ mod tests {
         (address, thread::spawn(all))
     }
 
-    fn load(address: SocketAddr, is_kept: bool) -> Result<u64> {
+    fn load(address: SocketAddrV4, is_kept: bool) -> Result<u64> {
         let plan = Plan {
             address,
             request: request("/", 0, is_kept),
