@@ -196,7 +196,7 @@ class Changes(Nothing):
 
     def check(self, done, seconds):
         if done < 0.9 * CHANGES_A_SECOND * seconds:
-            raise Trouble(f"only {done} changes in {seconds:.1f} s")
+            raise TooBusy(f"only {done} changes in {seconds:.1f} s")
 
 
 class Snapshots(Changes):
@@ -239,7 +239,7 @@ class Snapshots(Changes):
     def check(self, done, seconds):
         super().check(done, seconds)
         if index(metrics(self.fleet.management[0]), "snapshot") == self.before:
-            raise Trouble("no snapshot was made while it was measured")
+            raise TooBusy("no snapshot was made while it was measured")
 
 
 def index(text, name):
@@ -269,7 +269,7 @@ class Scrapes(Nothing):
 
     def check(self, done, seconds):
         if done < seconds - 1:
-            raise Trouble(f"only {done} scrapes in {seconds:.1f} s")
+            raise TooBusy(f"only {done} scrapes in {seconds:.1f} s")
 
 
 class Doing:
@@ -336,7 +336,7 @@ def arguments():
 
 
 def capacity(stage, fleet):
-    wrk = start_wrk(fleet.url(), Cell("capacity", ""), 1, stage.layout.load)
+    wrk = start_wrk(stage.dir, fleet.url(), Cell("capacity", ""), 1, stage.layout.load)
     return finish_wrk(wrk, "capacity", 128)["per_second"]
 
 

@@ -125,7 +125,7 @@ def check(server):
 def measure(cell, server, stage, seconds):
     """From before the load to behind it: so many answers, so much CPU time."""
     before = server.process.cpu()[0]
-    wrk = start_wrk(server.url(f"/{cell.body}.bin"), cell, seconds, stage.layout.load)
+    wrk = start_wrk(stage.dir, server.url(f"/{cell.body}.bin"), cell, seconds, stage.layout.load)
     try:
         result = finish_wrk(wrk, f"{server.name}, {cell.name}", cell.body)
     finally:

@@ -1,4 +1,5 @@
-"""Load: our own, or wrk, as fast as it goes; h2load at a given pace. Whatever went wrong ends the run."""
+"""Load: wrk, or our own where that is not fast enough, as fast as it goes; h2load at a given pace. Whatever went wrong ends
+the run."""
 
 import json
 import math
@@ -17,17 +18,14 @@ PACED_START_MS = 3
 
 def start(stage, contender, cell, seconds, cpus):
     """The load of a cell."""
-    if _is_for_wrk(contender, cell):
-        return start_wrk(contender.url(cell.path()), cell, seconds, cpus)
+    if not cell.own_load():
+        return start_wrk(stage.dir, contender.url(cell.path()), cell, seconds, cpus)
     address, ours = f"127.0.0.1:{contender.port}", contender.options.ours
+    command = [built_with(ours, "http-load"), address, cell.path(), str(cell.body), str(cell.connections), str(seconds),
+               str(len(cpus))]
     if cell.handshake:
         command = [built_with(ours, "tls-load"), address, cell.path(), f"{stage.dir}/www{cell.path()}", cell.handshake,
                    str(cell.connections), str(seconds)]
-    else:
-        # What was taken is answered with its length.
-        body = len(str(cell.upload)) if cell.upload else cell.body
-        command = [built_with(ours, "http-load"), address, cell.path(), str(body), str(cell.upload),
-                   "closed" if cell.close else "kept", str(cell.connections), str(seconds), str(len(cpus))]
     return subprocess.Popen(pinned(cpus, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             env=os.environ | {"RUST_BACKTRACE": "0"})
 
@@ -35,15 +33,7 @@ def start(stage, contender, cell, seconds, cpus):
 def finish(process, contender, cell):
     """What came of it."""
     name = f"{contender.label}, {cell.name}"
-    if _is_for_wrk(contender, cell):
-        return finish_wrk(process, name, cell.body)
-    return _finish_own(process, name)
-
-
-def _is_for_wrk(contender, cell):
-    """wrk takes about as much for a request as a proxy does, more than that for a handshake, and resumes no session.
-    But it speaks TLS over connections that are kept, whose cost is the proxy's above all."""
-    return contender.tls and not cell.handshake
+    return _finish_own(process, name) if cell.own_load() else finish_wrk(process, name, cell.body)
 
 
 def _finish_own(process, name):
@@ -57,9 +47,14 @@ def _finish_own(process, name):
     return {"requests": found["requests"], "per_second": found["requests"] / found["seconds"], "errors": 0}
 
 
-def start_wrk(url, cell, seconds, cpus):
+def start_wrk(d, url, cell, seconds, cpus):
     command = ["wrk", f"-t{len(cpus)}", f"-c{cell.connections}", f"-d{math.ceil(seconds)}s", "--timeout", TIMEOUT]
-    command += ["-H", f"Host: {HOST}"]
+    command += ["-H", f"Host: {HOST}"] + (["-H", "Connection: close"] if cell.close else [])
+    if cell.upload:
+        script = f"{d}/upload-{cell.upload}.lua"
+        with open(script, "w", encoding="ascii") as f:
+            f.write(f'wrk.method = "POST"\nwrk.body = string.rep("x", {cell.upload})\n')
+        command += ["-s", script]
     return subprocess.Popen(pinned(cpus, command + [url]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

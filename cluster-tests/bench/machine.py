@@ -50,8 +50,8 @@ def leave_the_network():
 
 
 def _ordinary_congestion_control():
-    """The kernel's own default, or what is nearest to it. BBR, the default of some machines, sets a timer for what is sent,
-    which costs a request more than all that a proxy does, loopback or not, and makes all contenders look alike."""
+    """The kernel's own default, or what is nearest to it. BBR, the default of some machines, sets timers for what is sent, loopback
+    or not: a cost that is the same for all, and makes them look alike."""
     setting = "/proc/sys/net/ipv4/tcp_congestion_control"
     for ordinary in ("cubic", "reno"):
         with open(setting, encoding="ascii") as f:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""nginx, HAProxy and fleetbal side by side on the same work, in one run of about twenty minutes.
+"""nginx, HAProxy and fleetbal side by side on the same work, in one run of about half an hour.
 
     cluster-tests/bench/proxy.py                    everything; needs `cargo build --release`
     cluster-tests/bench/proxy.py --short            everything in under a minute: does it work at all?
@@ -7,7 +7,7 @@
     cluster-tests/bench/proxy.py --check            whether all do the same work, and nothing else
     cluster-tests/bench/proxy.py --write-docs       puts its tables into docs/benchmarks.md
 
-Debian packages: nginx-light haproxy nghttp2-client. How it measures: docs/benchmarks.md. Whatever would make the
+Debian packages: nginx-light haproxy wrk nghttp2-client. How it measures: docs/benchmarks.md. Whatever would make the
 comparison unfair or void (other bodies, other fields to the backend, no reuse of connections, errors) ends the run.
 """
 
@@ -163,7 +163,7 @@ def measure(stage, options, chosen, others):
 
 
 def run(options, directory):
-    require(["nginx", "haproxy", "h2load", "taskset", "chrt"])
+    require(["nginx", "haproxy", "wrk", "h2load", "taskset", "chrt"])
     binaries = [built_with(options.ours, name) for name in ("bare-forwarder", "http-load")]
     for binary in binaries + [options.ours] * ("fleetbal" in options.names):
         if not os.access(binary, os.X_OK):

@@ -136,7 +136,7 @@ def lines(results, cells, names):
         f"{sent:,} requests, {errors} errors, {len(results['repeated'])} measurements repeated; {options['rounds']} rounds of {options['seconds']} s (load), "
         f"{len(results['latency'])} of {latency.SECONDS} s (paced), medians; ratios are paired by round, with the lowest and the highest.",
         f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['layout']}; {results['network']}.",
-        f"{'; '.join(versions.values())}; {machine['h2load']}; commit {machine['commit']}.",
+        f"{'; '.join(versions.values())}; {machine['wrk']}; {machine['h2load']}; commit {machine['commit']}.",
         f"Load average {results['load_average'][0]} before, {results['load_average'][1]} after; "
         f"{results['begun']}, {results['took']:.0f} s.",
     ]

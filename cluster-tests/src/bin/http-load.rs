@@ -1,9 +1,8 @@
-//! The load of the proxy bench: `http-load IP:PORT PATH BODY UPLOAD kept|closed CLIENTS SECONDS THREADS` has CLIENTS ask for
-//! PATH, each again as soon as it was answered, and prints how often they were as JSON.
+//! A load that no proxy can carry: `http-load IP:PORT PATH BODY CLIENTS SECONDS THREADS` has CLIENTS ask for PATH over a
+//! connection each, again as soon as they were answered, and prints how often they were as JSON.
 //!
-//! It takes less than any proxy does for the same, so that the proxy is what there is too little of, also where the backend is
-//! on the load's CPU. An answer other than 200 with BODY bytes ends it with an error, and so does a connection that is
-//! closed where it should be kept.
+//! It takes less for a request than any proxy does, so that the proxy is what there is too little of, also where the backend
+//! is on the load's CPU. An answer other than 200 with BODY bytes, or a connection that is closed, ends it with an error.
 
 use std::env;
 use std::io::{ErrorKind, Read, Write};
@@ -14,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socket_with};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// What is read at once.
-const BUFFER: usize = 256 << 10;
+const BUFFER: usize = 64 << 10;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
 /// More fields than anybody sends.
@@ -31,40 +30,24 @@ struct Plan {
     request: Vec<u8>,
     /// Of every answer, in bytes.
     body: usize,
-    is_kept: bool,
     until: Instant,
-}
-
-/// Where a client is.
-enum Turn {
-    /// The request is not sent yet.
-    Asks,
-    /// The head of the answer is not whole yet; these bytes of it are there.
-    Hears(Vec<u8>),
-    /// So many bytes of the body are to come.
-    Takes(usize),
-    /// All is there but the end of the connection.
-    Leaves,
 }
 
 /// One connection.
 struct Client {
     socket: TcpStream,
-    turn: Turn,
-    /// Bytes of the request.
+    /// Bytes of the request; all of it, while the answer is waited for.
     sent: usize,
+    /// What is there of an answer that is not whole.
+    heard: Vec<u8>,
     answers: u64,
 }
 
 impl Client {
     fn connect(plan: &Plan, epoll: &Epoll, place: usize) -> Result<Self> {
         // Where a queue is full, the others go on.
-        let socket = socket_with(
-            AddressFamily::INET,
-            SocketType::STREAM,
-            SocketFlags::NONBLOCK,
-            None,
-        )?;
+        let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+        let socket = socket_with(family, kind, SocketFlags::NONBLOCK, None)?;
         match net::connect(&socket, &plan.address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error).context("connect"),
@@ -73,11 +56,12 @@ impl Client {
         socket.set_nodelay(true)?;
         let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         epoll.add(&socket, EpollEvent::new(both, place as u64))?;
+        let (sent, heard, answers) = Default::default();
         let mut client = Self {
             socket,
-            turn: Turn::Asks,
-            sent: 0,
-            answers: 0,
+            sent,
+            heard,
+            answers,
         };
         client.ask(plan)?;
         Ok(client)
@@ -91,70 +75,49 @@ impl Client {
                 Err(error) => return Err(error).context("request"),
             }
         }
-        self.sent = 0;
-        self.turn = Turn::Hears(Vec::new());
         Ok(())
     }
 
-    /// Goes on after an event, as far as it can; whether the connection is still there.
-    fn go_on(&mut self, plan: &Plan, buffer: &mut [u8]) -> Result<bool> {
+    /// Goes on after an event, as far as it can.
+    fn go_on(&mut self, plan: &Plan, buffer: &mut [u8]) -> Result<()> {
+        if self.sent < plan.request.len() {
+            return self.ask(plan);
+        }
         loop {
-            let length = match &self.turn {
-                Turn::Asks => return self.ask(plan).map(|()| true),
-                // The kernel throws it away: a copy would be the load's cost, and bodies are compared elsewhere.
-                Turn::Takes(_) => match recv(&self.socket, &mut *buffer, RecvFlags::TRUNC) {
-                    Ok((_, length)) => length,
-                    Err(Errno::AGAIN) => return Ok(true),
-                    Err(error) => return Err(error).context("body"),
-                },
-                Turn::Hears(_) | Turn::Leaves => match self.socket.read(buffer) {
-                    Ok(length) => length,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-                    Err(error) => return Err(error).context("answer"),
-                },
+            let length = match self.socket.read(buffer) {
+                Ok(0) => bail!("the connection was closed"),
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("answer"),
             };
-            match std::mem::replace(&mut self.turn, Turn::Leaves) {
-                Turn::Leaves => {
-                    ensure!(
-                        length == 0,
-                        "there is more, where the connection was to be closed"
-                    );
-                    return Ok(false);
-                }
-                _ if length == 0 => bail!("the connection was closed in place of an answer"),
-                Turn::Takes(left) => self.take(plan, left, length)?,
-                Turn::Hears(before) => self.hear(plan, before, buffer.get(..length).unwrap_or_default())?,
-                Turn::Asks => {}
-            }
-            // Less than there was room for: the next byte makes an event, but the end may have come with the last one.
-            if length < buffer.len() && !matches!(self.turn, Turn::Leaves) {
-                return Ok(true);
+            self.hear(plan, buffer.get(..length).unwrap_or_default())?;
+            // Less than there was room for: the next byte makes an event.
+            if length < buffer.len() {
+                return Ok(());
             }
         }
     }
 
-    fn hear(&mut self, plan: &Plan, mut before: Vec<u8>, bytes: &[u8]) -> Result<()> {
-        let mut bytes = bytes;
-        if !before.is_empty() {
-            before.extend_from_slice(bytes);
-            bytes = &before;
-        }
-        let Some(length) = head(bytes, plan.body)? else {
-            self.turn = Turn::Hears(bytes.to_vec());
-            return Ok(());
+    fn hear(&mut self, plan: &Plan, bytes: &[u8]) -> Result<()> {
+        let mut whole = std::mem::take(&mut self.heard);
+        let bytes = if whole.is_empty() {
+            bytes
+        } else {
+            whole.extend_from_slice(bytes);
+            &whole
         };
-        self.take(plan, plan.body, bytes.len() - length)
-    }
-
-    /// So many more bytes of the body are there.
-    fn take(&mut self, plan: &Plan, left: usize, length: usize) -> Result<()> {
-        ensure!(length <= left, "{length} bytes came where {left} were left");
-        if length < left {
-            self.turn = Turn::Takes(left - length);
+        let wanted = head(bytes, plan.body)?.map(|length| length + plan.body);
+        ensure!(
+            wanted.is_none_or(|wanted| bytes.len() <= wanted),
+            "more came than an answer"
+        );
+        if wanted != Some(bytes.len()) {
+            self.heard = bytes.to_vec();
             return Ok(());
         }
         self.answers += 1;
-        if plan.is_kept { self.ask(plan) } else { Ok(()) }
+        self.sent = 0;
+        self.ask(plan)
     }
 }
 
@@ -182,7 +145,7 @@ fn run(plan: &Plan, clients: usize) -> Result<u64> {
     let connect = |place| Client::connect(plan, &epoll, place);
     let mut clients = (0..clients).map(connect).collect::<Result<Vec<_>>>()?;
     let (mut buffer, mut events) = (vec![0; BUFFER], [EpollEvent::empty(); EVENTS]);
-    let (mut answers, mut heard) = (0, Instant::now());
+    let mut heard = Instant::now();
     while Instant::now() < plan.until {
         let count = epoll.wait(&mut events, EpollTimeout::from(100u8))?;
         if count > 0 {
@@ -190,67 +153,34 @@ fn run(plan: &Plan, clients: usize) -> Result<u64> {
         }
         ensure!(heard.elapsed() < PATIENCE, "nobody was answered for {PATIENCE:?}");
         for event in events.iter().take(count) {
-            let place = usize::try_from(event.data())?;
-            let Some(client) = clients.get_mut(place) else {
-                continue;
-            };
-            if !client.go_on(plan, &mut buffer)? {
-                let next = connect(place)?;
-                answers += std::mem::replace(client, next).answers;
+            if let Some(client) = clients.get_mut(usize::try_from(event.data())?) {
+                client.go_on(plan, &mut buffer)?;
             }
         }
     }
-    Ok(answers + clients.iter().map(|client| client.answers).sum::<u64>())
-}
-
-fn request(path: &str, upload: usize, is_kept: bool) -> Vec<u8> {
-    let begin = if upload > 0 {
-        format!("POST {path} HTTP/1.1\r\nHost: bench.example\r\nContent-Length: {upload}\r\n")
-    } else {
-        format!("GET {path} HTTP/1.1\r\nHost: bench.example\r\n")
-    };
-    let end = if is_kept {
-        "\r\n"
-    } else {
-        "Connection: close\r\n\r\n"
-    };
-    let mut request = (begin + end).into_bytes();
-    request.resize(request.len() + upload, b'x');
-    request
+    Ok(clients.iter().map(|client| client.answers).sum())
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [address, path, body, upload, lasting, clients, seconds, threads] = &arguments[..] else {
-        bail!("usage: http-load IP:PORT PATH BODY UPLOAD kept|closed CLIENTS SECONDS THREADS");
+    let [address, path, body, clients, seconds, threads] = &arguments[..] else {
+        bail!("usage: http-load IP:PORT PATH BODY CLIENTS SECONDS THREADS");
     };
     let begun = Instant::now();
-    let is_kept = match &lasting[..] {
-        "kept" => true,
-        "closed" => false,
-        _ => bail!("a connection is kept or closed, not {lasting}"),
-    };
     let plan = Plan {
         address: address.parse().context("IP:PORT")?,
-        request: request(path, upload.parse().context("UPLOAD")?, is_kept),
+        request: format!("GET {path} HTTP/1.1\r\nHost: bench.example\r\n\r\n").into_bytes(),
         body: body.parse().context("BODY")?,
-        is_kept,
         until: begun + Duration::from_secs_f64(seconds.parse().context("SECONDS")?),
     };
-    let (clients, threads): (usize, usize) = (
-        clients.parse().context("CLIENTS")?,
-        threads.parse().context("THREADS")?,
-    );
+    let clients: usize = clients.parse().context("CLIENTS")?;
+    let threads: usize = threads.parse().context("THREADS")?;
     ensure!(threads > 0, "THREADS is at least 1");
     let share = |thread| clients / threads + usize::from(thread < clients % threads);
     let counts: Result<Vec<u64>> = thread::scope(|scope| {
+        let plan = &plan;
         let started: Vec<_> = (0..threads)
-            .map(|thread| {
-                scope.spawn({
-                    let plan = &plan;
-                    move || run(plan, share(thread))
-                })
-            })
+            .map(|thread| scope.spawn(move || run(plan, share(thread))))
             .collect();
         let ended = started.into_iter().map(thread::ScopedJoinHandle::join);
         ended
@@ -264,62 +194,55 @@ fn main() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
     use std::thread::JoinHandle;
 
     use super::*;
 
-    /// Answers one request on each of so many connections, as often as it is asked on one that is kept.
-    fn server(answer: &'static [u8], connections: usize) -> (SocketAddrV4, JoinHandle<()>) {
+    /// Serves one connection, with the same answer in these pieces each time.
+    fn server(pieces: &'static [&[u8]]) -> (SocketAddrV4, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
             unreachable!("it listens on IPv4")
         };
-        let serve = move |mut client: TcpStream| {
+        let serve = move || {
+            let (mut client, _) = listener.accept().unwrap();
+            client.set_nodelay(true).unwrap();
             let mut bytes = [0; 4096];
             while client.read(&mut bytes).is_ok_and(|length| length > 0) {
-                if client.write_all(answer).is_err() || answer.starts_with(b"HTTP/1.1 200 closed") {
+                if pieces.is_empty() || pieces.iter().any(|piece| client.write_all(piece).is_err()) {
                     return;
                 }
             }
         };
-        let all = move || {
-            for client in listener.incoming().take(connections) {
-                serve(client.unwrap());
-            }
-        };
-        (address, thread::spawn(all))
+        (address, thread::spawn(serve))
     }
 
-    fn load(address: SocketAddrV4, is_kept: bool) -> Result<u64> {
+    fn load(pieces: &'static [&[u8]]) -> Result<u64> {
+        let (address, server) = server(pieces);
         let plan = Plan {
             address,
-            request: request("/", 0, is_kept),
+            request: b"GET / HTTP/1.1\r\n\r\n".to_vec(),
             body: 3,
-            is_kept,
             until: Instant::now() + Duration::from_millis(200),
         };
-        run(&plan, 1)
+        let answers = run(&plan, 1);
+        server.join().unwrap();
+        answers
     }
 
-    const KEPT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
-    const CLOSED: &[u8] = b"HTTP/1.1 200 closed\r\nContent-Length: 3\r\n\r\nabc";
-
     #[test]
-    fn answers_are_counted_over_one_connection_or_many() {
-        let (address, server_of_one) = server(KEPT, 1);
-        assert!(load(address, true).unwrap() > 1);
-        server_of_one.join().unwrap();
-        let (address, _) = server(CLOSED, usize::MAX);
-        assert!(load(address, false).unwrap() > 1);
+    fn answers_are_counted_however_they_come() {
+        assert!(load(&[b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"]).unwrap() > 1);
+        assert!(load(&[b"HTTP/1.1 200 OK\r\ncont", b"ent-length: 3\r\n\r\nab", b"c"]).unwrap() > 1);
     }
 
     #[test]
     fn anything_else_is_an_error() {
-        let wrong = |answer, is_kept| load(server(answer, 1).0, is_kept).unwrap_err().to_string();
-        assert!(wrong(b"HTTP/1.1 503 Busy\r\nContent-Length: 3\r\n\r\nabc", true).contains("503"));
-        assert!(wrong(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd", true).contains("Some(4)"));
-        assert!(wrong(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd", true).contains("4 bytes came"));
-        assert!(wrong(CLOSED, true).contains("closed"));
+        let wrong = |pieces| load(pieces).unwrap_err().to_string();
+        assert!(wrong(&[b"HTTP/1.1 503 Busy\r\nContent-Length: 3\r\n\r\nabc"]).contains("503"));
+        assert!(wrong(&[b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd"]).contains("Some(4)"));
+        assert!(wrong(&[b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd"]).contains("more came"));
+        assert!(wrong(&[]).contains("closed"));
     }
 }
