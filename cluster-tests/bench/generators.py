@@ -21,11 +21,12 @@ def start(stage, contender, cell, seconds, cpus):
     if not cell.own_load():
         return start_wrk(stage.dir, contender.url(cell.path()), cell, seconds, cpus)
     address, ours = f"127.0.0.1:{contender.port}", contender.options.ours
-    command = [built_with(ours, "http-load"), address, cell.path(), str(cell.body), str(cell.connections), str(seconds),
-               str(len(cpus))]
     if cell.handshake:
         command = [built_with(ours, "tls-load"), address, cell.path(), f"{stage.dir}/www{cell.path()}", cell.handshake,
                    str(cell.connections), str(seconds)]
+    else:
+        command = [built_with(ours, "http-load"), address, cell.path(), str(cell.body), str(cell.connections),
+                   str(seconds), str(len(cpus))]
     return subprocess.Popen(pinned(cpus, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             env=os.environ | {"RUST_BACKTRACE": "0"})
 

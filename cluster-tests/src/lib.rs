@@ -19,6 +19,7 @@ pub mod ports;
 pub mod process;
 pub mod relay;
 pub mod terminal;
+pub mod threads;
 pub mod tls;
 pub mod wait;
 pub mod world;

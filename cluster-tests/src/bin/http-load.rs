@@ -7,10 +7,10 @@
 use std::env;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use fleetbal_cluster_tests::threads;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, socket_with};
@@ -177,17 +177,8 @@ fn main() -> Result<()> {
     let threads: usize = threads.parse().context("THREADS")?;
     ensure!(threads > 0, "THREADS is at least 1");
     let share = |thread| clients / threads + usize::from(thread < clients % threads);
-    let counts: Result<Vec<u64>> = thread::scope(|scope| {
-        let plan = &plan;
-        let started: Vec<_> = (0..threads)
-            .map(|thread| scope.spawn(move || run(plan, share(thread))))
-            .collect();
-        let ended = started.into_iter().map(thread::ScopedJoinHandle::join);
-        ended
-            .map(|count| count.map_err(|_| anyhow::anyhow!("a thread panicked"))?)
-            .collect()
-    });
-    let (requests, took) = (counts?.into_iter().sum::<u64>(), begun.elapsed().as_secs_f64());
+    let requests = threads::sum(threads, |thread| run(&plan, share(thread)))?;
+    let took = begun.elapsed().as_secs_f64();
     println!("{{\"requests\": {requests}, \"seconds\": {took:.3}}}");
     Ok(())
 }
@@ -195,7 +186,7 @@ fn main() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddr, TcpListener};
-    use std::thread::JoinHandle;
+    use std::thread::{self, JoinHandle};
 
     use super::*;
 

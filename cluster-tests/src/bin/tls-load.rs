@@ -8,10 +8,10 @@ use std::env;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use fleetbal_cluster_tests::threads;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -150,14 +150,8 @@ fn main() -> Result<()> {
         until: begun + Duration::from_secs_f64(seconds.parse().context("SECONDS")?),
     };
     let clients: usize = clients.parse().context("CLIENTS")?;
-    let counts: Result<Vec<u64>> = thread::scope(|scope| {
-        let started: Vec<_> = (0..clients).map(|_| scope.spawn(|| client(&plan))).collect();
-        let ended = started.into_iter().map(thread::ScopedJoinHandle::join);
-        ended
-            .map(|count| count.map_err(|_| anyhow::anyhow!("a client panicked"))?)
-            .collect()
-    });
-    let (requests, took) = (counts?.into_iter().sum::<u64>(), begun.elapsed().as_secs_f64());
+    let requests = threads::sum(clients, |_| client(&plan))?;
+    let took = begun.elapsed().as_secs_f64();
     println!("{{\"requests\": {requests}, \"seconds\": {took:.3}}}");
     Ok(())
 }
