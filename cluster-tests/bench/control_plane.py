@@ -55,10 +55,10 @@ PARTS = ("changes", "snapshots", "gossip", "scrapes")
 
 
 class Fleet:
-    """Nodes on addresses of their own, each with the same service; the first is measured."""
+    """Nodes on addresses of their own, each with the same service. The first leads; one may be `measured`."""
 
-    def __init__(self, stage, net, size, is_measured=True):
-        self.stage, self.net, self.port, self.is_measured = stage, net, free_port(), is_measured
+    def __init__(self, stage, net, size, measured=None):
+        self.stage, self.net, self.port, self.measured = stage, net, free_port(), measured
         self.cluster, self.nodes = free_port(), []
         self.management = [free_port() for _ in range(size)]
         self.dir = f"{stage.dir}/fleet-{net}"
@@ -76,7 +76,7 @@ class Fleet:
         return f"127.0.{self.net}.{number + 1}"
 
     def url(self):
-        return f"http://{self.host(0)}:{self.port}/body/128"
+        return f"http://{self.host(self.measured)}:{self.port}/body/128"
 
     def stop(self):
         for node in reversed(self.nodes):
@@ -104,7 +104,7 @@ class Fleet:
         command = [os.path.abspath(self.stage.options.ours), "--workers", "1", "--node", f"n{number + 1}"]
         command += ["--data-dir", directory, "--cluster-listen", f"{self.host(number)}:{self.cluster}"]
         command += ["--management", f"127.0.0.1:{self.management[number]}"] + flags
-        measured = number == 0 and self.is_measured
+        measured = number == self.measured
         cpus = self.stage.layout.one if measured else self.stage.layout.load
         # The others work on the CPU of load and backend, and must not be what is measured there.
         gives_way = not measured and not self.stage.layout.first
@@ -140,37 +140,43 @@ class Nothing:
 
 
 class Bystanders(Nothing):
-    """Beside a fleet that works on the CPU of load and backend, and holds those up as it does: what gossip is compared
-    with. Requests go through a node of another fleet."""
+    """Beside a fleet as large that works on the CPU of load and backend, and holds those up as it does: what gossip is
+    compared with. Requests go through a node of another fleet."""
 
     def __init__(self, fleet, stage, backend):
         super().__init__(fleet)
         self.stage, self.backend, self.net, self.large = stage, backend, 61, None
 
     def begin(self):
-        self._start(GOSSIPERS - 1, is_measured=False)
+        self._start()
 
     def finish(self):
         if self.large:
             self.large.stop()
 
-    def _start(self, size, is_measured):
+    def _start(self, measured=None):
         self.net += 1
-        self.large = Fleet(self.stage, self.net, size, is_measured)
+        self.large = Fleet(self.stage, self.net, GOSSIPERS, measured)
         self.large.start(self.backend)
-        self.stage.say(f"a fleet of {size} runs")
+        self.stage.say(f"a fleet of {GOSSIPERS} runs")
 
 
 class Gossip(Bystanders):
-    """Requests go through a node of that fleet, which is one larger by it."""
+    """Requests go through a node of that fleet: a voter that does not lead, as what a leader says to the other 31 is not
+    gossip. It changes places with the one that is measured otherwise: each CPU has as many nodes as without."""
 
-    def __init__(self, stage, backend):
+    def __init__(self, fleet, stage, backend):
         super().__init__(None, stage, backend)
-        self.net = 11
+        self.net, self.other = 11, fleet.nodes[0]
 
     def begin(self):
-        self._start(GOSSIPERS, is_measured=True)
+        self.other.move(self.stage.layout.load)
+        self._start(measured=1)
         self.fleet = self.large
+
+    def finish(self):
+        super().finish()
+        self.other.move(self.stage.layout.one)
 
 
 class Changes(Nothing):
@@ -353,7 +359,7 @@ def measure(stage, three, alone, backend):
     parts = {
         "changes": (f"{CHANGES_A_SECOND} changes a second", elsewhere, Changes(three)),
         "snapshots": ("the same, while a snapshot is made", elsewhere, Snapshots(three)),
-        "gossip": ("gossip as in a fleet of 50", Bystanders(three, stage, backend), Gossip(stage, backend)),
+        "gossip": ("gossip as in a fleet of 50", Bystanders(three, stage, backend), Gossip(three, stage, backend)),
         "scrapes": ("a scrape of `/metrics` each second", nothing, Scrapes(three)),
     }
     parts = {name: parts[name] for name in stage.options.only}
@@ -364,7 +370,7 @@ def measure(stage, three, alone, backend):
     def window(what):
         with Doing(what):
             found = h2load(stage.dir, what.fleet.url(), "paced", pace)
-        what.fleet.nodes[0].alive()
+        what.fleet.nodes[what.fleet.measured].alive()
         found["kept"] = found["per_second"] / rate
         # Behind its pace, the load waits, and slow answers go uncounted.
         if found["kept"] < 0.95 and not stage.options.short:
@@ -425,7 +431,7 @@ def run(options, directory):
     require(["nginx", "wrk", "h2load", "taskset", "chrt", "nice"])
     if not os.access(options.ours, os.X_OK):
         raise Trouble(f"{options.ours} is not there: cargo build --release")
-    layout, descriptors, machine = Layout(), raise_descriptor_limit(), describe(ROOT)
+    layout, descriptors, machine = Layout().claim(), raise_descriptor_limit(), describe(ROOT)
     network = leave_the_network()
     stage = FleetStage(directory, layout, options)
     begun = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
@@ -433,7 +439,7 @@ def run(options, directory):
     backend = Backend(directory, f"127.0.0.1:{free_port()}", (128,), descriptors, layout.load)
     if layout.first:
         backend.process.come_first()
-    fleet, alone = Fleet(stage, 11, 3), [Fleet(stage, 101 + number, 1, is_measured=False) for number in range(ALONE)]
+    fleet, alone = Fleet(stage, 11, 3, measured=0), [Fleet(stage, 101 + number, 1) for number in range(ALONE)]
     try:
         for each in [fleet, *alone]:
             each.start(backend.address)

@@ -185,7 +185,7 @@ def run(options, directory):
     require(["nginx", "wrk", "taskset"])
     if not os.access(options.ours, os.X_OK):
         raise Trouble(f"{options.ours} is not there: cargo build --release")
-    layout, network = Layout(), leave_the_network()
+    layout, network = Layout().claim(), leave_the_network()
     options.descriptors = raise_descriptor_limit()
     stage = Stage(directory, layout)
     machine, average, begun = describe(ROOT), os.getloadavg(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())

@@ -1,5 +1,6 @@
 """The machine: which CPU does what, what it allows, and what it was doing meanwhile."""
 
+import atexit
 import ctypes
 import fcntl
 import os
@@ -10,7 +11,7 @@ import socket
 import struct
 import subprocess
 
-from process import first_line, may_come_first
+from process import first_line, kernel_threads, may_come_first
 
 
 class Layout:
@@ -30,11 +31,39 @@ class Layout:
         self.first = may_come_first()
         # Who makes the load for two workers would otherwise be what is measured.
         self.load_for_two = self.load if len(cpus) >= 4 else self.two
+        self.sent_away = 0
+
+    def claim(self):
+        """Sends those of the kernel's threads that may be anywhere to the CPUs of the load, until this process ends. They let
+        nobody in before they are done, and some take milliseconds (one that looks through the memory twice a second, on
+        many virtual machines): a tail that is no proxy's. Where this is not allowed, they stay."""
+        ours = set(self.one) | (set(self.two) - set(self.load))
+        for thread in kernel_threads():
+            try:
+                before = os.sched_getaffinity(thread)
+                if not before & ours or not before & set(self.load):
+                    continue
+                os.sched_setaffinity(thread, before & set(self.load))
+            except OSError:
+                # Bound to where it is, or gone.
+                continue
+            atexit.register(_send_back, thread, before)
+            self.sent_away += 1
+        return self
 
     def describe(self):
         shown = {"load and backend": self.load, "a proxy with one worker": self.one, "two workers": self.two}
         cpus = "; ".join(f"{who}: CPU {','.join(map(str, cpus))}" for who, cpus in shown.items())
-        return cpus + f"; paced load and its backend {'come first' if self.first else 'share'} there"
+        cpus += f"; paced load and its backend {'come first' if self.first else 'share'} there"
+        return cpus + f"; {self.sent_away} threads of the kernel were sent there"
+
+
+def _send_back(thread, cpus):
+    try:
+        os.sched_setaffinity(thread, cpus)
+    except OSError:
+        # It has ended.
+        return
 
 
 def leave_the_network():

@@ -81,6 +81,17 @@ def may_come_first():
     return True
 
 
+def kernel_threads():
+    """Those of the kernel's threads that run now."""
+    # All are children of the second process.
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if _stat(entry)[1] == 2:
+                yield int(entry)
+        except (OSError, IndexError):
+            continue
+
+
 def built_with(ours, name):
     """One of our own programs, as it was built with this fleetbal."""
     return os.path.join(os.path.dirname(os.path.abspath(ours)), name)
@@ -120,6 +131,12 @@ class Process:
         """Puts it ahead of all else on its CPU."""
         for pid in self.members():
             os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(FIRST))
+
+    def move(self, cpus):
+        """Lets it work on these, and on no others."""
+        for pid in self.members():
+            for task in os.listdir(f"/proc/{pid}/task"):
+                os.sched_setaffinity(int(task), cpus)
 
     def members(self):
         """It and its descendants."""

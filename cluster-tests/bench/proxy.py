@@ -168,7 +168,7 @@ def run(options, directory):
     for binary in binaries + [options.ours] * ("fleetbal" in options.names):
         if not os.access(binary, os.X_OK):
             raise Trouble(f"{binary} is not there: cargo build --release")
-    layout, network = Layout(), leave_the_network()
+    layout, network = Layout().claim(), leave_the_network()
     options.descriptors = raise_descriptor_limit()
     matrix = cells.matrix(SHORT_CROWD if options.short else crowd(options.descriptors))
     chosen, others = wanted(options, matrix)

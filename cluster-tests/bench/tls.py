@@ -148,7 +148,7 @@ def run(options, directory):
         if not os.access(binary, os.X_OK):
             raise Trouble(f"{binary} is not there: cargo build --release")
     chosen = wanted(options)
-    layout, network = Layout(), leave_the_network()
+    layout, network = Layout().claim(), leave_the_network()
     options.descriptors = raise_descriptor_limit()
     stage = Stage(directory, layout)
     machine, average, begun = describe(ROOT), os.getloadavg(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
