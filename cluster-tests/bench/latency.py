@@ -43,8 +43,7 @@ def run(contenders, stage, options):
     rate = SHARE * capacity(contenders, stage)
     pace = Pace(rate=rate, seconds=SECONDS, cpus=stage.layout.load, first=stage.layout.first)
     if stage.layout.first:
-        for contender in contenders.values():
-            contender.server.process.come_first()
+        _backends_come_first(contenders, True)
     stage.say(f"  {rate:.0f} requests a second over {CONNECTIONS} connections")
     rows = []
     for number in range(1 if options.short else options.rounds * WINDOWS):
@@ -56,7 +55,14 @@ def run(contenders, stage, options):
         shown = "  ".join(f"{name} {row[name]['p50']}/{row[name]['p99']}/{row[name]['p999']}/{row[name]['max']}"
                           for name in contenders)
         stage.say(f"  window {number + 1}: p50/p99/p99.9/max µs: {shown}")
+    if stage.layout.first:
+        _backends_come_first(contenders, False)
     return rows
+
+
+def _backends_come_first(contenders, do):
+    for contender in contenders.values():
+        contender.server.process.come_first(do)
 
 
 def window(contender, stage, pace, is_short):

@@ -127,10 +127,11 @@ class Process:
         if self.popen.poll() is not None:
             raise Trouble(f"{self.name} ended by itself:\n{self.said()}")
 
-    def come_first(self):
-        """Puts it ahead of all else on its CPU."""
+    def come_first(self, does=True):
+        """Puts it ahead of all else on its CPU, or among all else again."""
+        policy, priority = (os.SCHED_FIFO, FIRST) if does else (os.SCHED_OTHER, 0)
         for pid in self.members():
-            os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(FIRST))
+            os.sched_setscheduler(pid, policy, os.sched_param(priority))
 
     def move(self, cpus):
         """Lets it work on these, and on no others."""
