@@ -6,6 +6,7 @@ import math
 import os
 import re
 import subprocess
+import tempfile
 
 from process import FIRST, TooBusy, Trouble, built_with, pinned
 from recorder import HOST
@@ -85,10 +86,12 @@ def h2load(d, url, name, pace):
 
     By count: by duration, h2load 1.52 may never end. Connections are opened one by one, so that their requests are
     not all due at the same time."""
-    d = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else d
-    log = f"{d}/fleetbal-bench-{os.getpid()}.log"
-    if os.path.exists(log):
-        os.remove(log)
+    with tempfile.TemporaryDirectory(prefix="fleetbal-bench-",
+                                     dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else d) as place:
+        return _h2load(f"{place}/h2load.log", url, name, pace)
+
+
+def _h2load(log, url, name, pace):
     command = ["h2load", "--h1", "-t1", f"-c{pace.connections}", f"--rps={pace.rate / pace.connections:.3f}",
                f"-n{int(pace.rate * pace.seconds)}", "-r1", f"--rate-period={PACED_START_MS}ms",
                f"--log-file={log}", url]
