@@ -36,7 +36,7 @@ class Layout:
     def claim(self):
         """Sends those of the kernel's threads that may be anywhere to the CPUs of the load, until this process ends. They let
         nobody in before they are done, and some take milliseconds (one that looks through the memory twice a second, on
-        many virtual machines): a tail that is no proxy's. Where this is not allowed, they stay."""
+        some virtual machines): a tail that is no proxy's. Where this is not allowed, they stay."""
         ours = set(self.one) | (set(self.two) - set(self.load))
         for thread in kernel_threads():
             try:

@@ -82,14 +82,8 @@ def may_come_first():
 
 
 def kernel_threads():
-    """Those of the kernel's threads that run now."""
-    # All are children of the second process.
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if _stat(entry)[1] == 2:
-                yield int(entry)
-        except (OSError, IndexError):
-            continue
+    """Those of the kernel's threads that run now: all are children of the second process."""
+    return _children().get(2, [])
 
 
 def built_with(ours, name):
@@ -141,13 +135,7 @@ class Process:
 
     def members(self):
         """It and its descendants."""
-        children = {}
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                children.setdefault(_stat(entry)[1], []).append(int(entry))
-            except (OSError, IndexError):
-                continue
-        found, todo = [], [self.popen.pid]
+        children, found, todo = _children(), [], [self.popen.pid]
         while todo:
             found.append(todo.pop())
             todo += children.get(found[-1], [])
@@ -181,6 +169,17 @@ class Process:
         except subprocess.TimeoutExpired:
             os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
+
+
+def _children():
+    """Of each process, by its number."""
+    children = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            children.setdefault(_stat(entry)[1], []).append(int(entry))
+        except (OSError, IndexError):
+            continue
+    return children
 
 
 def _stat(pid):
