@@ -1,6 +1,7 @@
-"""Load: wrk, or our own where that is not fast enough, as fast as it goes; h2load at a given pace. Whatever went wrong ends
-the run."""
+"""Load: wrk, or our own where that is not fast enough, as fast as it goes; at a given pace our own, which never sleeps, or h2load
+where others need the load's CPU. Whatever went wrong ends the run."""
 
+import collections
 import json
 import math
 import os
@@ -30,6 +31,10 @@ def start(stage, contender, cell, seconds, cpus):
     else:
         command = [built_with(ours, "http-load"), address, cell.path(), str(cell.body), str(cell.connections),
                    str(seconds), str(len(cpus))]
+    return _start_own(command, cpus)
+
+
+def _start_own(command, cpus):
     return subprocess.Popen(pinned(cpus, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             env=os.environ | {"RUST_BACKTRACE": "0"})
 
@@ -40,12 +45,16 @@ def finish(process, contender, cell):
     return _finish_own(process, name) if cell.own_load() else finish_wrk(process, name, cell.body)
 
 
-def _finish_own(process, name):
-    """Every answer was the right one, or there is an error."""
+def _said_by(process, name):
+    """What a load of ours has to say. Every answer was the right one, or there is an error."""
     text, _ = process.communicate(timeout=60)
     if process.returncode != 0:
         raise Trouble(f"{name}: {text}")
-    found = json.loads(text)
+    return json.loads(text)
+
+
+def _finish_own(process, name):
+    found = _said_by(process, name)
     if found["requests"] == 0:
         raise TooBusy(f"{name}: no request was answered")
     return {"requests": found["requests"], "per_second": found["requests"] / found["seconds"], "errors": 0}
@@ -81,6 +90,35 @@ def finish_wrk(process, name, body):
             "errors": 0}
 
 
+def paced(contender, path, body, pace):
+    """Response times in µs at a pace of so many requests a second, from when each was due; the beginning is left out, and
+    what was due or under way while the load was stopped is counted as missed."""
+    command = [built_with(contender.options.ours, "paced-load"), f"127.0.0.1:{contender.port}", path, str(body),
+               str(pace.connections), f"{pace.rate:.1f}", str(pace.warm), str(pace.seconds)]
+    name = f"{contender.label}, paced"
+    found = _said_by(_start_own(_ahead(pace) + command, pace.cpus), name)
+    if not found["took"]:
+        raise TooBusy(f"{name}: no request was answered")
+    times = collections.Counter(float(f"{took:.1e}") for took in found["took"])
+    return _times(found["took"]) | {"asked_per_second": pace.rate, "missed": found["missed"], "errors": 0,
+                                    "times": {str(int(took)): count for took, count in sorted(times.items())}}
+
+
+def _ahead(pace):
+    """Of a command: ahead of all else on its CPU."""
+    return ["chrt", "-f", str(FIRST)] if pace.first else []
+
+
+def _times(took):
+    """How many there are, and what is said of them."""
+    took = sorted(took)
+
+    def at(part):
+        return took[min(len(took) - 1, int(len(took) * part))]
+
+    return {"requests": len(took), "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": took[-1]}
+
+
 def h2load(d, url, name, pace):
     """Response times in µs at a pace of so many requests a second; beginning and end are left out.
 
@@ -95,10 +133,8 @@ def _h2load(log, url, name, pace):
     command = ["h2load", "--h1", "-t1", f"-c{pace.connections}", f"--rps={pace.rate / pace.connections:.3f}",
                f"-n{int(pace.rate * pace.seconds)}", "-r1", f"--rate-period={PACED_START_MS}ms",
                f"--log-file={log}", url]
-    if pace.first:
-        command = ["chrt", "-f", str(FIRST)] + command
     try:
-        done = subprocess.run(pinned(pace.cpus, command), capture_output=True, text=True, check=False,
+        done = subprocess.run(pinned(pace.cpus, _ahead(pace) + command), capture_output=True, text=True, check=False,
                               timeout=2 * pace.seconds + 20)
     except subprocess.TimeoutExpired:
         raise Trouble(f"{name}: paced requests were not answered in time") from None
@@ -116,12 +152,7 @@ def _h2load(log, url, name, pace):
     begin = min(answers)[0] + pace.warm * 1e6
     # Connections end in the order in which they began.
     end = max(answers)[0] - 2 * PACED_START_MS * pace.connections * 1e3
-    kept = sorted(took for start, took in answers if begin <= start < end)
+    kept = [took for start, took in answers if begin <= start < end]
     if not kept:
         raise Trouble(f"{name}: nothing was left of {len(answers)} paced requests")
-
-    def at(part):
-        return kept[min(len(kept) - 1, int(len(kept) * part))]
-
-    return {"requests": len(kept), "asked_per_second": pace.rate, "per_second": len(kept) / (end - begin) * 1e6,
-            "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": kept[-1], "errors": 0}
+    return _times(kept) | {"per_second": len(kept) / (end - begin) * 1e6}

@@ -125,5 +125,4 @@ def describe(root):
         "kernel": platform.release(),
         "commit": commit.stdout.strip() + ("+" if dirty.stdout.strip() else ""),
         "wrk": _version(["wrk", "-v"]).split(" Copyright")[0],
-        "h2load": _version(["h2load", "--version"]),
     }

@@ -7,7 +7,7 @@
     cluster-tests/bench/proxy.py --check            whether all do the same work, and nothing else
     cluster-tests/bench/proxy.py --write-docs       puts its tables into docs/benchmarks.md
 
-Debian packages: nginx-light haproxy wrk nghttp2-client. How it measures: docs/benchmarks.md. Whatever would make the
+Debian packages: nginx-light haproxy wrk. How it measures: docs/benchmarks.md. Whatever would make the
 comparison unfair or void (other bodies, other fields to the backend, no reuse of connections, errors) ends the run.
 """
 
@@ -164,8 +164,8 @@ def measure(stage, options, chosen, others):
 
 
 def run(options, directory):
-    require(["nginx", "haproxy", "wrk", "h2load", "taskset", "chrt"])
-    binaries = [built_with(options.ours, name) for name in ("bare-forwarder", "http-load")]
+    require(["nginx", "haproxy", "wrk", "taskset", "chrt"])
+    binaries = [built_with(options.ours, name) for name in ("bare-forwarder", "http-load", "paced-load")]
     for binary in binaries + [options.ours] * ("fleetbal" in options.names):
         if not os.access(binary, os.X_OK):
             raise Trouble(f"{binary} is not there: cargo build --release")

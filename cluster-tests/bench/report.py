@@ -87,8 +87,10 @@ def latency_table(results, names):
             best = min(peers)
             judged = "aim met" if values["fleetbal"] < best else "met" if values["fleetbal"] == best else "**missed**"
         rows.append([title, *[f"{values[name]:.0f}" for name in names], judged])
+    for part, title in ((0.99, "p99 of all windows together"), (0.999, "p99.9 of all windows together")):
+        rows.append([title, *[str(latency.together(results["latency"], name, part)) for name in names], ""])
     rate = results["latency"][0][names[0]]["asked_per_second"]
-    return table([f"response time, µs, at {rate:,.0f} requests a second", *names, "the better peer's"], rows)
+    return table([f"response time, µs, at {rate:,.0f} requests a second over {latency.CONNECTIONS} connections", *names, "the better peer's"], rows)
 
 
 def memory_table(results, names):
@@ -136,7 +138,7 @@ def lines(results, cells, names):
         f"{sent:,} requests, {errors} errors, {len(results['repeated'])} measurements repeated; {options['rounds']} rounds of {options['seconds']} s (load), "
         f"{len(results['latency'])} of {latency.SECONDS} s (paced), medians; ratios are paired by round, with the lowest and the highest.",
         f"{machine['cpus']} × {machine['cpu']}, Linux {machine['kernel']}; {results['layout']}; {results['network']}.",
-        f"{'; '.join(versions.values())}; {machine['wrk']}; {machine['h2load']}; commit {machine['commit']}.",
+        f"{'; '.join(versions.values())}; {machine['wrk']}; commit {machine['commit']}.",
         f"Load average {results['load_average'][0]} before, {results['load_average'][1]} after; "
         f"{results['begun']}, {results['took']:.0f} s.",
     ]

@@ -4,6 +4,7 @@
 //! order to let something happen: [`wait::until`] waits for a condition, and says what it waited for when it gives up.
 
 pub mod backend;
+pub mod bench_client;
 pub mod churn;
 pub mod client;
 pub mod documentation;

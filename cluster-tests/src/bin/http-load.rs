@@ -5,160 +5,37 @@
 //! is on the load's CPU. An answer other than 200 with BODY bytes, or a connection that is closed, ends it with an error.
 
 use std::env;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use fleetbal_cluster_tests::bench_client::{BUFFER, Client, Events, Question};
 use fleetbal_cluster_tests::threads;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, socket_with};
 
-/// What is read at once.
-const BUFFER: usize = 64 << 10;
-/// Events taken from the kernel at once.
-const EVENTS: usize = 256;
-/// More fields than anybody sends.
-const FIELDS: usize = 32;
 /// For how long nobody may be answered.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What all clients do.
-struct Plan {
-    address: SocketAddrV4,
-    request: Vec<u8>,
-    /// Of every answer, in bytes.
-    body: usize,
-    until: Instant,
-}
-
-/// One connection.
-struct Client {
-    socket: TcpStream,
-    /// Bytes of the request; all of it, while the answer is waited for.
-    sent: usize,
-    /// What is there of an answer that is not whole.
-    heard: Vec<u8>,
-    answers: u64,
-}
-
-impl Client {
-    fn connect(plan: &Plan, epoll: &Epoll, place: usize) -> Result<Self> {
-        // Where a queue is full, the others go on.
-        let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
-        let socket = socket_with(family, kind, SocketFlags::NONBLOCK, None)?;
-        match net::connect(&socket, &plan.address) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error).context("connect"),
-        }
-        let socket = TcpStream::from(socket);
-        socket.set_nodelay(true)?;
-        let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        epoll.add(&socket, EpollEvent::new(both, place as u64))?;
-        let (sent, heard, answers) = Default::default();
-        let mut client = Self {
-            socket,
-            sent,
-            heard,
-            answers,
-        };
-        client.ask(plan)?;
-        Ok(client)
-    }
-
-    fn ask(&mut self, plan: &Plan) -> Result<()> {
-        while let Some(rest) = plan.request.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match self.socket.write(rest) {
-                Ok(sent) => self.sent += sent,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error).context("request"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on after an event, as far as it can.
-    fn go_on(&mut self, plan: &Plan, buffer: &mut [u8]) -> Result<()> {
-        if self.sent < plan.request.len() {
-            return self.ask(plan);
-        }
-        loop {
-            let length = match self.socket.read(buffer) {
-                Ok(0) => bail!("the connection was closed"),
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error).context("answer"),
-            };
-            self.hear(plan, buffer.get(..length).unwrap_or_default())?;
-            // Less than there was room for: the next byte makes an event.
-            if length < buffer.len() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn hear(&mut self, plan: &Plan, bytes: &[u8]) -> Result<()> {
-        let mut whole = std::mem::take(&mut self.heard);
-        let bytes = if whole.is_empty() {
-            bytes
-        } else {
-            whole.extend_from_slice(bytes);
-            &whole
-        };
-        let wanted = head(bytes, plan.body)?.map(|length| length + plan.body);
-        ensure!(
-            wanted.is_none_or(|wanted| bytes.len() <= wanted),
-            "more came than an answer"
-        );
-        if wanted != Some(bytes.len()) {
-            self.heard = bytes.to_vec();
-            return Ok(());
-        }
-        self.answers += 1;
-        self.sent = 0;
-        self.ask(plan)
-    }
-}
-
-/// The length of an answer's head, once it is whole.
-fn head(bytes: &[u8], body: usize) -> Result<Option<usize>> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut answer = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = answer.parse(bytes)? else {
-        return Ok(None);
-    };
-    ensure!(answer.code == Some(200), "the status was {:?}", answer.code);
-    let is_length = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case("content-length");
-    let value = answer.headers.iter().find(is_length).map(|field| field.value);
-    let announced = value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    ensure!(
-        announced == Some(body),
-        "a body of {announced:?} bytes, not {body}"
-    );
-    Ok(Some(length))
-}
-
 /// Some of the clients, until the time is over: how often they were answered.
-fn run(plan: &Plan, clients: usize) -> Result<u64> {
-    let epoll = Epoll::new(EpollCreateFlags::empty())?;
-    let connect = |place| Client::connect(plan, &epoll, place);
+fn run(question: &Question, until: Instant, clients: usize) -> Result<u64> {
+    let mut events = Events::new()?;
+    let connect = |number| Client::connect(question, &events, number);
     let mut clients = (0..clients).map(connect).collect::<Result<Vec<_>>>()?;
-    let (mut buffer, mut events) = (vec![0; BUFFER], [EpollEvent::empty(); EVENTS]);
-    let mut heard = Instant::now();
-    while Instant::now() < plan.until {
-        let count = epoll.wait(&mut events, EpollTimeout::from(100u8))?;
-        if count > 0 {
-            heard = Instant::now();
-        }
+    for client in &mut clients {
+        client.ask(question)?;
+    }
+    let mut buffer = vec![0; BUFFER];
+    let (mut answers, mut heard) = (0, Instant::now());
+    while Instant::now() < until {
         ensure!(heard.elapsed() < PATIENCE, "nobody was answered for {PATIENCE:?}");
-        for event in events.iter().take(count) {
-            if let Some(client) = clients.get_mut(usize::try_from(event.data())?) {
-                client.go_on(plan, &mut buffer)?;
+        for number in events.wait(Duration::from_millis(100))? {
+            heard = Instant::now();
+            let client = clients.get_mut(number).context("no such client")?;
+            if client.go_on(question, &mut buffer)? {
+                answers += 1;
+                client.ask(question)?;
             }
         }
     }
-    Ok(clients.iter().map(|client| client.answers).sum())
+    Ok(answers)
 }
 
 fn main() -> Result<()> {
@@ -167,17 +44,14 @@ fn main() -> Result<()> {
         bail!("usage: http-load IP:PORT PATH BODY CLIENTS SECONDS THREADS");
     };
     let begun = Instant::now();
-    let plan = Plan {
-        address: address.parse().context("IP:PORT")?,
-        request: format!("GET {path} HTTP/1.1\r\nHost: bench.example\r\n\r\n").into_bytes(),
-        body: body.parse().context("BODY")?,
-        until: begun + Duration::from_secs_f64(seconds.parse().context("SECONDS")?),
-    };
+    let address = address.parse().context("IP:PORT")?;
+    let question = Question::new(address, path, body.parse().context("BODY")?);
+    let until = begun + Duration::from_secs_f64(seconds.parse().context("SECONDS")?);
     let clients: usize = clients.parse().context("CLIENTS")?;
     let threads: usize = threads.parse().context("THREADS")?;
     ensure!(threads > 0, "THREADS is at least 1");
     let share = |thread| clients / threads + usize::from(thread < clients % threads);
-    let requests = threads::sum(threads, |thread| run(&plan, share(thread)))?;
+    let requests = threads::sum(threads, |thread| run(&question, until, share(thread)))?;
     let took = begun.elapsed().as_secs_f64();
     println!("{{\"requests\": {requests}, \"seconds\": {took:.3}}}");
     Ok(())
@@ -185,7 +59,8 @@ fn main() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, TcpListener};
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, SocketAddrV4, TcpListener};
     use std::thread::{self, JoinHandle};
 
     use super::*;
@@ -211,13 +86,8 @@ mod tests {
 
     fn load(pieces: &'static [&[u8]]) -> Result<u64> {
         let (address, server) = server(pieces);
-        let plan = Plan {
-            address,
-            request: b"GET / HTTP/1.1\r\n\r\n".to_vec(),
-            body: 3,
-            until: Instant::now() + Duration::from_millis(200),
-        };
-        let answers = run(&plan, 1);
+        let until = Instant::now() + Duration::from_millis(200);
+        let answers = run(&Question::new(address, "/", 3), until, 1);
         server.join().unwrap();
         answers
     }
