@@ -11,10 +11,12 @@ from process import TooBusy
 
 SHARE = 0.6
 # Windows in each round, and their seconds: the first of them do not count. Where the machine is a virtual one, its host stops
-# it for milliseconds, twice a second or so, which no window escapes that takes as long; of many short ones the median does.
-# Less than a second goes without a pause: that is how long the kernel lets a load work that comes first.
-WINDOWS, WARM, SECONDS = 10, 0.15, 0.25
+# the proxy's CPU for some milliseconds a few times a second, which no window escapes that takes as long; of many short ones the
+# median does. Less than a second goes without a pause: that is how long the kernel lets a load work that comes first.
+WINDOWS, WARM, SECONDS = 20, 0.1, 0.1
 CONNECTIONS = 64
+# Nothing that a proxy does takes so many µs: a window with such an answer is one in which somebody was stopped.
+STOPPED = 1000
 BODY = 128
 # How often it is looked how much the slower peer does: the machine is faster and slower by a fifth for seconds at a time.
 LOOKS = 5

@@ -89,6 +89,8 @@ def latency_table(results, names):
         rows.append([title, *[f"{values[name]:.0f}" for name in names], judged])
     for part, title in ((0.99, "p99 of all windows together"), (0.999, "p99.9 of all windows together")):
         rows.append([title, *[str(latency.together(results["latency"], name, part)) for name in names], ""])
+    stopped = [sum(row[name]["max"] > latency.STOPPED for row in results["latency"]) for name in names]
+    rows.append([f"windows with one above {latency.STOPPED:,} µs", *[f"{count / len(results['latency']):.0%}" for count in stopped], ""])
     rate = results["latency"][0][names[0]]["asked_per_second"]
     return table([f"response time, µs, at {rate:,.0f} requests a second over {latency.CONNECTIONS} connections", *names, "the better peer's"], rows)
 
