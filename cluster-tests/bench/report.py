@@ -91,6 +91,8 @@ def latency_table(results, names):
         rows.append([title, *[str(latency.together(results["latency"], name, part)) for name in names], ""])
     stopped = [sum(row[name]["max"] > latency.STOPPED for row in results["latency"]) for name in names]
     rows.append([f"windows with one above {latency.STOPPED:,} µs", *[f"{count / len(results['latency']):.0%}" for count in stopped], ""])
+    left_out = [latency.missed(results["latency"], name) for name in names]
+    rows.append(["left out, as the load was stopped", *[f"{part:.1%}" for part in left_out], ""])
     rate = results["latency"][0][names[0]]["asked_per_second"]
     return table([f"response time, µs, at {rate:,.0f} requests a second over {latency.CONNECTIONS} connections", *names, "the better peer's"], rows)
 

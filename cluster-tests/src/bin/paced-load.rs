@@ -97,7 +97,7 @@ impl Load<'_> {
     }
 }
 
-/// All of it: response times in µs, and how many are known.
+/// All of it: response times in µs, and how many are missed.
 fn run(question: &Question, clients: usize, mut schedule: Schedule) -> Result<serde_json::Value> {
     let mut events = Events::new()?;
     let connect = |number| Ok((Client::connect(question, &events, number)?, None));
@@ -178,12 +178,18 @@ mod tests {
         }
     }
 
-    /// Times in µs, and how many are missed, with a server that answers one request, after so long.
-    fn times(schedule: Schedule, pause: Duration) -> (Vec<u64>, u64) {
+    /// A listener, and what is asked there.
+    fn listen() -> (TcpListener, Question) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
             unreachable!("it listens on IPv4")
         };
+        (listener, Question::new(address, "/", 3))
+    }
+
+    /// Times in µs, and how many are missed, with a server that answers one request at a time, after so long.
+    fn times(schedule: Schedule, pause: Duration) -> (Vec<u64>, u64) {
+        let (listener, question) = listen();
         let server = thread::spawn(move || {
             let (mut client, _) = listener.accept().unwrap();
             let heard = BufReader::new(client.try_clone().unwrap()).lines();
@@ -195,7 +201,7 @@ mod tests {
                     .unwrap();
             }
         });
-        let found = run(&Question::new(address, "/", 3), 1, schedule).unwrap();
+        let found = run(&question, 1, schedule).unwrap();
         server.join().unwrap();
         let took = found["took"].as_array().unwrap();
         let took = took.iter().map(|took| took.as_u64().unwrap()).collect();
@@ -223,11 +229,8 @@ mod tests {
 
     #[test]
     fn what_nobody_looked_at_is_missed() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
-            unreachable!("it listens on IPv4")
-        };
-        let (question, events) = (Question::new(address, "/", 3), Events::new().unwrap());
+        let (_listener, question) = listen();
+        let events = Events::new().unwrap();
         let client = |number| Client::connect(&question, &events, number).unwrap();
         let mut load = Load {
             question: &question,
