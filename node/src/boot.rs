@@ -31,6 +31,7 @@ use crate::manage::query::node::LastProc;
 use crate::manage::script::Script;
 use crate::manage::{Context, OpenSockets, remote};
 use crate::monitor::readiness::Readiness;
+use crate::os_settings::PidFile;
 use crate::service_manager;
 use crate::settings::Settings;
 use crate::snapshot::NodeVariables;
@@ -149,32 +150,42 @@ pub async fn run(process: Process<'_>) -> Result<(), BootError> {
         sockets: process.sockets,
         inheritance: inheritance.as_ref(),
     };
-    let starting = Box::pin(start(given, lifecycle.clone(), None));
-    let node = tokio::select! {
-        node = starting => node?,
+    let mut begun = tokio::select! {
+        begun = Box::pin(begin(given, lifecycle.clone(), None)) => begun?,
         // Nothing is in flight yet, so there is nothing to drain.
         _ = lifecycle.requested() => return Ok(()),
     };
-    println!("Running.\n{}", daemon::STARTED);
-    let _pidfile = match place {
-        Some(place) => replace::take(place).await?,
-        None => None,
+    let is_up = tokio::select! {
+        completed = Box::pin(begun.complete(given)) => completed.map(|()| true)?,
+        // Requests may be in flight: it ends as it would later.
+        _ = lifecycle.requested() => false,
     };
-    if process.settings.daemon {
-        daemon::let_go().map_err(BootError::running)?;
-    }
-    service_manager::ready("running");
-    for address in process.sockets.unused() {
-        tracing::warn!(%address, "the service manager passed a socket for an address that no service listens on");
-    }
+    let _pidfile = if is_up { serves(given, place).await? } else { None };
     let given = Given {
         inheritance: None,
         ..given
     };
-    let outcome = Box::pin(live(node, given, &process.program)).await;
+    let outcome = Box::pin(live(begun.node, given, &process.program)).await;
     signals.abort();
     println!("ending run");
     outcome
+}
+
+/// Tells whoever waits for it that this node serves, and takes the place of the process before.
+async fn serves(given: Given<'_>, place: Option<Place>) -> Result<Option<PidFile>, BootError> {
+    println!("Running.\n{}", daemon::STARTED);
+    let pidfile = match place {
+        Some(place) => replace::take(place).await?,
+        None => None,
+    };
+    if given.settings.daemon {
+        daemon::let_go().map_err(BootError::running)?;
+    }
+    service_manager::ready("running");
+    for address in given.sockets.unused() {
+        tracing::warn!(%address, "the service manager passed a socket for an address that no service listens on");
+    }
+    Ok(pidfile)
 }
 
 /// What a node starts with.
@@ -208,8 +219,23 @@ async fn live(mut node: Node, given: Given<'_>, program: &Program) -> Result<(),
     }
 }
 
+/// A node whose listeners open one after the other, while its configuration is brought in.
+#[derive(Debug)]
+struct Begun {
+    node: Node,
+    effects: Effects,
+    variables: NodeVariables,
+}
+
 /// Starts a node, around a data plane where there is one already.
 async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>) -> Result<Node, BootError> {
+    let mut begun = Box::pin(begin(given, lifecycle, plane)).await?;
+    begun.complete(given).await?;
+    Ok(begun.node)
+}
+
+/// The first half of a start: whoever drops this future has cut nobody off.
+async fn begin(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>) -> Result<Begun, BootError> {
     let Given {
         settings, sockets, ..
     } = given;
@@ -256,25 +282,40 @@ async fn start(given: Given<'_>, lifecycle: Lifecycle, plane: Option<DataPlane>)
     let management = CancellationToken::new();
     let listeners = Management::serve_own(own, context, access, management.clone());
     tasks.spawn(runner.run(cluster.feed(), NodePorts::new(plane.workers.clone(), listeners)));
-    start_config::apply(given, &cluster).await?;
-    settle(&cluster, &effects, given).await?;
-    plane.close_what_is_left(&cluster.feed().latest().state.config, sockets);
-    tasks.spawn(effects.nodefiles(variables).run(cluster.clone()));
-    finish(&plane, &cluster, &mut tasks);
-    Ok(Node {
+    let node = Node {
         cluster,
         plane,
         lifecycle,
         management,
         tasks,
+    };
+    Ok(Begun {
+        node,
+        effects,
+        variables,
     })
 }
 
-/// The start is finished; what is left of catching up goes on.
-fn finish(plane: &DataPlane, cluster: &Cluster, tasks: &mut Tasks) {
-    tasks.spawn(catch_up(plane.readiness.clone(), cluster.clone()));
-    plane.readiness.start_finished();
-    feed_watchdog(tasks, &plane.workers);
+impl Begun {
+    /// The second half of a start, with listeners open: dropping this future leaves a node that can be ended in order.
+    async fn complete(&mut self, given: Given<'_>) -> Result<(), BootError> {
+        let Node {
+            cluster,
+            plane,
+            tasks,
+            ..
+        } = &mut self.node;
+        start_config::apply(given, cluster).await?;
+        settle(cluster, &self.effects, given).await?;
+        plane.close_what_is_left(&cluster.feed().latest().state.config, given.sockets);
+        let nodefiles = self.effects.nodefiles(self.variables.clone());
+        tasks.spawn(nodefiles.run(cluster.clone()));
+        // What is left of catching up goes on.
+        tasks.spawn(catch_up(plane.readiness.clone(), cluster.clone()));
+        plane.readiness.start_finished();
+        feed_watchdog(tasks, &plane.workers);
+        Ok(())
+    }
 }
 
 /// Tells the service manager of life in the control plane and in every worker, where it wants to know.

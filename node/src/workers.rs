@@ -69,6 +69,8 @@ struct Listeners {
     open: BTreeMap<ServiceName, Listener>,
     /// Told to close; alive for as long as a worker has one of them.
     closing: Vec<(SocketAddr, Weak<()>)>,
+    /// None is opened any more.
+    are_draining: bool,
 }
 
 #[derive(Debug)]
@@ -160,19 +162,16 @@ impl Workers {
         &self.shared.access_logs
     }
 
-    /// Opens a service's listeners, in place of those at another address. Where they are open already, nothing is
-    /// done. Where `sockets` has some for that address, they are taken and nothing is bound. May wait a moment for own
+    /// Opens a service's listeners, in place of those at another address. Where they are open already, and in a drain,
+    /// nothing is done. Where `sockets` has some for that address, they are taken and nothing is bound. May wait a moment for own
     /// listeners at this address that are being closed.
     ///
     /// # Errors
     /// When the address is taken or not this machine's; then nothing was changed.
     pub fn open(&self, service: &ServiceName, address: SocketAddr, sockets: &Sockets) -> io::Result<()> {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        if listeners
-            .open
-            .get(service)
-            .is_some_and(|open| open.address == address)
-        {
+        let open = listeners.open.get(service);
+        if listeners.are_draining || open.is_some_and(|open| open.address == address) {
             return Ok(());
         }
         listeners.wait_for_closed(address);
@@ -239,12 +238,13 @@ impl Workers {
         listeners.open.get(service).map(|open| open.address)
     }
 
-    /// Stops accepting, once the queues are empty; closes each connection with its next answer; and waits until none
+    /// Stops accepting for good, once the queues are empty; closes each connection with its next answer; and waits until none
     /// is left, at most for so long (none: without limit). Whether none is left. Dropping the future does not take
     /// the drain back.
     pub async fn drain(&self, within: Option<Duration>) -> bool {
         {
             let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.are_draining = true;
             listeners.open.clear();
         }
         let all = self.all(|done| Order::Drain { done });

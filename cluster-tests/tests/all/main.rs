@@ -17,6 +17,7 @@ mod dns;
 mod documentation;
 mod events;
 mod files;
+mod graceful_end;
 mod health_checks;
 mod health_faults;
 mod health_handover;
