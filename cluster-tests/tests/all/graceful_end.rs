@@ -1,26 +1,25 @@
 //! A graceful end: nobody is cut off, and nobody new is let in.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
+use std::thread;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use fleetbal_cluster_tests::message::Kind;
 use fleetbal_cluster_tests::process::Process;
 use fleetbal_cluster_tests::{Manage, Result, client, wait};
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 
 use crate::standalone::Place;
 
-/// So many more services take a while to open.
-const OTHERS: u16 = 300;
-/// A start may be over before anybody typed.
-const TRIES: usize = 20;
+const SECRETS: &[u8] = b"somebody admin 0123456789abcdef\n";
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: slow\r\n\r\n";
-
-/// A node, and a request that its backend has and does not answer until it is told to.
+/// A node, and a request that its backend has, and answers when it is told to.
 struct Scene {
     place: Place,
     process: Process,
@@ -30,15 +29,14 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(others: u16) -> Result<Self> {
-        let place = Place::new()?;
-        let backend = TcpListener::bind(place.net.backend(1))?;
-        let process = place.start(&config(&place, others))?;
-        let mut stream = wait::until("traffic", wait::PATIENCE, || {
-            Ok(Some(TcpStream::connect(address(&place, 8080))?))
+    fn start(place: Place, config: &str) -> Result<Self> {
+        let listener = TcpListener::bind(place.net.backend(1))?;
+        let process = place.start(config)?;
+        let mut client = wait::until("traffic", wait::PATIENCE, || {
+            Ok(Some(client::Http::connect(address(&place, 8080))?))
         })?;
-        stream.write_all(REQUEST)?;
-        let backend = received(&backend)?;
+        client.send(b"GET / HTTP/1.1\r\nHost: slow\r\n\r\n")?;
+        let backend = received(&listener)?;
         let manage = wait::until("management", wait::PATIENCE, || {
             Ok(Some(Manage::connect(address(&place, 60000))?))
         })?;
@@ -46,13 +44,15 @@ impl Scene {
             place,
             process,
             manage,
-            client: client::Http::over(stream)?,
+            client,
             backend,
         })
     }
 
-    fn is_up(&self) -> Result<bool> {
-        Ok(fs::read_to_string(self.place.dir.path().join("log"))?.contains("Running."))
+    fn wait_until_closed(&self) -> Result {
+        wait::for_true("the listener to close", wait::PATIENCE, || {
+            Ok(TcpStream::connect(address(&self.place, 8080)).is_err())
+        })
     }
 
     /// The backend answers, and then the process is over.
@@ -68,8 +68,8 @@ impl Scene {
 }
 
 /// The connection on which a backend has a whole request.
-fn received(backend: &TcpListener) -> Result<TcpStream> {
-    let (mut stream, _) = backend.accept()?;
+fn received(listener: &TcpListener) -> Result<TcpStream> {
+    let (mut stream, _) = listener.accept()?;
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -83,23 +83,49 @@ fn address(place: &Place, port: u16) -> SocketAddr {
     (place.net.node(1), port).into()
 }
 
-/// Listeners are opened in the order of their names.
-fn config(place: &Place, others: u16) -> String {
+fn is_up(place: &Place) -> Result<bool> {
+    Ok(fs::read_to_string(place.dir.path().join("log"))?.contains("Running."))
+}
+
+fn config(place: &Place) -> String {
     let (node, backend) = (place.net.node(1), place.net.backend(1));
-    let mut config = format!(
+    format!(
         "CREATE POOL web\nPOOL web ADD {backend}\nCREATE SERVICE a\nSET role = reverse_proxy\nSET listen = {node}:8080\n\
          SET pool = web\nENABLE a\nCREATE SERVICE b\nSET role = management\nSET listen = {node}:60000\nENABLE b\n"
-    );
-    for other in 0..others {
-        let port = 10_000 + other;
-        let lines = format!(
-            "CREATE SERVICE other{other}\nSET role = reverse_proxy\nSET listen = {node}:{port}\nSET pool = web\n\
-             ENABLE other{other}\n"
-        );
-        // A String takes everything.
-        config.write_str(&lines).unwrap_or_default();
-    }
-    config
+    )
+}
+
+/// A start that does not get to its end: all listeners are open, and it waits for [`SECRETS`], from a FIFO in place of a
+/// file.
+fn start_that_waits() -> Result<(Scene, File)> {
+    let place = Place::new()?;
+    let secrets = place.dir.path().join("secrets");
+    nix::unistd::mkfifo(&secrets, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let mut config = config(&place);
+    let last = address(&place, 60001);
+    write!(
+        config,
+        "CREATE SERVICE c\nSET role = management\nSET listen = {last}\nSET token_file = {}\nENABLE c\n",
+        secrets.display()
+    )?;
+    let reader = thread::spawn(move || {
+        wait::until("the secrets to be read while it listens", wait::PATIENCE, || {
+            // Refused while nobody reads.
+            let mut secrets = OpenOptions::new()
+                .write(true)
+                .custom_flags(OFlag::O_NONBLOCK.bits())
+                .open(&secrets)?;
+            if TcpStream::connect(last).is_ok() {
+                return Ok(Some(secrets));
+            }
+            // Before anything else the file is checked.
+            secrets.write_all(SECRETS)?;
+            Ok(None)
+        })
+    });
+    let scene = Scene::start(place, &config)?;
+    let secrets = reader.join().map_err(|_| anyhow!("the thread panicked"))??;
+    Ok((scene, secrets))
 }
 
 #[test]
@@ -109,28 +135,23 @@ fn an_end_that_is_asked_for_during_the_start_cuts_nobody_off() -> Result {
         |scene| scene.process.signal(Signal::SIGTERM),
     ];
     for end in ends {
-        let mut early = false;
-        for _ in 0..TRIES {
-            let mut scene = Scene::start(OTHERS)?;
-            end(&mut scene)?;
-            wait::for_true("the listener to close", wait::PATIENCE, || {
-                Ok(TcpStream::connect(address(&scene.place, 8080)).is_err())
-            })?;
-            early |= !scene.is_up()?;
-            scene.finish()?;
-            if early {
-                break;
-            }
-        }
-        ensure!(early, "each of {TRIES} starts was over too soon");
+        let (mut scene, mut secrets) = start_that_waits()?;
+        end(&mut scene)?;
+        scene.wait_until_closed()?;
+        ensure!(!is_up(&scene.place)?, "the start is over");
+        secrets.write_all(SECRETS)?;
+        drop(secrets);
+        scene.finish()?;
     }
     Ok(())
 }
 
 #[test]
 fn a_node_that_drains_opens_no_listener() -> Result {
-    let mut scene = Scene::start(0)?;
-    wait::for_true("the start to be over", wait::PATIENCE, || scene.is_up())?;
+    let place = Place::new()?;
+    let config = config(&place);
+    let mut scene = Scene::start(place, &config)?;
+    wait::for_true("the start to be over", wait::PATIENCE, || is_up(&scene.place))?;
     scene.manage.change("shutdown graceful")?;
     let node = scene.place.net.node(1);
     for line in [
