@@ -378,8 +378,8 @@ def measure(stage, three, alone, backend):
         return found
 
     def windows(what):
-        what.begin()
         try:
+            what.begin()
             return [stage.patiently(lambda: window(what)) for _ in range(stage.options.windows)]
         finally:
             what.finish()
