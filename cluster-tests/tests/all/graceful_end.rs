@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 
 use anyhow::{anyhow, ensure};
-use fleetbal_cluster_tests::message::Kind;
+use fleetbal_cluster_tests::message::{Kind, Message};
 use fleetbal_cluster_tests::process::Process;
 use fleetbal_cluster_tests::{Manage, Result, client, wait};
 use nix::fcntl::OFlag;
@@ -36,7 +36,8 @@ impl Scene {
             Ok(Some(client::Http::connect(address(&place, 8080))?))
         })?;
         client.send(b"GET / HTTP/1.1\r\nHost: slow\r\n\r\n")?;
-        let backend = received(&listener)?;
+        let (backend, _) = listener.accept()?;
+        Message::read(&mut BufReader::new(&backend), Kind::Request)?;
         let manage = wait::until("management", wait::PATIENCE, || {
             Ok(Some(Manage::connect(address(&place, 60000))?))
         })?;
@@ -46,12 +47,6 @@ impl Scene {
             manage,
             client,
             backend,
-        })
-    }
-
-    fn wait_until_closed(&self) -> Result {
-        wait::for_true("the listener to close", wait::PATIENCE, || {
-            Ok(TcpStream::connect(address(&self.place, 8080)).is_err())
         })
     }
 
@@ -65,18 +60,6 @@ impl Scene {
         ensure!(status.code() == Some(0), "it ended with {status}");
         Ok(())
     }
-}
-
-/// The connection on which a backend has a whole request.
-fn received(listener: &TcpListener) -> Result<TcpStream> {
-    let (mut stream, _) = listener.accept()?;
-    let mut bytes = Vec::new();
-    while !bytes.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        bytes.extend(byte);
-    }
-    Ok(stream)
 }
 
 fn address(place: &Place, port: u16) -> SocketAddr {
@@ -137,7 +120,9 @@ fn an_end_that_is_asked_for_during_the_start_cuts_nobody_off() -> Result {
     for end in ends {
         let (mut scene, mut secrets) = start_that_waits()?;
         end(&mut scene)?;
-        scene.wait_until_closed()?;
+        wait::for_true("the listener to close", wait::PATIENCE, || {
+            Ok(TcpStream::connect(address(&scene.place, 8080)).is_err())
+        })?;
         ensure!(!is_up(&scene.place)?, "the start is over");
         secrets.write_all(SECRETS)?;
         drop(secrets);
